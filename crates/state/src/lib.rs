@@ -1,1 +1,24 @@
-//! stub
+//! Model files as ordered state dicts.
+//!
+//! Reads what PyTorch ever saved (zip, legacy, tar, TorchScript, bare pickles), safetensors, burnpack, npy and npz, and writes
+//! them again. Nothing in a file is ever executed: classes and functions that a pickle names are values with a module and a
+//! name. Any byte string gives a value or an [`Error`]; sizes that a file declares are checked against what it holds before
+//! anything is allocated.
+
+mod dtype;
+mod error;
+mod file;
+mod map;
+mod state_dict;
+mod storage;
+mod tensor;
+mod value;
+
+pub use dtype::DType;
+pub use error::{Error, ErrorKind, Result};
+pub use file::{Content, Format};
+pub use map::{Map, MapSlice};
+pub use state_dict::{DictKind, Key, StateDict};
+pub use storage::{Source, Storage};
+pub use tensor::{Data, Quantization, Tensor, View, show_shape};
+pub use value::{Array, Global, Object, Value};
