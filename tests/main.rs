@@ -1,0 +1,4 @@
+//! All integration tests, in one binary: each binary links all of Burn.
+
+mod data;
+mod support;
