@@ -5,6 +5,7 @@
 //! name. Any byte string gives a value or an [`Error`]; sizes that a file declares are checked against what it holds before
 //! anything is allocated.
 
+mod detect;
 mod dtype;
 mod error;
 mod file;
@@ -12,11 +13,12 @@ mod map;
 mod state_dict;
 mod storage;
 mod tensor;
+mod torch;
 mod value;
 
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
-pub use file::{Content, Format};
+pub use file::{Content, Format, ModelFile, open, read};
 pub use map::{Map, MapSlice};
 pub use state_dict::{DictKind, Key, StateDict};
 pub use storage::{Source, Storage};
