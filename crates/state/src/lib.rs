@@ -5,20 +5,29 @@
 //! name. Any byte string gives a value or an [`Error`]; sizes that a file declares are checked against what it holds before
 //! anything is allocated.
 
+mod atomic;
+mod cast;
 mod dtype;
 mod error;
 mod file;
 mod map;
+mod matching;
+mod module;
 mod state_dict;
 mod storage;
 mod tensor;
 mod value;
+mod walk;
 
+pub use atomic::{AtomicFile, write_atomic};
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
 pub use file::{Content, Format};
 pub use map::{Map, MapSlice};
+pub use matching::{MatchOptions, Matched, Matching, Wanted, find_key, match_weights};
+pub use module::module_state_dict;
 pub use state_dict::{DictKind, Key, StateDict};
 pub use storage::{Source, Storage};
 pub use tensor::{Data, Quantization, Tensor, View, show_shape};
 pub use value::{Array, Global, Object, Value};
+pub use walk::walk;
