@@ -16,6 +16,7 @@ mod module;
 mod state_dict;
 mod storage;
 mod tensor;
+mod torch;
 mod value;
 mod walk;
 
@@ -29,5 +30,6 @@ pub use module::module_state_dict;
 pub use state_dict::{DictKind, Key, StateDict};
 pub use storage::{Source, Storage};
 pub use tensor::{Data, Quantization, Tensor, View, show_shape};
+pub use torch::{TorchOptions, write_torch};
 pub use value::{Array, Global, Object, Value};
 pub use walk::walk;
