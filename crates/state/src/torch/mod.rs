@@ -4,11 +4,16 @@ mod archive;
 mod dtypes;
 mod keys;
 mod legacy;
+mod legacy_write;
 mod numpy;
 mod pickle;
+mod pickle_write;
 pub(crate) mod rebuild;
+mod storage_plan;
 mod tensors;
+mod write;
 pub(crate) mod zip;
+mod zip_write;
 
 use std::path::Path;
 
@@ -16,6 +21,7 @@ use indexmap::IndexSet;
 
 pub(crate) use archive::read_zip;
 pub(crate) use legacy::{is_legacy, read_legacy};
+pub use write::{TorchOptions, write_torch};
 
 use crate::{Content, Error, Global, Map, Result, Value};
 
