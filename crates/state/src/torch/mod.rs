@@ -1,12 +1,16 @@
 //! PyTorch's files: zip archives, the legacy and tar formats, TorchScript, bare pickles.
 
 mod archive;
+pub(crate) mod audit;
 mod dtypes;
 mod keys;
 mod legacy;
+pub(crate) mod module;
 mod numpy;
 mod pickle;
 pub(crate) mod rebuild;
+mod script;
+mod tar;
 mod tensors;
 pub(crate) mod zip;
 
@@ -16,6 +20,8 @@ use indexmap::IndexSet;
 
 pub(crate) use archive::read_zip;
 pub(crate) use legacy::{is_legacy, read_legacy};
+pub(crate) use script::{is_script, read_script};
+pub(crate) use tar::{is_tar, read_tar};
 
 use crate::{Content, Error, Global, Map, Result, Value};
 
@@ -60,7 +66,7 @@ fn inner_file(bytes: &[u8], globals: &mut IndexSet<Global>) -> Result<Value> {
     let inner = if is_legacy(bytes) {
         read_legacy(&map)
     } else if bytes.starts_with(b"PK") {
-        read_zip(&map, &zip::Zip::open(&map)?)
+        read_zip(&zip::Zip::open(&map)?)
     } else {
         Err(Error::damaged("the bytes of a storage are no torch file"))
     };
