@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 
-use crate::{Data, ErrorKind, Quantization, Result, Tensor};
+use crate::{DType, Data, ErrorKind, Quantization, Result, Tensor};
 
 /// A repeated view of more bytes than this is not hashed when its storage is much smaller.
 const REPEATED: u64 = 64 << 20;
@@ -88,24 +88,49 @@ pub(crate) fn parts(tensor: &Tensor, hash: bool) -> Result<Map<String, Json>> {
 fn integers(tensor: &Tensor) -> Result<Option<Vec<u64>>> {
     let bytes = tensor.bytes()?;
     Ok(match tensor.dtype() {
-        crate::DType::I64 => Some(bytes.as_chunks::<8>().0.iter().map(|&chunk| u64::from_le_bytes(chunk)).collect()),
-        crate::DType::I32 => Some(bytes.as_chunks::<4>().0.iter().map(|&chunk| u64::from(u32::from_le_bytes(chunk))).collect()),
+        DType::I64 => Some(bytes.as_chunks::<8>().0.iter().map(|&chunk| u64::from_le_bytes(chunk)).collect()),
+        DType::I32 => Some(bytes.as_chunks::<4>().0.iter().map(|&chunk| u64::from(u32::from_le_bytes(chunk))).collect()),
         _ => None,
     })
 }
 
-/// Puts blocks of values at element positions; none when one position comes twice, which would need a sum.
+/// Puts blocks of values at element positions. Values at one position are added; none where that is not known how.
 fn scatter(tensor: &Tensor, values: &[u8], block: usize, positions: impl Iterator<Item = Option<u64>>) -> Option<Vec<u8>> {
     let mut dense = vec![0; tensor.nbytes() as usize];
     let mut taken = vec![false; dense.len().checked_div(block)?];
     for (value, position) in values.chunks_exact(block).zip(positions) {
         let place = usize::try_from(position?).ok()?;
+        let target = dense.get_mut(place.checked_mul(block)?..(place + 1).checked_mul(block)?)?;
         if std::mem::replace(taken.get_mut(place)?, true) {
-            return None;
+            add(tensor.dtype(), target, value)?;
+        } else {
+            target.copy_from_slice(value);
         }
-        dense.get_mut(place * block..(place + 1) * block)?.copy_from_slice(value);
     }
     Some(dense)
+}
+
+/// Adds little-endian elements in place.
+fn add(dtype: DType, target: &mut [u8], value: &[u8]) -> Option<()> {
+    match dtype {
+        DType::F32 => {
+            for (to, from) in target.as_chunks_mut::<4>().0.iter_mut().zip(value.as_chunks::<4>().0) {
+                *to = (f32::from_le_bytes(*to) + f32::from_le_bytes(*from)).to_le_bytes();
+            }
+        }
+        DType::F64 => {
+            for (to, from) in target.as_chunks_mut::<8>().0.iter_mut().zip(value.as_chunks::<8>().0) {
+                *to = (f64::from_le_bytes(*to) + f64::from_le_bytes(*from)).to_le_bytes();
+            }
+        }
+        DType::I64 => {
+            for (to, from) in target.as_chunks_mut::<8>().0.iter_mut().zip(value.as_chunks::<8>().0) {
+                *to = i64::from_le_bytes(*to).wrapping_add(i64::from_le_bytes(*from)).to_le_bytes();
+            }
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
 fn dense_coo(tensor: &Tensor, indices: &Tensor, values: &Tensor) -> Result<Option<Vec<u8>>> {
@@ -115,16 +140,17 @@ fn dense_coo(tensor: &Tensor, indices: &Tensor, values: &Tensor) -> Result<Optio
     let (Some(at), shape) = (integers(indices)?, tensor.shape()) else { return Ok(None) };
     let sparse = indices.shape()[0] as usize;
     let count = indices.shape()[1] as usize;
-    let inner: u64 = shape[sparse..].iter().product();
-    let block = inner as usize * tensor.dtype().size();
+    let inner = shape[sparse..].iter().try_fold(1_u64, |n, &axis| n.checked_mul(axis));
+    let block =
+        inner.and_then(|inner| inner.checked_mul(tensor.dtype().size() as u64)).filter(|&block| block <= DENSE).unwrap_or(0) as usize;
     let values = values.bytes()?;
-    if block == 0 || values.len() != count * block {
+    if block == 0 || Some(values.len()) != count.checked_mul(block) {
         return Ok(None);
     }
     let positions = (0..count).map(|i| {
         shape[..sparse].iter().enumerate().try_fold(0_u64, |place, (axis, &len)| {
-            let index = *at.get(axis * count + i)?;
-            (index < len).then_some(place * len + index)
+            let index = *at.get(axis.checked_mul(count)?.checked_add(i)?)?;
+            if index < len { place.checked_mul(len)?.checked_add(index) } else { None }
         })
     });
     Ok(scatter(tensor, &values, block, positions))
@@ -138,7 +164,7 @@ fn dense_compressed(tensor: &Tensor, layout: &str, compressed: &Tensor, plain: &
     let (Some(offsets), Some(plain)) = (integers(compressed)?, integers(plain)?) else { return Ok(None) };
     let values = values.bytes()?;
     let size = tensor.dtype().size();
-    if values.len() != plain.len() * size {
+    if Some(values.len()) != plain.len().checked_mul(size) {
         return Ok(None);
     }
     let by_row = layout == "sparse_csr";
@@ -148,7 +174,7 @@ fn dense_compressed(tensor: &Tensor, layout: &str, compressed: &Tensor, plain: &
             outer += 1;
         }
         let (row, column) = if by_row { (outer as u64, inner) } else { (inner, outer as u64) };
-        (row < rows && column < columns).then(|| row * columns + column)
+        (row < rows && column < columns).then(|| row.checked_mul(columns)?.checked_add(column)).flatten()
     });
     Ok(scatter(tensor, &values, size, positions))
 }

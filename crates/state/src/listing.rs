@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use crate::torch::audit::{self, Verdict};
+use crate::torch::dtypes;
 use crate::{Error, Key, ModelFile, Object, Result, StateDict, Tensor, Value, hashes, optimizer, plain};
 
 /// Everything in a model file: tensors, values, optimizer, classes, and what unpickling would have called.
@@ -136,7 +137,8 @@ fn children<'v>(value: &'v Value, visit: &mut dyn FnMut(&str, &'v Value)) {
     match value {
         Value::Dict(dict) => dict.iter().for_each(|(key, value)| visit(&key.text(), value)),
         Value::List(items) | Value::Tuple(items) => numbered(items, visit),
-        Value::Object(object) => parts(object, visit),
+        // The elements of a bare storage are no tensor.
+        Value::Object(object) if !dtypes::is_storage(object) => parts(object, visit),
         _ => {}
     }
 }

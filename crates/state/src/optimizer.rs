@@ -125,7 +125,7 @@ fn resolve(slots: &[Slot<'_>], model: &StateDict) -> Option<Vec<String>> {
         .filter(|(_, tensor)| tensor.view().is_none_or(|view| tensor.numel() == 0 || storages.insert((view.storage.id(), view.offset))))
         .copied()
         .collect();
-    [float, once].iter().find_map(|parameters| in_order(slots, parameters).or_else(|| by_shape(slots, parameters)))
+    [float, once, all].iter().find_map(|parameters| in_order(slots, parameters).or_else(|| by_shape(slots, parameters)))
 }
 
 fn names(parameters: &[(&str, &Tensor)]) -> Vec<String> {

@@ -52,7 +52,9 @@ fn number(float: f64) -> Json {
 /// An opaque object: its class, and what it would have been made from.
 fn opaque(object: &Object) -> Json {
     let mut out = serde_json::Map::new();
-    out.insert("type".to_string(), json!(object.class.name));
+    // Protocol 2 writes Python 2's names.
+    let name = if object.class.name == "xrange" { "range" } else { &object.class.name };
+    out.insert("type".to_string(), json!(name));
     out.insert("class".to_string(), json!(object.class.to_string()));
     if !object.args.is_empty() {
         out.insert("arguments".to_string(), object.args.iter().map(json).collect());
@@ -133,6 +135,15 @@ fn scalar(array: &Array) -> Option<Json> {
         (DType::U32, bytes) => json!(u32::from_le_bytes(bytes.try_into().ok()?)),
         (DType::U16, bytes) => json!(u16::from_le_bytes(bytes.try_into().ok()?)),
         (DType::U8, [byte]) => json!(byte),
+        (DType::Complex64, bytes) => {
+            let (re, im) = bytes.split_first_chunk::<4>()?;
+            let (re, im) = (f32::from_le_bytes(*re), f32::from_le_bytes(im.try_into().ok()?));
+            json(&Value::Complex(f64::from(re), f64::from(im)))
+        }
+        (DType::Complex128, bytes) => {
+            let (re, im) = bytes.split_first_chunk::<8>()?;
+            json(&Value::Complex(f64::from_le_bytes(*re), f64::from_le_bytes(im.try_into().ok()?)))
+        }
         _ => return None,
     })
 }

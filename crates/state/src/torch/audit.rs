@@ -332,7 +332,7 @@ const HARMLESS: &[(&str, &[&str])] = &[
         &["build_intlist", "build_tensorlist", "build_boollist", "build_doublelist", "restore_type_tag", "build_tensor_from_id"],
     ),
     ("torch.nn.backends.thnn", &["_get_thnn_function_backend"]),
-    ("torch.random", &["_seed_custom_device"]),
+    ("torch._C", &["Generator"]),
 ];
 
 const PATHS: &[&str] = &["PurePath", "PurePosixPath", "PureWindowsPath", "Path", "PosixPath", "WindowsPath"];
@@ -340,6 +340,9 @@ const PATHS: &[&str] = &["PurePath", "PurePosixPath", "PureWindowsPath", "Path",
 /// Packages of PyTorch whose classes are layers, optimizers and schedulers: their instances are data with methods.
 const HARMLESS_PREFIXES: &[&str] = &[
     "torch.nn.modules.",
+    "torch.nn.parallel.",
+    "torch.nn.utils.",
+    "torch.nn.qat.",
     "torch.optim.",
     "torch.ao.nn.",
     "torch.nn.quantized.",
@@ -375,13 +378,14 @@ pub fn verdict(global: &Global) -> Verdict {
     if name.contains('.') && name.split('.').any(|part| DANGEROUS_MODULES.contains(&part) || DANGEROUS_BUILTINS.contains(&part)) {
         return Verdict::RunsCode;
     }
-    let class = name.starts_with(|first: char| first.is_ascii_uppercase()) && !name.contains('.');
+    let class = name.trim_start_matches('_').starts_with(|first: char| first.is_ascii_uppercase()) && !name.contains('.');
     let known = HARMLESS_PREFIXES.iter().any(|prefix| module.starts_with(prefix)) && class
         || dtypes::by_global(global).is_some()
         || dtypes::of_storage(global).is_some()
         || dtypes::of_tensor(global).is_some()
         || tensors::knows(module, name)
         || numpy::knows(module, name)
-        || module == "numpy.dtypes" && class;
+        || module == "numpy.dtypes" && class
+        || module == "torch.nn.functional" && !name.contains('.');
     if known { Verdict::Harmless } else { Verdict::Unknown }
 }

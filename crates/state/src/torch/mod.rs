@@ -2,7 +2,7 @@
 
 mod archive;
 pub(crate) mod audit;
-mod dtypes;
+pub(crate) mod dtypes;
 mod keys;
 mod legacy;
 pub(crate) mod module;

@@ -109,28 +109,38 @@ fn state_dict(object: &Object, prefix: &str, dict: &mut StateDict) {
         }
     }
     for (key, child) in members(object, "_modules").into_iter().flat_map(StateDict::iter) {
-        if let Value::Object(child) = child {
-            state_dict(child, &format!("{prefix}{}.", key.text()), dict);
+        match child {
+            Value::Object(module) if is_module(module) => state_dict(module, &format!("{prefix}{}.", key.text()), dict),
+            // A class with a state of its own, such as a quantized convolution: its tensors are listed by position.
+            Value::Object(_) => {
+                dict.insert(format!("{prefix}{}", key.text()), child.clone());
+            }
+            _ => {}
         }
     }
-    // Quantized layers keep their weight and bias packed outside the parameters.
-    for (key, value) in packed(object) {
-        dict.insert(format!("{prefix}{key}"), value.clone());
+    if object.class.module.contains("quantized") {
+        quantized(object, prefix, dict);
     }
 }
 
-/// Tensors that a module keeps as plain attributes in a form that `state_dict` unpacks: none for usual layers.
-fn packed(object: &Object) -> Vec<(&'static str, &Value)> {
-    if !object.class.module.contains("quantized") {
-        return Vec::new();
+/// Quantized layers keep weight and bias packed outside the parameters, and the scale of their output as numbers.
+fn quantized(object: &Object, prefix: &str, dict: &mut StateDict) {
+    for (key, value) in attributes(&object.state) {
+        match value {
+            // The state of a packed object: (its parts, the name of its class).
+            Value::Object(packed) if packed.class.name == "ScriptObject" => {
+                if let Value::Tuple(state) = &packed.state
+                    && let Some(parts) = state.first()
+                {
+                    dict.insert(format!("{prefix}{}", key.text()), parts.clone());
+                }
+            }
+            Value::Int(_) | Value::Float(_) | Value::DType(_) if matches!(key.text().as_ref(), "scale" | "zero_point" | "dtype") => {
+                dict.insert(format!("{prefix}{}", key.text()), value.clone());
+            }
+            _ => {}
+        }
     }
-    ["weight", "bias", "scale", "zero_point"]
-        .into_iter()
-        .filter_map(|name| match attribute(object, name) {
-            Some(value @ Value::Tensor(_)) => Some((name, value)),
-            _ => None,
-        })
-        .collect()
 }
 
 fn tree(object: &Object, name: String) -> ModuleTree {

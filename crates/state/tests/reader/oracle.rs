@@ -1,11 +1,9 @@
 //! Every file of the fixture set against what PyTorch itself read from it.
 
-mod support;
-
 use std::path::Path;
 
+use super::support::{differences, json, listing, own, shared, value_differences};
 use serde_json::Value as Json;
-use support::{differences, json, listing, own, shared, value_differences};
 
 /// Formats of this crate's PyTorch reader; the others have tests of their own.
 fn is_torch(file: &str) -> bool {
