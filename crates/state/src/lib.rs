@@ -5,20 +5,29 @@
 //! name. Any byte string gives a value or an [`Error`]; sizes that a file declares are checked against what it holds before
 //! anything is allocated.
 
+mod detect;
 mod dtype;
 mod error;
 mod file;
+mod hashes;
+mod listing;
 mod map;
+mod optimizer;
+mod plain;
 mod state_dict;
 mod storage;
 mod tensor;
+mod torch;
 mod value;
 
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
-pub use file::{Content, Format};
+pub use file::{Content, Format, ModelFile, open, read};
+pub use listing::{GlobalEntry, Listing, OptimizerEntry, TensorEntry, tensors};
 pub use map::{Map, MapSlice};
 pub use state_dict::{DictKind, Key, StateDict};
 pub use storage::{Source, Storage};
 pub use tensor::{Data, Quantization, Tensor, View, show_shape};
+pub use torch::audit::{Verdict, verdict};
+pub use torch::module::ModuleTree;
 pub use value::{Array, Global, Object, Value};
