@@ -1,8 +1,10 @@
 //! Training goes on from PyTorch's checkpoints as PyTorch goes on.
 
-use rekindle::optim::{Curve, Group, OptimizerConfig, Schedule, from_state_dict, module_optimizer, module_scheduler};
+use rekindle::optim::{Curve, Group, OptimizerConfig, Schedule, from_state_dict, module_optimizer, module_scheduler, to_state_dict};
+use rekindle_state::{StateDict, Value};
 use serde_json::{Value as Json, json};
 
+use super::states::assert_same_dict;
 use super::support::*;
 
 const TOLERANCE: f64 = 1e-4;
@@ -26,20 +28,33 @@ fn config(label: &str) -> OptimizerConfig {
     })
 }
 
+/// A checkpoint that PyTorch wrote.
+fn checkpoint(label: &str) -> StateDict {
+    let path = format!("{}/tests/fixtures/resume/extra_{label}_checkpoint.pt", env!("CARGO_MANIFEST_DIR"));
+    match rekindle_state::open(&path).unwrap().content.root {
+        Value::Dict(dict) => dict,
+        other => panic!("{path}: a {}", other.type_name()),
+    }
+}
+
 /// Runs the five steps after a checkpoint and gives the largest difference from PyTorch's.
 fn resume(case: &Json, batches: &Json, label: &str, device: &burn::tensor::Device) -> f64 {
-    let checkpoint = &case["checkpoint"];
+    let checkpoint = checkpoint(label);
     let frozen = if label == "frozen_parameter" { vec!["0.weight".to_string()] } else { Vec::new() };
-    let mut model = Mlp::new(&checkpoint["model_state_dict"], &frozen, device);
+    let mut model = Mlp::from_state_dict(checkpoint.dict("model_state_dict").unwrap(), &frozen, device);
     let table = model.parameters();
     let expected = config(label).resolve(&table).unwrap();
-    let restored = from_state_dict(&state_dict(&checkpoint["optimizer_state_dict"]), &table, &expected).unwrap();
+    let restored = from_state_dict(checkpoint.dict("optimizer_state_dict").unwrap(), &table, &expected).unwrap();
     let mut optimizer = module_optimizer(&restored.groups, &table).unwrap().load_record(restored.record);
 
-    let (schedule, count) = match checkpoint.get("scheduler_state_dict") {
+    // What was read is written again as PyTorch wrote it.
+    let written = to_state_dict(optimizer.to_record(), &table, &restored.groups).unwrap();
+    assert_same_dict(&written, checkpoint.dict("optimizer_state_dict").unwrap(), f64::MIN_POSITIVE, label);
+
+    let (schedule, count) = match checkpoint.dict("scheduler_state_dict") {
         Some(state) => {
             let schedule = Schedule { curve: Curve::Step { step_size: 3, gamma: 0.5 }, warmup: None };
-            let state = schedule.from_state_dict(&state_dict(state)).unwrap();
+            let state = schedule.from_state_dict(state).unwrap();
             assert_eq!((state.count, &state.base_lrs[..], &state.differences[..]), (4, &[0.1][..], &[][..]));
             assert_eq!(restored.groups.iter().map(Group::base_lr).collect::<Vec<_>>(), [0.1]);
             (schedule, state.count)
@@ -74,12 +89,11 @@ fn training_goes_on_as_in_torch() {
 
 #[test]
 fn adagrad_is_refused_by_name() {
-    let fixture = fixture("resume/resume.json");
-    let checkpoint = &fixture["cases"]["adagrad"]["checkpoint"];
+    let checkpoint = checkpoint("adagrad");
     let (_, device) = devices().remove(0);
-    let table = Mlp::new(&checkpoint["model_state_dict"], &[], &device).parameters();
+    let table = Mlp::from_state_dict(checkpoint.dict("model_state_dict").unwrap(), &[], &device).parameters();
     let expected = config("sgd_plain").resolve(&table).unwrap();
-    let error = from_state_dict(&state_dict(&checkpoint["optimizer_state_dict"]), &table, &expected).unwrap_err();
+    let error = from_state_dict(checkpoint.dict("optimizer_state_dict").unwrap(), &table, &expected).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the checkpoint's optimizer is Adagrad (its param_groups have 'lr_decay'): its state can be read for SGD, Adam, AdamW and RMSprop only; load the model without the optimizer"

@@ -43,10 +43,6 @@ fn assert_same(found: &Value, expected: &Value, tolerance: f64, at: &str) {
     }
 }
 
-fn tensor_values(tensor: &Tensor) -> Vec<f32> {
-    tensor.bytes().unwrap().as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
-}
-
 /// A network and the groups of one case, with PyTorch's state after some steps.
 struct Case {
     table: Vec<ParameterInfo>,

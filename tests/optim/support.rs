@@ -22,14 +22,23 @@ pub struct Mlp {
 pub const NAMES: [&str; 4] = ["0.weight", "0.bias", "2.weight", "2.bias"];
 
 impl Mlp {
-    /// A network with the values of a state dict.
+    /// A network with the values of a state dict as JSON.
     pub fn new(values: &Json, frozen: &[String], device: &Device) -> Self {
+        Self::from_state_dict(&state_dict(values), frozen, device)
+    }
+
+    /// A network with the values of a state dict.
+    pub fn from_state_dict(values: &StateDict, frozen: &[String], device: &Device) -> Self {
         let linear = |layer: &str| {
-            let (weight, bias) = (&values[format!("{layer}.weight")], &values[format!("{layer}.bias")]);
-            let mut linear = LinearConfig::new(shape(weight)[1], shape(weight)[0]).init(device);
-            let weight = Tensor::<2>::from_data(TensorData::new(floats(weight), shape(weight)), device).transpose();
+            let data = |name: &str| {
+                let tensor = values.tensor(&format!("{layer}.{name}")).unwrap();
+                TensorData::new(tensor_values(tensor), tensor.shape().iter().map(|&axis| axis as usize).collect::<Vec<_>>())
+            };
+            let weight = Tensor::<2>::from_data(data("weight"), device).transpose();
+            let [inputs, outputs] = weight.dims();
+            let mut linear = LinearConfig::new(inputs, outputs).init(device);
             linear.weight = param(linear.weight.id, weight, !frozen.contains(&format!("{layer}.weight")));
-            let bias = Tensor::<1>::from_data(TensorData::new(floats(bias), shape(bias)), device);
+            let bias = Tensor::<1>::from_data(data("bias"), device);
             linear.bias = linear.bias.map(|old| param(old.id, bias, !frozen.contains(&format!("{layer}.bias"))));
             linear
         };
@@ -168,6 +177,11 @@ fn state_value(json: &Json) -> Value {
         }
         Json::Object(_) => Value::Dict(state_dict(json)),
     }
+}
+
+/// The values of a float32 tensor.
+pub fn tensor_values(tensor: &rekindle_state::Tensor) -> Vec<f32> {
+    tensor.bytes().unwrap().as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
 }
 
 /// The largest difference between two lists of numbers, relative to the second with a floor of a hundredth of its largest.
