@@ -1,1 +1,18 @@
-fn main() {}
+//! The program `rekindle`: sets the environment, then everything is in the library.
+
+use std::process::ExitCode;
+
+#[expect(unsafe_code, reason = "the environment is set before any thread exists")]
+fn main() -> ExitCode {
+    // SAFETY: nothing has started a thread yet.
+    unsafe {
+        // Burn builds optimizer state on its default device first: it must be one that every machine has.
+        std::env::set_var("BURN_DEVICE", "flex");
+        if let Some(threads) = rekindle::cli::threads_asked_for(std::env::args()) {
+            // The pools of the CPU backends read these when they start.
+            std::env::set_var("RAYON_NUM_THREADS", &threads);
+            std::env::set_var("MATMUL_NUM_THREADS", &threads);
+        }
+    }
+    rekindle::cli::main()
+}

@@ -21,6 +21,7 @@ mod loader;
 mod memory;
 pub mod picture;
 mod prefetch;
+pub mod prepare;
 mod random;
 mod sample;
 mod super_resolution;

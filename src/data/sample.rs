@@ -113,3 +113,9 @@ impl fmt::Display for Split {
         })
     }
 }
+
+impl From<Shape> for [usize; 3] {
+    fn from(shape: Shape) -> Self {
+        [shape.channels, shape.height, shape.width]
+    }
+}

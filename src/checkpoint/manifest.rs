@@ -1,0 +1,83 @@
+//! The manifest of a checkpoint: what its files are, and the state of the run that is not in them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the directory's format.
+pub const FORMAT: u32 = 1;
+
+/// Everything about a checkpoint that is not in its burnpack files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the directory's format.
+    pub format: u32,
+    /// The program that wrote it.
+    pub program: String,
+    /// The version of Burn whose records these are.
+    pub burn: String,
+    /// Seconds since 1970 at which it was written.
+    pub written: u64,
+    /// The device on which it was trained.
+    pub device: String,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Epochs completed.
+    pub epoch: usize,
+    /// Batches done in the epoch after those.
+    pub batch: usize,
+    /// The seed of order, augmentation and dropout.
+    pub seed: u64,
+    /// Metrics of the last completed epoch, by name (`valid.loss`).
+    pub metrics: BTreeMap<String, f64>,
+    /// Running sums of the epoch that is under way.
+    pub sums: EpochSums,
+    /// The best value of the monitored metric so far.
+    pub best: Option<Best>,
+    /// The state of early stopping.
+    pub early_stopping: Option<EarlyState>,
+    /// The resolved recipe.
+    pub recipe: serde_json::Value,
+    /// Size and hash of each file.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// Running sums of an epoch: what its metrics are computed from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpochSums {
+    /// Items seen.
+    pub items: u64,
+    /// Sum of the loss over items.
+    pub loss: f64,
+    /// Sum of the score over items: right answers, or decibels of PSNR.
+    pub score: f64,
+}
+
+/// The best value of the monitored metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The metric.
+    pub metric: String,
+    /// Its best value.
+    pub value: f64,
+    /// The step at which it was reached.
+    pub step: u64,
+}
+
+/// The state of early stopping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EarlyState {
+    /// The best value so far.
+    pub best: f64,
+    /// Epochs without improvement.
+    pub bad_epochs: usize,
+}
+
+/// One file of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its size.
+    pub bytes: u64,
+    /// Its sha256 in hexadecimal digits.
+    pub sha256: String,
+}

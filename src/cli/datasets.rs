@@ -1,0 +1,60 @@
+//! `rekindle datasets`: the data sets that can be fetched.
+
+use super::output::{json, line, table};
+use super::{Answer, Exit};
+use crate::data::download::Progress;
+use crate::data::{cache_dir, catalog, fetch};
+
+/// List the data sets, or fetch one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  rekindle datasets fetch fashion-mnist")]
+pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Download a data set, resuming what broke off, and check its hashes.
+    Fetch {
+        /// The data set.
+        name: String,
+        /// Where to download from instead: URL/NAME/FILE.
+        #[arg(long, value_name = "URL", env = "REKINDLE_MIRROR")]
+        mirror: Option<String>,
+    },
+}
+
+pub fn run(args: &Args) -> Answer {
+    match &args.action {
+        Some(Action::Fetch { name, mirror }) => {
+            let fetched = fetch(name, mirror.as_deref(), None, Progress::Bar)?;
+            let (new, kept) = (fetched.downloaded.len(), fetched.kept.len());
+            line(format!("{}: {new} files downloaded, {kept} were there; every hash is right", fetched.dir.display()))?;
+        }
+        None => list(args.json)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn list(as_json: bool) -> anyhow::Result<()> {
+    let sets = catalog::published().into_iter().map(|set| {
+        let dir = cache_dir(&set.name)?;
+        let here = set.files.iter().all(|file| dir.join(&file.name).is_file());
+        Ok((set, dir, here))
+    });
+    let sets: Vec<_> = sets.collect::<anyhow::Result<_>>()?;
+    if as_json {
+        let list = sets.iter().map(|(set, dir, here)| serde_json::json!({ "name": set.name, "dir": dir, "fetched": here }));
+        return json(&list.collect::<Vec<_>>());
+    }
+    let rows = sets.iter().map(|(set, dir, here)| {
+        let state = if *here { format!("in {}", dir.display()) } else { format!("rekindle datasets fetch {}", set.name) };
+        vec![set.name.clone(), state]
+    });
+    table(&["data set", ""], &rows.collect::<Vec<_>>())?;
+    line("a sample of fashion-mnist is in the program: data.dir = \"../datasets/fashion-mnist-sample\"")
+}

@@ -1,0 +1,89 @@
+//! `rekindle eval`: loss and accuracy (or PSNR) of a model on a data set.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use burn::module::Module;
+use indicatif::ProgressBar;
+
+use super::model::{self, Model, WeightArgs};
+use super::output::{json, line};
+use super::{Answer, Exit};
+use crate::checkpoint::Which;
+use crate::data::{DataConfig, DatasetName, Split};
+use crate::device::DeviceName;
+use crate::optim::LossConfig;
+use crate::train::evaluate::evaluate;
+use crate::train::{Score, check_fit};
+
+/// Measure a model on the test split of a data set.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  rekindle eval checkpoints/fashion_mnist_sample --data fashion-mnist --json")]
+pub struct Args {
+    /// A built-in name, a recipe, or the folder of a run (its best checkpoint) or checkpoint.
+    model: String,
+    #[command(flatten)]
+    weights: WeightArgs,
+    /// A data set by name (mnist, fashion-mnist, cifar-10), or a folder; by default that of the recipe.
+    #[arg(long, value_name = "DIR|NAME")]
+    data: Option<String>,
+    /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
+    #[arg(long, default_value = "auto")]
+    device: DeviceName,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Answer {
+    let Model { architecture, network, recipe, base, description } = model::resolve(&args.model, &args.weights, Which::Best)?;
+    let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
+    let device = args.device.open()?;
+    let loader = data.loader(&base, Split::Test, 0, &device.device)?;
+    check_fit(&*architecture, &loader, &description)?;
+    let loss = match &recipe {
+        Some(recipe) => recipe.loss(&*architecture),
+        None if architecture.classes().is_none() => LossConfig::Mse,
+        None if architecture.log_probabilities() => LossConfig::Nll,
+        None => LossConfig::CrossEntropy,
+    };
+    let score = if architecture.classes().is_some() { Score::Accuracy } else { Score::Psnr };
+    let network = network.fork(&device.device);
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(loader.num_items() as u64) } else { ProgressBar::hidden() };
+    let found = evaluate(&network, &loader, loss, score, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    if args.json {
+        let mut value = serde_json::to_value(&found)?;
+        value["model"] = serde_json::json!(description);
+        value["device"] = serde_json::json!(device.name);
+        json(&value)?;
+    } else {
+        let value = found.accuracy.or(found.psnr).unwrap_or(f64::NAN);
+        let name = score.name();
+        line(format!("{description} on {} items: loss {:.4}, {name} {} ({})", found.items, found.loss, score.show(value), device.name))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The recipe's data, with another set or folder where one is given.
+fn data_config(recipe: Option<&DataConfig>, data: Option<&str>) -> anyhow::Result<DataConfig> {
+    let Some(data) = data else {
+        return match recipe {
+            Some(config) => Ok(config.clone()),
+            None => bail!("which data? give --data NAME or --data DIR, or name a recipe or run, which knows its data"),
+        };
+    };
+    let named: Option<DatasetName> = serde_json::from_value(serde_json::json!(data)).ok();
+    let mut config = match (recipe, named) {
+        (Some(config), None) => config.clone(),
+        (Some(config), Some(name)) => DataConfig { name, dir: None, ..config.clone() },
+        (None, Some(name)) => DataConfig::new(name),
+        (None, None) => DataConfig::new(DatasetName::Folder),
+    };
+    if named.is_none() {
+        config.dir = Some(std::path::absolute(PathBuf::from(data))?);
+    }
+    config.limit = None;
+    Ok(config)
+}

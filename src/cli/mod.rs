@@ -1,0 +1,115 @@
+//! The command line: one file a verb. Only here is anything printed.
+
+mod datasets;
+mod devices;
+mod eval;
+mod model;
+mod models;
+mod output;
+mod predict;
+mod resume;
+mod runs;
+mod signals;
+mod train;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a verb answers: its exit code, or why it failed.
+type Answer = anyhow::Result<Exit>;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// A check said no.
+    No = 1,
+    /// Wrong usage, unreadable input, or an error.
+    Error = 2,
+    /// Interrupted by a signal; everything is saved.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A PyTorch model's whole life: define, train, save, checkpoint, resume, load, convert, export, verify.
+#[derive(Debug, Parser)]
+#[command(name = "rekindle", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Train(train::Args),
+    Resume(resume::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Runs(runs::Args),
+    Models(models::Args),
+    Datasets(datasets::Args),
+    Devices(devices::Args),
+}
+
+/// The number after `--threads`, if one is given; it must be known before anything is computed.
+pub fn threads_asked_for(mut arguments: impl Iterator<Item = String>) -> Option<String> {
+    while let Some(argument) = arguments.next() {
+        let value = match argument.strip_prefix("--threads") {
+            Some("") => arguments.next(),
+            Some(rest) => rest.strip_prefix('=').map(str::to_string),
+            None => None,
+        };
+        if let Some(value) = value.filter(|value| value.parse::<usize>().is_ok_and(|threads| threads > 0)) {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Parses the command line, runs the verb, and turns its answer into an exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; the rest is wrong usage.
+            let wrong = error.use_stderr();
+            let _ = error.print();
+            return if wrong { Exit::Error } else { Exit::Done }.into();
+        }
+    };
+    // A net under everything: a panic of any library becomes one sentence.
+    let answer = crate::error::without_panic_output(|| catch_unwind(AssertUnwindSafe(|| run(cli.verb))));
+    let answer = answer.unwrap_or_else(|panic| {
+        let text = crate::error::panic_text(&*panic);
+        Err(anyhow::anyhow!("internal error: {text}; please report it with the command that you ran"))
+    });
+    match answer {
+        Ok(exit) => exit.into(),
+        Err(error) if output::is_broken_pipe(&error) => Exit::Done.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Error.into()
+        }
+    }
+}
+
+fn run(verb: Verb) -> Answer {
+    match verb {
+        Verb::Train(args) => train::run(args),
+        Verb::Resume(args) => resume::run(&args),
+        Verb::Eval(args) => eval::run(&args),
+        Verb::Predict(args) => predict::run(&args),
+        Verb::Runs(args) => runs::run(&args),
+        Verb::Models(args) => models::run(&args),
+        Verb::Datasets(args) => datasets::run(&args),
+        Verb::Devices(args) => devices::run(&args),
+    }
+}

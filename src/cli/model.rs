@@ -1,0 +1,155 @@
+//! `MODEL` on the command line: a built-in name, a recipe, a run or a checkpoint, with weights from where they are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use serde_json::Map;
+
+use crate::checkpoint::{Checkpoint, Contents, Run, Which};
+use crate::data::download::{Progress, download};
+use crate::models::import::{ImportOptions, import};
+use crate::models::{self, Architecture, Network};
+use crate::train::{self, Recipe, recipe};
+
+/// A network with its weights, on the CPU, and what is known of its data.
+pub struct Model {
+    /// Its configuration.
+    pub architecture: Box<dyn Architecture>,
+    /// With weights.
+    pub network: Network,
+    /// How it was trained, if it comes from a recipe or a run.
+    pub recipe: Option<Recipe>,
+    /// The folder that the recipe's paths start from.
+    pub base: PathBuf,
+    /// What it is, for people.
+    pub description: String,
+}
+
+/// Where weights come from.
+#[derive(Debug, clap::Args)]
+pub struct WeightArgs {
+    /// A weight file, an https:// address, or torchvision's name such as vgg16:IMAGENET1K_V1.
+    #[arg(long, value_name = "FILE|URL|NAME")]
+    pub weights: Option<String>,
+    /// Load only the weights that fit.
+    #[arg(long, requires = "weights")]
+    pub partial: bool,
+}
+
+/// Finds a model and gives it weights.
+pub fn resolve(name: &str, weights: &WeightArgs, which: Which) -> anyhow::Result<Model> {
+    let path = Path::new(name);
+    if path.is_dir() {
+        return from_run(path, weights, which);
+    }
+    let (architecture, recipe, base) = match models::find(name) {
+        Ok(entry) => (entry.configure(&Map::new())?, None, PathBuf::new()),
+        Err(unknown) => {
+            let is_recipe = path.is_file() || recipe::EMBEDDED.iter().any(|(known, _)| *known == name);
+            if !is_recipe {
+                bail!("{unknown}; MODEL is a built-in name, a recipe file, or the folder of a run or checkpoint, and '{name}' is none");
+            }
+            let loaded = recipe::load(path, &[])?;
+            (recipe::architecture(&loaded.recipe)?, Some(loaded.recipe), loaded.base)
+        }
+    };
+    let Some(source) = &weights.weights else {
+        bail!("'{name}' has no weights of its own: give them with --weights FILE, or name a run");
+    };
+    let network = train::fresh(&*architecture, 0);
+    let network = load(network, source, weights.partial)?;
+    Ok(Model { architecture, network, recipe, base, description: format!("{name} with {source}") })
+}
+
+fn from_run(path: &Path, weights: &WeightArgs, which: Which) -> anyhow::Result<Model> {
+    let checkpoint = match Checkpoint::at(path) {
+        Some(checkpoint) => checkpoint,
+        None => Run::open(path)?.find(which)?,
+    };
+    let contents: Contents = checkpoint.read()?;
+    let place = checkpoint.path.display().to_string();
+    let recipe = train::recipe_of(&contents, &place)?;
+    let architecture = recipe::architecture(&recipe)?;
+    let mut network = train::restored(&*architecture, &contents, &place)?;
+    let mut description = place;
+    if let Some(source) = &weights.weights {
+        network = load(network, source, weights.partial)?;
+        description = format!("{description} with {source}");
+    }
+    Ok(Model { architecture, network, recipe: Some(recipe), base: PathBuf::new(), description })
+}
+
+fn load(network: Network, source: &str, partial: bool) -> anyhow::Result<Network> {
+    let file = weight_file(source)?;
+    let (network, report) = import(network, &file, &ImportOptions { partial, ..ImportOptions::default() })?;
+    if !report.matching.is_complete() || !report.matching.helps.is_empty() {
+        eprintln!("{report}");
+    }
+    Ok(network)
+}
+
+/// torchvision's published weights: model, name of the weights, file. The digits in a file's name begin its sha256.
+const TORCHVISION: &[(&str, &str, &str)] = &[
+    ("vgg11", "IMAGENET1K_V1", "vgg11-8a719046.pth"),
+    ("vgg11_bn", "IMAGENET1K_V1", "vgg11_bn-6002323d.pth"),
+    ("vgg13", "IMAGENET1K_V1", "vgg13-19584684.pth"),
+    ("vgg13_bn", "IMAGENET1K_V1", "vgg13_bn-abd245e5.pth"),
+    ("vgg16", "IMAGENET1K_V1", "vgg16-397923af.pth"),
+    ("vgg16", "IMAGENET1K_FEATURES", "vgg16_features-amdegroot-88682ab5.pth"),
+    ("vgg16_bn", "IMAGENET1K_V1", "vgg16_bn-6c64b313.pth"),
+    ("vgg19", "IMAGENET1K_V1", "vgg19-dcbb9e9d.pth"),
+    ("vgg19_bn", "IMAGENET1K_V1", "vgg19_bn-c79401a0.pth"),
+];
+
+/// Where torchvision publishes; a mirror holds the same file names.
+const PUBLISHED: &str = "https://download.pytorch.org/models";
+
+/// The file that holds some weights, downloaded into the cache when it must be.
+pub fn weight_file(source: &str) -> anyhow::Result<PathBuf> {
+    let is_address = source.starts_with("https://") || source.starts_with("http://");
+    if !is_address && Path::new(source).exists() {
+        return Ok(PathBuf::from(source));
+    }
+    let url = if is_address {
+        source.to_string()
+    } else if let Some((model, name)) = source.split_once(':') {
+        let Some((.., file)) = TORCHVISION.iter().find(|(known, weights, _)| (*known, *weights) == (model, name)) else {
+            let known: Vec<String> = TORCHVISION.iter().map(|(model, weights, _)| format!("{model}:{weights}")).collect();
+            bail!("unknown weights '{source}': expected a file, an https:// address, or one of {}", known.join(", "));
+        };
+        let base = std::env::var("REKINDLE_WEIGHTS_MIRROR").unwrap_or_else(|_| PUBLISHED.to_string());
+        format!("{}/{file}", base.trim_end_matches('/'))
+    } else {
+        // Not there: reading it gives the clear error.
+        return Ok(PathBuf::from(source));
+    };
+    cached(&url)
+}
+
+/// Downloads once; what is in the cache is used again. torchvision's file names carry the first digits of their sha256.
+fn cached(url: &str) -> anyhow::Result<PathBuf> {
+    let name = url.rsplit('/').next().unwrap_or_default().split(['?', '#']).next().unwrap_or_default();
+    if name.is_empty() {
+        bail!("{url}: the address ends in no file name");
+    }
+    let Some(cache) = dirs::cache_dir() else {
+        bail!("there is no cache folder for downloads: set HOME or XDG_CACHE_HOME, or download the file and give its path");
+    };
+    let digest = {
+        use sha2::Digest;
+        sha2::Sha256::digest(url.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    // Two addresses may end in the same file name.
+    let file = cache.join("rekindle").join("weights").join(digest).join(name);
+    if !file.exists() {
+        download(url, &file, digits_in_name(name), Progress::Bar)?;
+    }
+    Ok(file)
+}
+
+/// The digits of a sha256 at the end of a name such as `vgg16-397923af.pth`.
+fn digits_in_name(name: &str) -> Option<&str> {
+    let stem = name.rsplit_once('.')?.0;
+    let digits = stem.rsplit_once('-')?.1;
+    (digits.len() >= 8 && digits.chars().all(|c| c.is_ascii_hexdigit())).then_some(digits)
+}

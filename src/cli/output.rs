@@ -1,0 +1,47 @@
+//! Answers on stdout: lines, tables, JSON. A reader that goes away ends the program quietly.
+
+use std::io::{ErrorKind, Write};
+
+use serde::Serialize;
+
+/// Prints a line.
+pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// Prints a value as indented JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Whether an error is only that nobody reads our output any more.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe))
+}
+
+/// Prints rows in columns; numbers go to the right.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let mut widths: Vec<usize> = header.iter().map(|name| name.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let numeric: Vec<bool> = (0..header.len())
+        .map(|column| !rows.is_empty() && rows.iter().all(|row| row[column].starts_with(|c: char| c.is_ascii_digit())))
+        .collect();
+    let show = |row: &[String]| {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let gap = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+            if numeric[column] { format!("{gap}{cell}") } else { format!("{cell}{gap}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    line(show(&header.iter().map(|name| (*name).to_string()).collect::<Vec<_>>()))?;
+    rows.iter().try_for_each(|row| line(show(row)))
+}

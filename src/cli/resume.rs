@@ -1,0 +1,30 @@
+//! `rekindle resume`: a run goes on where it stopped.
+
+use std::path::PathBuf;
+
+use super::{Answer, signals, train};
+use crate::checkpoint::Which;
+use crate::device::DeviceName;
+use crate::train::{Session, Start};
+
+/// Go on with a run where it stopped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  rekindle resume checkpoints/fashion_mnist_sample --epochs 10")]
+pub struct Args {
+    /// The run directory.
+    run: PathBuf,
+    /// The checkpoint to go on from: last, best or a step.
+    #[arg(long, default_value = "last", value_name = "last|best|STEP")]
+    from: Which,
+    /// Train until this many epochs are done in all.
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
+    #[arg(long, default_value = "auto")]
+    device: DeviceName,
+}
+
+pub fn run(args: &Args) -> Answer {
+    let start = Start::Resume { dir: args.run.clone(), which: args.from, epochs: args.epochs };
+    train::finish(Session::new(start, args.device, signals::stop_flag()?)?)
+}

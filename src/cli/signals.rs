@@ -1,0 +1,20 @@
+//! Ctrl-C and SIGTERM: the first asks a training to finish its step and save, the second stops at once.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// The flag that a signal sets.
+pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the shutdown looks at the flag before the same signal sets it.
+        flag::register_conditional_shutdown(signal, super::Exit::Interrupted as i32, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .context("cannot listen for Ctrl-C")?;
+    }
+    Ok(stop)
+}

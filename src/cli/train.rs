@@ -1,0 +1,99 @@
+//! `rekindle train`: a recipe becomes a run.
+
+use std::path::{Path, PathBuf};
+
+use super::output::line;
+use super::{Answer, Exit, signals};
+use crate::checkpoint::Run;
+use crate::device::DeviceName;
+use crate::train::{Outcome, Session, Start, recipe};
+
+/// Train a recipe into a new run directory.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  rekindle train models/fashion_mnist_sample.toml --set train.epochs=3 --device flex")]
+pub struct Args {
+    /// A recipe file, or the name of a recipe in the program (fashion_mnist_sample, fashion_mnist, cifar_cnn, …).
+    recipe: PathBuf,
+    /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
+    #[arg(long, default_value = "auto")]
+    device: DeviceName,
+    /// The run directory [default: checkpoints/NAME].
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Override a key of the recipe; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Weights to start from.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Load only the weights that fit.
+    #[arg(long, requires = "init")]
+    partial: bool,
+    /// Passes through the training set.
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Items in a batch.
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// The seed of weights, order, augmentation and dropout.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Threads that compute [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+pub fn run(args: Args) -> Answer {
+    let mut overrides = args.set;
+    let flags = [
+        ("train.epochs", args.epochs.map(|n| n.to_string())),
+        ("data.batch_size", args.batch_size.map(|n| n.to_string())),
+        ("train.seed", args.seed.map(|n| n.to_string())),
+    ];
+    overrides.extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
+    let mut loaded = recipe::load(&args.recipe, &overrides)?;
+    if let Some(weights) = args.init {
+        // From the command line, a path starts from where the user is.
+        let weights = std::path::absolute(&weights).unwrap_or(weights);
+        loaded.recipe.train.init = Some(recipe::InitSection { weights, partial: args.partial });
+    }
+    let dir = args.run.unwrap_or_else(|| free_folder(&loaded.recipe.name));
+    let start = Start::New { loaded: Box::new(loaded), dir };
+    let session = Session::new(start, args.device, signals::stop_flag()?)?;
+    finish(session)
+}
+
+/// `checkpoints/NAME`, or with a number behind it when a run of that name is there already.
+fn free_folder(name: &str) -> PathBuf {
+    let base = Path::new("checkpoints");
+    let numbered = (2..).map(|n| base.join(format!("{name}-{n}")));
+    std::iter::once(base.join(name)).chain(numbered).find(|path| !path.exists()).unwrap_or_else(|| base.join(name))
+}
+
+/// Runs a session and says what came of it and what to type next.
+pub fn finish(session: Session) -> Answer {
+    eprintln!("device {} ({})", session.device.name, session.device.description);
+    if let Some(report) = &session.report {
+        eprintln!("{report}");
+    }
+    let (outcome, run) = session.run()?;
+    let dir = run.path().display();
+    match outcome {
+        Outcome::Interrupted => {
+            eprintln!("interrupted; everything is saved. Go on with:\n  rekindle resume {dir}");
+            return Ok(Exit::Interrupted);
+        }
+        Outcome::EarlyStopped => eprintln!("stopped early: the metric did not improve any more"),
+        Outcome::Finished => {}
+    }
+    summarize(&run)?;
+    line(format!("next:\n  rekindle eval {dir}\n  rekindle predict {dir} IMAGE.png\n  rekindle runs"))?;
+    Ok(Exit::Done)
+}
+
+fn summarize(run: &Run) -> anyhow::Result<()> {
+    let best = run.find(crate::checkpoint::Which::Best)?;
+    let manifest = best.manifest()?;
+    let metrics: Vec<String> = manifest.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+    line(format!("best checkpoint: {} (epoch {}): {}", best.path.display(), manifest.epoch, metrics.join(", ")))
+}

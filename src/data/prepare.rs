@@ -1,0 +1,131 @@
+//! Image files as a network's input: what `predict` does to a picture, and says that it did.
+
+use std::fmt;
+use std::path::Path;
+
+use image::{GrayImage, RgbImage};
+
+use super::transform::{Extent, Normalize, Transforms, pixels};
+use super::{DataConfig, DataError, DatasetName, Image, Shape, Split, catalog, open, picture};
+
+/// Mean and standard deviation of ImageNet's channels, as torchvision's weights expect them.
+const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+
+/// How pictures become inputs.
+#[derive(Debug, Clone)]
+pub struct Preparation {
+    channels: usize,
+    /// Height and width of the input; none for a network that takes any size.
+    size: Option<(usize, usize)>,
+    /// Length of the shorter edge before the centre is cut out.
+    edge: usize,
+    transforms: Transforms,
+}
+
+impl Preparation {
+    /// From the network's input (channels, height, width), the data of its recipe, and `--normalize`.
+    pub fn new([channels, height, width]: [usize; 3], data: Option<&DataConfig>, normalize: Option<&str>) -> Result<Self, DataError> {
+        let trained = data.map(|data| data.transforms(Split::Test)).unwrap_or_default();
+        let is_imagenet = normalize == Some("imagenet");
+        let normalize = match normalize {
+            Some(text) => parse_normalize(text, channels)?,
+            None => trained.normalize,
+        };
+        let side = height.min(width);
+        // torchvision scales the shorter edge to 256 before it cuts 224 out of the centre.
+        let edge = if is_imagenet { side * 256 / 224 } else { side };
+        let transforms = Transforms { grayscale: channels == 1, channels: Some(channels), normalize, ..Transforms::default() };
+        Ok(Self { channels, size: Some((height, width)), edge, transforms })
+    }
+
+    /// The same for a network that takes pictures of any size: they are not scaled.
+    #[must_use]
+    pub fn any_size(self) -> Self {
+        Self { size: None, ..self }
+    }
+
+    /// Appends a picture's values `[channels, height, width]` to `values`; gives the shape.
+    pub fn read(&self, path: &Path, values: &mut Vec<f32>) -> Result<Shape, DataError> {
+        let image = picture::read(path)?;
+        let mut transforms = self.transforms.clone();
+        // A picture of the right size is left as it is.
+        if let Some((height, width)) = self.size.filter(|size| *size != (image.height, image.width)) {
+            transforms.resize = Some(Extent::Edge(self.edge));
+            transforms.center_crop = Some(Extent::Exact { height, width });
+        }
+        let pipeline = transforms.prepare_for(image.shape(), false)?;
+        let image = pipeline.shape_up(image, &path.display().to_string())?;
+        pipeline.normalize(image.shape(), &image.pixels, values);
+        Ok(image.shape())
+    }
+
+    /// Writes an enlarged picture: its luma as given, its colours (if it has any) interpolated from the original.
+    pub fn save_enlarged(&self, original: &Path, luma: &[u8], height: usize, width: usize, output: &Path) -> Result<(), DataError> {
+        let colours = pixels::resize(&picture::read(original)?, height, width, pixels::Filter::Bicubic);
+        let saved = if is_grey(&colours) {
+            GrayImage::from_raw(width as u32, height as u32, luma.to_vec()).map(|image| image.save(output))
+        } else {
+            RgbImage::from_raw(width as u32, height as u32, with_luma(&colours, luma)).map(|image| image.save(output))
+        };
+        match saved {
+            Some(Err(source)) => Err(DataError::Picture { path: output.to_path_buf(), source }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_grey(image: &Image) -> bool {
+    let planes: Vec<&[u8]> = image.planes().collect();
+    planes.iter().all(|plane| *plane == planes[0])
+}
+
+/// Interleaved red, green and blue of a picture whose luma is replaced: the difference goes to all three channels, which leaves
+/// the chroma (ITU-R BT.601) as it was.
+fn with_luma(colours: &Image, luma: &[u8]) -> Vec<u8> {
+    let old = pixels::luma(colours);
+    let planes: Vec<&[u8]> = colours.planes().collect();
+    let mut out = Vec::with_capacity(luma.len() * 3);
+    for (i, (&new, &old)) in luma.iter().zip(&old.pixels).enumerate() {
+        let change = i16::from(new) - i16::from(old);
+        out.extend(planes.iter().map(|plane| (i16::from(plane[i]) + change).clamp(0, 255) as u8));
+    }
+    out
+}
+
+/// `imagenet`, `none`, or `MEAN/STD` with numbers joined by commas: `0.5/0.5`, `0.49,0.48,0.44/0.25,0.24,0.26`.
+fn parse_normalize(text: &str, channels: usize) -> Result<Option<Normalize>, DataError> {
+    let wrong = || DataError::setting("--normalize", "imagenet, none, or MEAN/STD such as 0.5/0.5", text, "numbers are joined by commas");
+    match text {
+        "none" => return Ok(None),
+        "imagenet" if channels == 3 => return Ok(Some(Normalize { mean: IMAGENET.0.to_vec(), std: IMAGENET.1.to_vec() })),
+        "imagenet" => return Err(DataError::setting("--normalize", format!("figures for {channels} channels"), text, "use MEAN/STD")),
+        _ => {}
+    }
+    let (mean, std) = text.split_once('/').ok_or_else(wrong)?;
+    let numbers = |list: &str| list.split(',').map(|number| number.trim().parse()).collect::<Result<Vec<f32>, _>>().map_err(|_| wrong());
+    Ok(Some(Normalize { mean: numbers(mean)?, std: numbers(std)? }))
+}
+
+impl fmt::Display for Preparation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", if self.channels == 1 { "luma" } else { "colour" })?;
+        match self.size {
+            Some((height, width)) => write!(f, ", shorter edge scaled to {}, centre cut to {height}×{width}", self.edge)?,
+            None => write!(f, ", size kept")?,
+        }
+        match &self.transforms.normalize {
+            Some(normalize) => write!(f, ", values 0 to 1 normalized by mean {:?} and std {:?}", normalize.mean, normalize.std),
+            None => write!(f, ", values 0 to 1"),
+        }
+    }
+}
+
+/// The names of a data set's classes, as far as they are known.
+pub fn class_names(data: &DataConfig) -> Vec<String> {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect();
+    match data.name {
+        DatasetName::Mnist => owned(&catalog::MNIST_CLASSES),
+        DatasetName::FashionMnist | DatasetName::FashionMnistSample => owned(&catalog::FASHION_CLASSES),
+        _ => open(data, Path::new(""), Split::Test).map(|set| set.classes().to_vec()).unwrap_or_default(),
+    }
+}

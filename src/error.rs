@@ -1,0 +1,48 @@
+//! What errors share: the nearest known name, and turning a library's panic into a sentence.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::sync::Once;
+
+/// `", did you mean 'x'?"` for the known name closest to `name`, or nothing when none is close.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let closest = known.into_iter().map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
+    match closest.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((score, known)) if score >= 0.5 => format!(", did you mean '{known}'?"),
+        _ => String::new(),
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs something whose panics are caught and reported by the caller, without the panic's own report on stderr.
+pub fn without_panic_output<T>(run: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                usual(info);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let result = run();
+    QUIET.set(before);
+    result
+}
+
+/// The first line of a panic's message.
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = text.unwrap_or_else(|| "an unknown failure".to_string());
+    text.lines().next().unwrap_or_default().to_string()
+}
+
+/// The nearest known name, or all of them when none is near.
+pub fn nearest_or_list(name: &str, known: &[&str]) -> String {
+    let nearest = nearest(name, known.iter().copied());
+    if nearest.is_empty() { format!(", expected one of {}", known.join(", ")) } else { nearest }
+}

@@ -1,0 +1,119 @@
+//! Layers that models call instead of Burn's own: convolution behind one function, and parts that Burn lacks or does otherwise.
+
+use burn::module::{Flag, Module, Param, RunningState};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Initializer, LinearConfig, PaddingConfig2d};
+use burn::tensor::{Device, Distribution, Tensor};
+
+/// A two-dimensional convolution of `x` `[batch, in, height, width]` to `[batch, out, height', width']`.
+///
+/// Models call this and not the layer's own forward: it is the one place where a device may be given a faster kernel.
+pub fn conv2d(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    layer.forward(x)
+}
+
+/// A convolution with square kernel and symmetric padding, initialised as `torch.nn.Conv2d` is.
+pub fn conv2d_config(channels: [usize; 2], kernel: usize, padding: usize) -> Conv2dConfig {
+    Conv2dConfig::new(channels, [kernel, kernel]).with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+}
+
+/// A linear layer, initialised as `torch.nn.Linear` is: weight and bias uniform in ±1/√inputs.
+pub fn linear_config(inputs: usize, outputs: usize) -> LinearConfig {
+    LinearConfig::new(inputs, outputs)
+}
+
+/// Weights drawn from a normal distribution with mean 0, as `torch.nn.init.normal_` draws them.
+pub fn normal(std: f64) -> Initializer {
+    Initializer::Normal { mean: 0.0, std }
+}
+
+/// Sets whole channels to zero in training (`torch.nn.Dropout2d`), each with probability `prob`; the others are scaled by 1/(1-prob).
+#[derive(Module, Debug)]
+pub struct Dropout2d {
+    /// Probability that a channel of a sample is set to zero.
+    pub prob: f64,
+    /// Whether training behaviour is on; off in evaluation mode.
+    pub training: Param<Flag>,
+}
+
+impl Dropout2d {
+    /// A dropout of whole channels; `prob` is in 0 to 1, checked by the model's configuration.
+    pub fn new(prob: f64) -> Self {
+        Self { prob, training: Param::from_bool(true) }
+    }
+
+    /// `[batch, channels, height, width]` to the same.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let device = x.device();
+        if !self.training.is_enabled() || !device.is_autodiff() || self.prob == 0.0 {
+            return x;
+        }
+        let [batch, channels, _, _] = x.dims();
+        let keep = 1.0 - self.prob;
+        let mask = Tensor::<4>::random([batch, channels, 1, 1], Distribution::Bernoulli(keep), &device);
+        x * (mask * (1.0 / keep))
+    }
+}
+
+/// Batch normalisation over `[batch, channels, height, width]` with the parameters and rules of `torch.nn.BatchNorm2d`.
+///
+/// Burn's own layer updates the running variance with the biased estimate; PyTorch uses the unbiased one, and counts batches.
+#[derive(Module, Debug)]
+pub struct BatchNorm2d {
+    /// Scale of each channel.
+    pub weight: Param<Tensor<1>>,
+    /// Shift of each channel.
+    pub bias: Param<Tensor<1>>,
+    /// Mean of each channel, used in evaluation.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Unbiased variance of each channel, used in evaluation.
+    pub running_var: RunningState<Tensor<1>>,
+    /// Batches seen in training; int64 in files.
+    pub num_batches_tracked: RunningState<Tensor<1>>,
+    /// Whether training behaviour is on; off in evaluation mode.
+    pub training: Param<Flag>,
+    /// Weight of a new batch in the running statistics.
+    pub momentum: f64,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl BatchNorm2d {
+    /// Scale 1, shift 0, PyTorch's momentum 0.1 and epsilon 1e-5.
+    pub fn new(channels: usize, device: &Device) -> Self {
+        Self {
+            weight: Initializer::Ones.init([channels], device),
+            bias: Initializer::Zeros.init([channels], device),
+            running_mean: RunningState::new(Tensor::zeros([channels], device)),
+            running_var: RunningState::new(Tensor::ones([channels], device)),
+            num_batches_tracked: RunningState::new(Tensor::zeros([1], device)),
+            training: Param::from_bool(true),
+            momentum: 0.1,
+            epsilon: 1e-5,
+        }
+    }
+
+    /// `[batch, channels, height, width]` to the same.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let device = x.device();
+        if !self.training.is_enabled() || !device.is_autodiff() {
+            let mean = self.running_mean.value().to_device(&device);
+            let var = self.running_var.value().to_device(&device);
+            return burn::tensor::module::batch_norm(x, self.weight.val(), self.bias.val(), mean, var, self.epsilon);
+        }
+        let [batch, _, height, width] = x.dims();
+        let samples = (batch * height * width) as f64;
+        let result = burn::tensor::module::batch_norm_train(x, self.weight.val(), self.bias.val(), self.epsilon);
+        let unbiased = result.variance.detach() * (samples / (samples - 1.0).max(1.0));
+        self.update(&self.running_mean, result.mean.detach(), &device);
+        self.update(&self.running_var, unbiased, &device);
+        let counted = self.num_batches_tracked.value_sync().to_device(&device) + 1.0;
+        self.num_batches_tracked.update(counted.detach());
+        result.output
+    }
+
+    fn update(&self, state: &RunningState<Tensor<1>>, batch: Tensor<1>, device: &Device) {
+        let kept = state.value_sync().to_device(device) * (1.0 - self.momentum);
+        state.update((kept + batch * self.momentum).detach());
+    }
+}

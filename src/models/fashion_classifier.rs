@@ -1,0 +1,114 @@
+//! The tutorial's `FashionClassifier`: five linear layers with dropout between them.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Linear};
+use burn::tensor::activation::{log_softmax, relu};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{Architecture, Configure, ModelError, Network, Summary, check_probability, check_sizes, expect_input};
+use crate::layers;
+
+/// Five linear layers; gives log-probabilities.
+#[derive(Module, Debug)]
+pub struct FashionClassifier {
+    fc: Linear,
+    fc1: Linear,
+    fc2: Linear,
+    fc3: Linear,
+    fc4: Linear,
+    dropout: Dropout,
+}
+
+impl FashionClassifier {
+    /// `[batch, channels, height, width]` with `inputs` values an image to log-probabilities `[batch, classes]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x: Tensor<2> = x.flatten(1, 3);
+        let x = self.dropout.forward(relu(self.fc.forward(x)));
+        let x = self.dropout.forward(relu(self.fc1.forward(x)));
+        let x = self.dropout.forward(relu(self.fc2.forward(x)));
+        let x = self.dropout.forward(relu(self.fc3.forward(x)));
+        log_softmax(self.fc4.forward(x), 1)
+    }
+}
+
+/// The arguments of `FashionClassifier`'s constructor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FashionClassifierConfig {
+    /// Values of one image: 784 for 28×28.
+    pub inputs: usize,
+    /// Outputs of the first four layers.
+    pub hidden: [usize; 4],
+    /// Number of classes.
+    pub classes: usize,
+    /// Probability of dropout after each hidden layer.
+    pub dropout: f64,
+}
+
+impl Default for FashionClassifierConfig {
+    fn default() -> Self {
+        Self { inputs: 784, hidden: [514, 258, 130, 66], classes: 12, dropout: 0.2 }
+    }
+}
+
+impl FashionClassifierConfig {
+    /// Inputs and outputs of each layer with its name.
+    fn layers(&self) -> [(&'static str, usize, usize); 5] {
+        let h = self.hidden;
+        [
+            ("fc", self.inputs, h[0]),
+            ("fc1", h[0], h[1]),
+            ("fc2", h[1], h[2]),
+            ("fc3", h[2], h[3]),
+            ("fc4", h[3], self.classes),
+        ]
+    }
+}
+
+impl Configure for FashionClassifierConfig {
+    const KEYS: &'static [&'static str] = &["inputs", "hidden", "classes", "dropout"];
+
+    fn check(&self) -> Result<(), String> {
+        check_sizes(&[("inputs", self.inputs), ("hidden", *self.hidden.iter().min().unwrap_or(&0)), ("classes", self.classes)])?;
+        check_probability("dropout", self.dropout)
+    }
+}
+
+impl Architecture for FashionClassifierConfig {
+    fn build(&self, device: &Device) -> Network {
+        let [fc, fc1, fc2, fc3, fc4] = self.layers().map(|(_, inputs, outputs)| layers::linear_config(inputs, outputs).init(device));
+        Network::FashionClassifier(FashionClassifier { fc, fc1, fc2, fc3, fc4, dropout: DropoutConfig::new(self.dropout).init() })
+    }
+
+    fn input_shape(&self) -> [usize; 3] {
+        let side = self.inputs.isqrt();
+        if side * side == self.inputs { [1, side, side] } else { [1, 1, self.inputs] }
+    }
+
+    fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
+        let ok = shape.iter().product::<usize>() == self.inputs;
+        expect_input("fashion_classifier", ok, format!("{} values an image", self.inputs), shape)
+    }
+
+    fn classes(&self) -> Option<usize> {
+        Some(self.classes)
+    }
+
+    fn log_probabilities(&self) -> bool {
+        true
+    }
+
+    fn summary(&self, input: [usize; 3]) -> Summary {
+        let mut summary = Summary { class: "FashionClassifier", input, layers: Vec::new() };
+        for (name, inputs, outputs) in self.layers() {
+            summary.linear(name, inputs, outputs);
+        }
+        summary.push("dropout", format!("Dropout(p={}, inplace=False)", self.dropout), &[self.hidden[3]], 0);
+        summary
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+}

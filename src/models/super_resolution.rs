@@ -1,0 +1,116 @@
+//! The tutorial's `SuperResolutionModel` (ESPCN): four convolutions, then a pixel shuffle.
+//!
+//! Source: Shi et al., *Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel CNN*, 2016.
+
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::nn::{Initializer, PixelShuffle, PixelShuffleConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{Architecture, Configure, ModelError, Network, Summary, check_sizes, expect_input};
+use crate::layers;
+
+/// Enlarges a luma image by a whole factor.
+#[derive(Module, Debug)]
+pub struct SuperResolution {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    conv3: Conv2d,
+    conv4: Conv2d,
+    pixel_shuffle: PixelShuffle,
+}
+
+impl SuperResolution {
+    /// `[batch, 1, height, width]` to `[batch, 1, height × factor, width × factor]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = relu(layers::conv2d(&self.conv1, x));
+        let x = relu(layers::conv2d(&self.conv2, x));
+        let x = relu(layers::conv2d(&self.conv3, x));
+        self.pixel_shuffle.forward(layers::conv2d(&self.conv4, x))
+    }
+}
+
+/// The arguments of `SuperResolutionModel`'s constructor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SuperResolutionConfig {
+    /// Factor by which both sides grow.
+    pub upscale_factor: usize,
+    /// Channels after the first three convolutions.
+    pub channels: [usize; 3],
+    /// PyTorch's in-place ReLU; changes nothing here.
+    pub inplace: bool,
+}
+
+impl Default for SuperResolutionConfig {
+    fn default() -> Self {
+        Self { upscale_factor: 3, channels: [64, 64, 32], inplace: false }
+    }
+}
+
+impl SuperResolutionConfig {
+    /// Name, outputs and kernel side of each convolution.
+    fn convolutions(&self) -> [(&'static str, usize, usize); 4] {
+        let [a, b, c] = self.channels;
+        [("conv1", a, 5), ("conv2", b, 3), ("conv3", c, 3), ("conv4", self.upscale_factor * self.upscale_factor, 3)]
+    }
+}
+
+impl Configure for SuperResolutionConfig {
+    const KEYS: &'static [&'static str] = &["upscale_factor", "channels", "inplace"];
+
+    fn check(&self) -> Result<(), String> {
+        check_sizes(&[("upscale_factor", self.upscale_factor), ("channels", *self.channels.iter().min().unwrap_or(&0))])
+    }
+}
+
+impl Architecture for SuperResolutionConfig {
+    fn build(&self, device: &Device) -> Network {
+        let mut from = 1;
+        let [conv1, conv2, conv3, conv4] = self.convolutions().map(|(name, to, kernel)| {
+            // Orthogonal rows keep the signal's size; √2 makes up for what a ReLU takes away.
+            let gain = if name == "conv4" { 1.0 } else { std::f64::consts::SQRT_2 };
+            let mut conv = layers::conv2d_config([from, to], kernel, kernel / 2).init(device);
+            conv.weight = Initializer::Orthogonal { gain }.init([to, from, kernel, kernel], device);
+            from = to;
+            conv
+        });
+        let pixel_shuffle = PixelShuffleConfig::new(self.upscale_factor).init();
+        Network::SuperResolution(SuperResolution { conv1, conv2, conv3, conv4, pixel_shuffle })
+    }
+
+    fn input_shape(&self) -> [usize; 3] {
+        [1, 224, 224]
+    }
+
+    fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
+        expect_input("super_resolution", shape[0] == 1 && shape[1] * shape[2] > 0, "one channel (luma) of any size".into(), shape)
+    }
+
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
+    fn upscale_factor(&self) -> Option<usize> {
+        Some(self.upscale_factor)
+    }
+
+    fn summary(&self, input: [usize; 3]) -> Summary {
+        let mut summary = Summary { class: "SuperResolutionModel", input, layers: Vec::new() };
+        let mut shape = input;
+        let relu = if self.inplace { "ReLU(inplace=True)" } else { "ReLU()" };
+        summary.push("relu", relu, &[self.channels[2], input[1], input[2]], 0);
+        for (name, to, kernel) in self.convolutions() {
+            summary.conv(name, &mut shape, to, kernel, kernel / 2);
+        }
+        let r = self.upscale_factor;
+        summary.push("pixel_shuffle", format!("PixelShuffle(upscale_factor={r})"), &[1, shape[1] * r, shape[2] * r], 0);
+        summary
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+}

@@ -1,0 +1,67 @@
+//! Training through Burn's learner, from a recipe to a run directory.
+//!
+//! [`Session`] is a training with every decision made, new or resumed; [`Session::run`] hands it to Burn's `SupervisedTraining`
+//! with a strategy of ours, which owns epochs, the order of samples, random numbers and saving.
+
+pub mod evaluate;
+mod metrics;
+mod progress;
+pub mod recipe;
+mod saving;
+mod session;
+mod step;
+mod strategy;
+mod with_loss;
+
+pub use metrics::{Score, Sums};
+pub use recipe::{Loaded, Recipe, RecipeError};
+pub use session::{Outcome, Session, Start};
+pub use step::{StepInput, StepOutput};
+
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::device::DeviceError;
+use crate::models::ModelError;
+use crate::optim::OptimError;
+
+/// Why a training cannot start or go on. Its text is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The network or its weights.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A weight file.
+    #[error(transparent)]
+    State(#[from] rekindle_state::Error),
+    /// The optimizer or the schedule.
+    #[error(transparent)]
+    Optim(#[from] OptimError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The parts of the recipe do not fit each other.
+    #[error("{place}: {problem}")]
+    Mismatch {
+        /// The recipe.
+        place: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// Training stopped on an error of Burn or a backend.
+    #[error("training stopped at step {step}: {reason}")]
+    Stopped {
+        /// Steps done.
+        step: u64,
+        /// What happened.
+        reason: String,
+    },
+}
