@@ -49,7 +49,10 @@ impl HostBatch {
     ) -> Result<Self, DataError> {
         let shape = pipeline.output();
         let mut input = buffer(indices.len(), shape)?;
-        if let Some(packed) = dataset.packed().filter(|packed| pipeline.is_plain(packed.shape)) {
+        if let Some(packed) = dataset
+            .packed()
+            .filter(|packed| pipeline.is_plain(packed.shape))
+        {
             let size = shape.len();
             let mut classes = Vec::with_capacity(indices.len());
             for &index in indices {
@@ -97,15 +100,14 @@ impl HostBatch {
     }
 
     /// Moves the values to a device.
-    pub fn to_device(self, device: &Device) -> Batch {
+    pub fn upload(self, device: &Device) -> Batch {
         let len = self.len;
         Batch {
             input: images(self.input, len, self.shape, device),
             target: match self.target {
-                HostTarget::Classes(classes) => BatchTarget::Classes(Tensor::from_data(
-                    TensorData::new(classes, [len]),
-                    device,
-                )),
+                HostTarget::Classes(classes) => {
+                    BatchTarget::Classes(Tensor::from_data(TensorData::new(classes, [len]), device))
+                }
                 HostTarget::Images(shape, values) => {
                     BatchTarget::Images(images(values, len, shape, device))
                 }

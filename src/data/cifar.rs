@@ -125,9 +125,13 @@ fn missing_batch(path: &Path, name: &str) -> DataError {
 }
 
 fn is_archive(path: &Path) -> bool {
-    path.file_name().and_then(OsStr::to_str).is_some_and(|name| {
-        [".tar.gz", ".tgz", ".tar"].iter().any(|end| name.ends_with(end))
-    })
+    path.file_name()
+        .and_then(OsStr::to_str)
+        .is_some_and(|name| {
+            [".tar.gz", ".tgz", ".tar"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        })
 }
 
 /// Reads and unpacks one file of records.
@@ -177,7 +181,11 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<(PathBuf, Vec<u8>)>, Da
         }
     }
     (0..wanted.len())
-        .map(|at| found.remove(&at).ok_or_else(|| missing_batch(path, &wanted[at])))
+        .map(|at| {
+            found
+                .remove(&at)
+                .ok_or_else(|| missing_batch(path, &wanted[at]))
+        })
         .collect()
 }
 

@@ -274,7 +274,11 @@ impl DataConfig {
             ),
             _ => "correct data.dir".to_owned(),
         };
-        Err(DataError::missing(&path, "there is no such file or folder", hint))
+        Err(DataError::missing(
+            &path,
+            "there is no such file or folder",
+            hint,
+        ))
     }
 
     /// Opens the set `name` at this section's place, with classes or (`unlabelled`) without.
@@ -300,9 +304,12 @@ impl DataConfig {
             (DatasetName::Mnist, Some(dir)) => {
                 idx::open(dir, name.as_str(), &MNIST_CLASSES, split)?
             }
-            (DatasetName::FashionMnist | DatasetName::FashionMnistSample, Some(dir)) => {
-                idx::open(dir, DatasetName::FashionMnist.as_str(), &FASHION_CLASSES, split)?
-            }
+            (DatasetName::FashionMnist | DatasetName::FashionMnistSample, Some(dir)) => idx::open(
+                dir,
+                DatasetName::FashionMnist.as_str(),
+                &FASHION_CLASSES,
+                split,
+            )?,
             (DatasetName::Cifar10, Some(path)) => cifar::open(path, split)?,
             // Pairs are made of plain pictures.
             (DatasetName::SuperResolution, Some(_)) => return Err(source_needed(name.as_str())),

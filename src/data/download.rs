@@ -88,8 +88,8 @@ pub enum Progress {
 
 /// Downloads `url` to the file `dest`, whose folder is made if needed.
 ///
-/// `sha256` is the expected sum in hexadecimal, or its leading digits (torchvision puts eight of
-/// them in its file names). With it, `dest` is only written once the sum is right, and a download
+/// `sha256` is the expected sum in hexadecimal, or its leading digits, eight or more (torchvision
+/// puts eight in its file names). With it, `dest` is only written once the sum is right, and a download
 /// that breaks off leaves `dest` with `.part` added, which the next call continues (HTTP Range).
 /// Without it, nothing could tell a mixture of two files apart, so every call starts anew.
 ///

@@ -30,5 +30,10 @@ pub fn sample(split: Split) -> Result<MemoryDataset, DataError> {
             sample_file!("t10k-labels-idx1-ubyte.gz"),
         ),
     };
-    idx::parse(&format!("{SAMPLE} ({split})"), &FASHION_CLASSES, &images, &labels)
+    idx::parse(
+        &format!("{SAMPLE} ({split})"),
+        &FASHION_CLASSES,
+        &images,
+        &labels,
+    )
 }

@@ -42,7 +42,7 @@ pub enum DataError {
     },
     /// A picture that cannot be decoded.
     #[error(
-        "{}: expected a PNG or JPEG picture, but decoding failed: {source}; replace or remove the file",
+        "{}: expected a PNG or JPEG picture, but it cannot be decoded ({source}); replace or remove the file",
         path.display()
     )]
     Picture {

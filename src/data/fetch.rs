@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::DataError;
 use super::catalog::{PublishedSet, published};
 use super::config::nearest;
 use super::download::{Progress, download, sha256_of};
-use super::DataError;
 
 /// The variable that names a mirror when none is given.
 pub const MIRROR_VARIABLE: &str = "REKINDLE_MIRROR";
@@ -74,7 +74,12 @@ pub fn fetch_set(
             continue;
         }
         let url = match mirror {
-            Some(mirror) => format!("{}/{}/{}", mirror.trim_end_matches('/'), set.name, file.name),
+            Some(mirror) => format!(
+                "{}/{}/{}",
+                mirror.trim_end_matches('/'),
+                set.name,
+                file.name
+            ),
             None => file.url.clone(),
         };
         download(&url, &path, Some(&file.sha256), progress)?;

@@ -220,10 +220,18 @@ impl Layout {
 fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
     let mut names = Vec::new();
     for path in entries(folder)? {
-        if path.is_dir()
-            && let Some(name) = path.file_name().and_then(|name| name.to_str())
-        {
-            names.push(name.to_owned());
+        if !path.is_dir() {
+            continue;
+        }
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some(name) => names.push(name.to_owned()),
+            None => {
+                return Err(DataError::missing(
+                    &path,
+                    "the name of a class must be UTF-8, but this folder's is not",
+                    "rename the folder",
+                ));
+            }
         }
     }
     names.sort_unstable();

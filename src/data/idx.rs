@@ -46,7 +46,10 @@ pub(crate) fn parse(
     if label_count != count {
         return Err(DataError::damaged(
             &labels.path,
-            format!("{count} labels, one for each image of {}", images.path.display()),
+            format!(
+                "{count} labels, one for each image of {}",
+                images.path.display()
+            ),
             label_count.to_string(),
             "use the two files of one split",
         ));

@@ -232,7 +232,7 @@ impl Iterator for Batches {
         if batch.is_err() {
             self.left = self.left.end..self.left.end;
         }
-        Some(batch.map(|batch| batch.to_device(&self.device)))
+        Some(batch.map(|batch| batch.upload(&self.device)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -253,11 +253,7 @@ impl Iterator for LearnerBatches {
 
 impl DataLoaderIterator<Batch> for LearnerBatches {
     fn progress(&self) -> Progress {
-        Progress::new(
-            self.0.items_done(),
-            self.0.items,
-            Some("items".to_owned()),
-        )
+        Progress::new(self.0.items_done(), self.0.items, Some("items".to_owned()))
     }
 }
 

@@ -75,7 +75,9 @@ fn answer(
             range = Some(value.trim().to_owned());
         }
     }
-    seen.lock().expect("requests").push((path.clone(), range.clone()));
+    seen.lock()
+        .expect("requests")
+        .push((path.clone(), range.clone()));
     if manners.unavailable > 0 {
         manners.unavailable -= 1;
         return head(&mut stream, "503 Service Unavailable", 0, "");
@@ -83,9 +85,13 @@ fn answer(
     let Some(file) = files.get(&path) else {
         return head(&mut stream, "404 Not Found", 0, "");
     };
-    let start = range
-        .filter(|_| !manners.ignore_range)
-        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let start = range.filter(|_| !manners.ignore_range).and_then(|range| {
+        range
+            .strip_prefix("bytes=")?
+            .strip_suffix('-')?
+            .parse::<usize>()
+            .ok()
+    });
     let body = match start {
         Some(start) if start >= file.len() => {
             return head(&mut stream, "416 Range Not Satisfiable", 0, "");
@@ -96,7 +102,12 @@ fn answer(
                 file.len() - 1,
                 file.len()
             );
-            head(&mut stream, "206 Partial Content", file.len() - start, &range)?;
+            head(
+                &mut stream,
+                "206 Partial Content",
+                file.len() - start,
+                &range,
+            )?;
             &file[start..]
         }
         None => {

@@ -200,6 +200,7 @@ impl Pipeline {
     pub(crate) fn is_plain(&self, shape: Shape) -> bool {
         let fixed = &self.transforms;
         shape == self.output
+            && !(fixed.grayscale && shape.channels == 3)
             && fixed.augment.is_empty()
             && fixed.resize.is_none()
             && fixed.center_crop.is_none()

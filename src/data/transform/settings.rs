@@ -191,7 +191,9 @@ impl<'de> Deserialize<'de> for Augment {
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Augment, E> {
                 match name {
                     "random_horizontal_flip" => {
-                        Ok(Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: half() }))
+                        Ok(Augment::RandomHorizontalFlip(RandomHorizontalFlip {
+                            p: half(),
+                        }))
                     }
                     "random_crop" => Err(E::custom(
                         "random_crop needs a size: { random_crop = { size = 32, padding = 4 } }",
