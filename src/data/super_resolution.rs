@@ -9,10 +9,11 @@ use super::{DataError, ImageDataset, Sample, Shape, Target};
 
 /// Pairs of a small and a large grey picture.
 ///
-/// The large one, the target, is the luma of the source's picture (ITU-R BT.601, the `Y` of
-/// PIL's YCbCr), cropped around its centre to the largest size that the factor divides, or to the
-/// size that is asked for. The small one, the input, is the large one scaled down by the factor
-/// with a bicubic filter (a = -0.5) widened against aliasing, as PIL's `BICUBIC` does.
+/// The large one, the target, is the luma of the source's picture (ITU-R BT.601, PIL's
+/// `convert("L")`; the `Y` of PIL's YCbCr is at most 1 of 255 away), cropped around its centre to
+/// the largest size that the factor divides, or to the size that is asked for. The small one, the
+/// input, is the large one scaled down by the factor with a bicubic filter (a = -0.5) widened
+/// against aliasing, as PIL's `BICUBIC` is.
 pub struct SuperResolution {
     name: String,
     source: Arc<dyn ImageDataset>,

@@ -113,6 +113,29 @@ fn shrinking_averages_what_it_leaves_out() {
 }
 
 #[test]
+fn resizing_is_that_of_pil() {
+    let pixels: Vec<u8> = (0..48u32)
+        .map(|n| ((n * n * 37 + n * 91) % 256) as u8)
+        .collect();
+    let image = grey(8, &pixels);
+    // PIL: Image.frombytes("L", (8, 6), pixels).resize((4, 3), filter). PIL rounds between its
+    // two passes, so that a value may differ by one.
+    let near = |filter, expected: [u8; 12]| {
+        let made = resize(&image, 3, 4, filter).pixels;
+        let apart = made.iter().zip(expected).map(|(&a, b)| a.abs_diff(b)).max();
+        assert!(apart <= Some(1), "{made:?} {expected:?}");
+    };
+    near(
+        Filter::Bilinear,
+        [100, 98, 94, 127, 140, 155, 131, 169, 108, 130, 94, 138],
+    );
+    near(
+        Filter::Bicubic,
+        [98, 92, 87, 126, 144, 164, 131, 179, 101, 133, 83, 138],
+    );
+}
+
+#[test]
 fn one_number_scales_the_shorter_edge() {
     assert_eq!(Extent::Edge(71).shorter_edge(100, 50), (142, 71));
     assert_eq!(Extent::Edge(71).shorter_edge(50, 99), (71, 140));
