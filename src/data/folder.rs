@@ -23,7 +23,6 @@ const MOST_DEPTH: usize = 16;
 #[derive(Debug, Clone)]
 pub struct FolderDataset {
     name: String,
-    root: PathBuf,
     classes: Vec<String>,
     /// Path and class, sorted by class and then by path.
     files: Vec<(PathBuf, usize)>,
@@ -76,7 +75,7 @@ impl FolderDataset {
                 "rename or remove that folder",
             ));
         }
-        Self::new(layout.chosen, split, classes, files)
+        Self::new(&layout.chosen, split, classes, files)
     }
 
     /// Opens one split of a folder of pictures whose classes do not matter: every picture below
@@ -88,18 +87,18 @@ impl FolderDataset {
             listed = divide(listed, &layout.chosen, split);
         }
         let files = listed.into_iter().map(|path| (path, 0)).collect();
-        Self::new(layout.chosen, split, Vec::new(), files)
+        Self::new(&layout.chosen, split, Vec::new(), files)
     }
 
     fn new(
-        root: PathBuf,
+        root: &Path,
         split: Split,
         classes: Vec<String>,
         files: Vec<(PathBuf, usize)>,
     ) -> Result<Self, DataError> {
         let Some((first, _)) = files.first() else {
             return Err(DataError::missing(
-                &root,
+                root,
                 format!("there are no .png, .jpg or .jpeg pictures for the {split} split"),
                 "add pictures or point data.dir at another folder",
             ));
@@ -107,7 +106,6 @@ impl FolderDataset {
         Ok(Self {
             name: format!("folder {} ({split})", root.display()),
             shape: picture::size(first)?,
-            root,
             classes,
             files,
         })
@@ -121,11 +119,6 @@ impl FolderDataset {
                 .map(|at| self.files[at * len / limit].clone())
                 .collect();
         }
-    }
-
-    /// The folder that the pictures come from.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 }
 
