@@ -1,1 +1,36 @@
-//! stub
+//! Model files as ordered state dicts.
+//!
+//! Reads what PyTorch ever saved (zip, legacy, tar, TorchScript, bare pickles), safetensors, burnpack, npy and npz, and writes
+//! them again. Nothing in a file is ever executed: classes and functions that a pickle names are values with a module and a
+//! name. Any byte string gives a value or an [`Error`]; sizes that a file declares are checked against what it holds before
+//! anything is allocated.
+
+mod detect;
+mod atomic;
+mod cast;
+mod dtype;
+mod error;
+mod file;
+mod map;
+mod matching;
+mod module;
+mod state_dict;
+mod storage;
+mod tensor;
+mod torch;
+mod value;
+mod walk;
+
+pub use atomic::{AtomicFile, write_atomic};
+pub use dtype::DType;
+pub use error::{Error, ErrorKind, Result};
+pub use file::{Content, Format, ModelFile, open, read};
+pub use map::{Map, MapSlice};
+pub use matching::{MatchOptions, Matched, Matching, Wanted, find_key, match_weights};
+pub use module::module_state_dict;
+pub use state_dict::{DictKind, Key, StateDict};
+pub use storage::{Source, Storage};
+pub use tensor::{Data, Quantization, Tensor, View, show_shape};
+pub use torch::{TorchOptions, write_torch};
+pub use value::{Array, Global, Object, Value};
+pub use walk::walk;
