@@ -30,20 +30,9 @@ fn write_folder(dir: &Path) {
 /// The published archive in small, its batches in another order than their numbers.
 pub fn archive() -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
-    for name in [
-        "data_batch_4",
-        "test_batch",
-        "data_batch_1",
-        "data_batch_5",
-        "data_batch_2",
-        "data_batch_3",
-    ] {
+    for name in ["data_batch_4", "test_batch", "data_batch_1", "data_batch_5", "data_batch_2", "data_batch_3"] {
         let label = name.bytes().last().unwrap();
-        let bytes = record(if label.is_ascii_digit() {
-            label - b'0'
-        } else {
-            9
-        });
+        let bytes = record(if label.is_ascii_digit() { label - b'0' } else { 9 });
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
@@ -67,23 +56,13 @@ fn labels(path: &Path, split: Split) -> Vec<usize> {
 fn reads_an_unpacked_folder() {
     let dir = tempdir().unwrap();
     write_folder(&dir.path().join("cifar-10-batches-bin"));
-    for path in [
-        dir.path().to_path_buf(),
-        dir.path().join("cifar-10-batches-bin"),
-    ] {
+    for path in [dir.path().to_path_buf(), dir.path().join("cifar-10-batches-bin")] {
         assert_eq!(labels(&path, Split::Train), [1, 2, 2, 3, 3, 4, 4, 5, 5, 6]);
         assert_eq!(labels(&path, Split::Test), [9]);
     }
-    let image = cifar::open(dir.path(), Split::Train)
-        .unwrap()
-        .get(9)
-        .unwrap()
-        .image;
+    let image = cifar::open(dir.path(), Split::Train).unwrap().get(9).unwrap().image;
     assert_eq!((image.channels, image.height, image.width), (3, 32, 32));
-    assert_eq!(
-        (image.pixels[0], image.pixels[1024], image.pixels[3071]),
-        (6, 7, 8)
-    );
+    assert_eq!((image.pixels[0], image.pixels[1024], image.pixels[3071]), (6, 7, 8));
 }
 
 #[test]
@@ -105,10 +84,7 @@ fn truncated_archive_is_refused() {
     fs::write(&file, &packed[..packed.len() - 40]).unwrap();
     let text = message(cifar::open(&file, Split::Train), dir.path());
     assert!(text.starts_with("DIR/cifar-10-binary.tar.gz"), "{text}");
-    assert!(
-        text.ends_with("the file is damaged or incomplete, download it again"),
-        "{text}"
-    );
+    assert!(text.ends_with("the file is damaged or incomplete, download it again"), "{text}");
 
     fs::write(&file, gzip(&archive()[..5000])).unwrap();
     assert_eq!(
@@ -149,11 +125,7 @@ fn partial_record_is_refused() {
 fn labels_out_of_range_are_refused() {
     let dir = tempdir().unwrap();
     write_folder(dir.path());
-    fs::write(
-        dir.path().join("test_batch.bin"),
-        [record(9), record(10)].concat(),
-    )
-    .unwrap();
+    fs::write(dir.path().join("test_batch.bin"), [record(9), record(10)].concat()).unwrap();
     assert_eq!(
         message(cifar::open(dir.path(), Split::Test), dir.path()),
         "DIR/test_batch.bin: expected labels from 0 to 9, found 10 in record 1; the file is \

@@ -16,10 +16,7 @@ fn parse(text: &str) -> DataConfig {
 
 /// What the parser says to a section, without the lines that point at the place.
 fn refused(text: &str) -> String {
-    toml::from_str::<DataConfig>(text)
-        .unwrap_err()
-        .message()
-        .to_owned()
+    toml::from_str::<DataConfig>(text).unwrap_err().message().to_owned()
 }
 
 #[test]
@@ -38,13 +35,7 @@ fn the_syntax_of_recipes_is_read() {
         "#,
     );
     assert_eq!(config.resize, Some(Extent::Edge(71)));
-    assert_eq!(
-        config.center_crop,
-        Some(Extent::Exact {
-            height: 64,
-            width: 48
-        })
-    );
+    assert_eq!(config.center_crop, Some(Extent::Exact { height: 64, width: 48 }));
     assert_eq!(config.augment.len(), 2);
     assert!(matches!(&config.augment[1], Augment::RandomHorizontalFlip(flip) if flip.p == 0.5));
     assert!(config.transforms(Split::Test).augment.is_empty());
@@ -55,17 +46,9 @@ fn the_syntax_of_recipes_is_read() {
     let defaults = parse("name = \"mnist\"");
     assert_eq!(defaults, DataConfig::new(DatasetName::Mnist));
     assert_eq!(parse(&toml::to_string(&defaults).unwrap()), defaults);
-    let flip = parse(
-        "name = \"mnist\"\naugment = [{ random_horizontal_flip = { p = 0.25 } }]\nresize = [3, 4]",
-    );
+    let flip = parse("name = \"mnist\"\naugment = [{ random_horizontal_flip = { p = 0.25 } }]\nresize = [3, 4]");
     assert!(matches!(&flip.augment[0], Augment::RandomHorizontalFlip(flip) if flip.p == 0.25));
-    assert_eq!(
-        flip.resize,
-        Some(Extent::Exact {
-            height: 3,
-            width: 4
-        })
-    );
+    assert_eq!(flip.resize, Some(Extent::Exact { height: 3, width: 4 }));
 }
 
 #[test]
@@ -85,9 +68,7 @@ fn slips_are_named() {
         "random_crop needs a size: { random_crop = { size = 32, padding = 4 } }"
     );
     assert_eq!(
-        refused(
-            "name = \"mnist\"\naugment = [{ random_crop = { size = 3 }, random_horizontal_flip = {} }]"
-        ),
+        refused("name = \"mnist\"\naugment = [{ random_crop = { size = 3 }, random_horizontal_flip = {} }]"),
         "\"random_horizontal_flip\" must be an entry of its own: [{ ... }, { ... }]"
     );
     assert_eq!(
@@ -102,19 +83,14 @@ fn slips_are_named() {
 
 #[test]
 fn the_sample_needs_no_folder() {
-    for text in [
-        "name = \"fashion-mnist-sample\"",
-        "name = \"fashion-mnist\"\ndir = \"../datasets/fashion-mnist-sample\"",
-    ] {
+    for text in ["name = \"fashion-mnist-sample\"", "name = \"fashion-mnist\"\ndir = \"../datasets/fashion-mnist-sample\""] {
         let set = open(&parse(text), Path::new("/nowhere"), Split::Train).unwrap();
         assert_eq!((set.len(), set.num_classes()), (6000, 10));
         assert_eq!(set.name(), "fashion-mnist-sample (train)");
     }
     // The shipped folder holds the same.
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let shipped = parse(
-        "name = \"fashion-mnist\"\ndir = \"../datasets/fashion-mnist-sample\"\nlimit = { test = 7 }",
-    );
+    let shipped = parse("name = \"fashion-mnist\"\ndir = \"../datasets/fashion-mnist-sample\"\nlimit = { test = 7 }");
     let set = open(&shipped, &here, Split::Test).unwrap();
     assert_eq!(set.len(), 7);
 }
@@ -122,12 +98,7 @@ fn the_sample_needs_no_folder() {
 #[test]
 fn missing_data_names_the_command_that_fetches_it() {
     let dir = tempdir().unwrap();
-    let refused = |text: &str| {
-        message(
-            open(&parse(text), dir.path(), Split::Train).map(|_| ()),
-            dir.path(),
-        )
-    };
+    let refused = |text: &str| message(open(&parse(text), dir.path(), Split::Train).map(|_| ()), dir.path());
     assert_eq!(
         refused("name = \"cifar-10\"\ndir = \"gone\""),
         "DIR/gone: there is no such file or folder; run `rekindle datasets fetch cifar-10` and \
@@ -138,10 +109,7 @@ fn missing_data_names_the_command_that_fetches_it() {
         "DIR/fashion-mnist-sample: there is no such file or folder; run `rekindle datasets fetch \
          mnist` and leave out data.dir, or correct data.dir"
     );
-    assert_eq!(
-        refused("name = \"folder\""),
-        "data.dir: expected the folder of the pictures, found nothing; set data.dir"
-    );
+    assert_eq!(refused("name = \"folder\""), "data.dir: expected the folder of the pictures, found nothing; set data.dir");
     assert_eq!(
         refused("name = \"mnist\"\ncrop = 3"),
         "data.crop: expected nothing for data.name = \"mnist\", found a setting of \
@@ -163,35 +131,19 @@ fn each_kind_opens() {
     let dir = tempdir().unwrap();
     write_idx_set(dir.path(), 20);
     let device = Device::flex();
-    let loader = |text: &str| {
-        parse(text)
-            .loader(dir.path(), Split::Train, 1, &device)
-            .unwrap()
-    };
+    let loader = |text: &str| parse(text).loader(dir.path(), Split::Train, 1, &device).unwrap();
     let mnist = loader("name = \"mnist\"\ndir = \".\"\nlimit = { train = 5 }\nbatch_size = 2");
     assert_eq!((mnist.num_items(), mnist.num_batches()), (5, 3));
 
     for n in 0..10 {
-        write_picture(
-            &dir.path().join(format!("pictures/a/{n}.png")),
-            9,
-            9,
-            [n; 3],
-        );
-        write_picture(
-            &dir.path().join(format!("pictures/b/{n}.png")),
-            9,
-            9,
-            [n; 3],
-        );
+        write_picture(&dir.path().join(format!("pictures/a/{n}.png")), 9, 9, [n; 3]);
+        write_picture(&dir.path().join(format!("pictures/b/{n}.png")), 9, 9, [n; 3]);
     }
     let folder = loader("name = \"folder\"\ndir = \"pictures\"\nlimit = { train = 4 }\nresize = 4");
     assert_eq!(folder.num_items(), 4);
     assert_eq!(folder.input_shape().to_string(), "3x4x4");
     assert_eq!(folder.dataset().classes(), ["a", "b"]);
-    let pairs = loader(
-        "name = \"super-resolution\"\nsource = \"folder\"\ndir = \"pictures\"\ncrop = 8\nupscale_factor = 4",
-    );
+    let pairs = loader("name = \"super-resolution\"\nsource = \"folder\"\ndir = \"pictures\"\ncrop = 8\nupscale_factor = 4");
     assert_eq!(pairs.input_shape().to_string(), "1x2x2");
     assert_eq!(pairs.num_items(), 18);
 }

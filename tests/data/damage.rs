@@ -49,10 +49,7 @@ fn idx_files() {
 #[test]
 fn archives() {
     let dir = tempdir().unwrap();
-    for (name, bytes) in [
-        ("some.tar", super::cifar::archive()),
-        ("some.tar.gz", gzip(&super::cifar::archive())),
-    ] {
+    for (name, bytes) in [("some.tar", super::cifar::archive()), ("some.tar.gz", gzip(&super::cifar::archive()))] {
         let path = dir.path().join(name);
         fs::write(&path, bytes).unwrap();
         damage(&path, || {

@@ -16,22 +16,16 @@ use crate::support::http::{Manners, Server};
 
 /// 300,000 bytes that no packer would shorten.
 fn content() -> Vec<u8> {
-    (0..300_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8)
-        .collect()
+    (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
 }
 
 fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn get(server: &Server, dest: &Path, sha256: Option<&str>) -> Result<(), String> {
     let url = format!("{}/file", server.url);
-    download(&url, dest, sha256, Progress::Silent)
-        .map_err(|error| error.to_string().replace(&server.url, "URL"))
+    download(&url, dest, sha256, Progress::Silent).map_err(|error| error.to_string().replace(&server.url, "URL"))
 }
 
 /// A set of one file whose own address leads nowhere.
@@ -70,17 +64,11 @@ fn continues_what_broke_off() {
     let server = Server::start(&[("/file", &content())], Manners::default());
     get(&server, &dest, Some(&sum(&content()))).unwrap();
     assert_eq!(fs::read(&dest).unwrap(), content());
-    assert_eq!(
-        server.requests(),
-        [("/file".to_owned(), Some("bytes=1000-".to_owned()))]
-    );
+    assert_eq!(server.requests(), [("/file".to_owned(), Some("bytes=1000-".to_owned()))]);
 
     // A server that ignores the range sends everything, and everything is taken.
     fs::write(&part, &content()[..1000]).unwrap();
-    let manners = Manners {
-        ignore_range: true,
-        ..Manners::default()
-    };
+    let manners = Manners { ignore_range: true, ..Manners::default() };
     let server = Server::start(&[("/file", &content())], manners);
     get(&server, &dest, Some(&sum(&content()))).unwrap();
     assert_eq!(fs::read(&dest).unwrap(), content());
@@ -104,26 +92,15 @@ fn continues_what_broke_off() {
 fn tries_again_within_a_call() {
     let dir = tempdir().unwrap();
     let dest = dir.path().join("file");
-    let manners = Manners {
-        unavailable: 1,
-        break_after: Some(100_000),
-        ..Manners::default()
-    };
+    let manners = Manners { unavailable: 1, break_after: Some(100_000), ..Manners::default() };
     let server = Server::start(&[("/file", &content())], manners);
     get(&server, &dest, Some(&sum(&content()))).unwrap();
     assert_eq!(fs::read(&dest).unwrap(), content());
-    let ranges: Vec<_> = server
-        .requests()
-        .into_iter()
-        .map(|(_, range)| range)
-        .collect();
+    let ranges: Vec<_> = server.requests().into_iter().map(|(_, range)| range).collect();
     assert_eq!(ranges.len(), 3);
     assert!(ranges[2].is_some(), "{ranges:?}");
 
-    let manners = Manners {
-        unavailable: 9,
-        ..Manners::default()
-    };
+    let manners = Manners { unavailable: 9, ..Manners::default() };
     let server = Server::start(&[("/file", &content())], manners);
     assert_eq!(
         get(&server, &dest, None).unwrap_err(),
@@ -164,29 +141,17 @@ fn refusals_are_one_sentence() {
     );
     assert_eq!(server.requests().len(), 1);
     // A port that was free a moment ago.
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}/file");
     assert_eq!(
-        download(&url, &dest, None, Progress::Silent)
-            .unwrap_err()
-            .to_string(),
+        download(&url, &dest, None, Progress::Silent).unwrap_err().to_string(),
         format!(
             "{url}: the download failed (connection refused); check the network and run the \
              command again"
         )
     );
-    let text = download("no address", &dest, None, Progress::Silent)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        text.starts_with(
-            "no address: expected an address such as https://host/file, but it is not one"
-        ),
-        "{text}"
-    );
+    let text = download("no address", &dest, None, Progress::Silent).unwrap_err().to_string();
+    assert!(text.starts_with("no address: expected an address such as https://host/file, but it is not one"), "{text}");
 }
 
 #[test]
@@ -209,10 +174,7 @@ fn the_environment_names_a_mirror() {
     let dir = tempdir().unwrap();
     let server = Server::start(&[("/small/file", &content())], Manners::default());
     let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "data::fetch::fetches_from_the_environments_mirror",
-            "--exact",
-        ])
+        .args(["data::fetch::fetches_from_the_environments_mirror", "--exact"])
         .env(MIRROR_VARIABLE, &server.url)
         .env("REKINDLE_TEST_DEST", dir.path())
         .output()
@@ -232,9 +194,7 @@ fn fetches_from_the_environments_mirror() {
 #[test]
 fn unknown_sets_are_refused_with_the_nearest_name() {
     assert_eq!(
-        fetch("fashion-mnits", None, None, Progress::Silent)
-            .unwrap_err()
-            .to_string(),
+        fetch("fashion-mnits", None, None, Progress::Silent).unwrap_err().to_string(),
         "data set \"fashion-mnits\": expected one of mnist, fashion-mnist, cifar-10, found a name \
          that is not published; did you mean \"fashion-mnist\"?"
     );

@@ -14,9 +14,7 @@ use super::message;
 /// A picture of one colour.
 pub fn write_picture(path: &Path, width: u32, height: u32, colour: [u8; 3]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    RgbImage::from_pixel(width, height, Rgb(colour))
-        .save(path)
-        .unwrap();
+    RgbImage::from_pixel(width, height, Rgb(colour)).save(path).unwrap();
 }
 
 #[test]
@@ -55,11 +53,7 @@ fn grey_pictures_become_three_channels() {
     // A JPEG file, whatever its extension says.
     write_picture(&dir.path().join("b/colour.jpg"), 8, 8, [200, 100, 50]);
     fs::create_dir(dir.path().join("c")).unwrap();
-    fs::rename(
-        dir.path().join("b/colour.jpg"),
-        dir.path().join("c/colour.PNG"),
-    )
-    .unwrap();
+    fs::rename(dir.path().join("b/colour.jpg"), dir.path().join("c/colour.PNG")).unwrap();
     let set = FolderDataset::open(dir.path(), Split::Train).unwrap();
     let pixels = set.get(1).unwrap().image.pixels;
     for (channel, value) in [200, 100, 50].into_iter().enumerate() {
@@ -72,40 +66,23 @@ fn one_folder_is_divided_by_names() {
     let dir = tempdir().unwrap();
     for class in ["a", "b"] {
         for n in 0..25 {
-            write_picture(
-                &dir.path().join(format!("{class}/{n}.png")),
-                1,
-                1,
-                [n, n, n],
-            );
+            write_picture(&dir.path().join(format!("{class}/{n}.png")), 1, 1, [n, n, n]);
         }
     }
     let names = |split| {
         let set = FolderDataset::open(dir.path(), split).unwrap();
-        (0..set.len())
-            .map(|at| set.origin(at))
-            .collect::<BTreeSet<_>>()
+        (0..set.len()).map(|at| set.origin(at)).collect::<BTreeSet<_>>()
     };
     let (train, test) = (names(Split::Train), names(Split::Test));
     assert_eq!((train.len(), test.len()), (44, 6));
     assert!(train.is_disjoint(&test));
     // The same files in every release and on every machine.
-    let test: Vec<String> = test
-        .iter()
-        .map(|name| name.replace(&dir.path().display().to_string(), ""))
-        .collect();
+    let test: Vec<String> = test.iter().map(|name| name.replace(&dir.path().display().to_string(), "")).collect();
     assert_eq!(test, DIVIDED);
 }
 
 /// The test split of the folder above.
-const DIVIDED: [&str; 6] = [
-    "/a/11.png",
-    "/a/23.png",
-    "/a/4.png",
-    "/b/11.png",
-    "/b/13.png",
-    "/b/24.png",
-];
+const DIVIDED: [&str; 6] = ["/a/11.png", "/a/23.png", "/a/4.png", "/b/11.png", "/b/13.png", "/b/24.png"];
 
 #[test]
 fn damaged_pictures_are_named() {
@@ -118,9 +95,8 @@ fn damaged_pictures_are_named() {
     let set = FolderDataset::open(dir.path(), Split::Train).unwrap();
     let text = message(set.get(0), dir.path());
     assert!(
-        text.starts_with(
-            "DIR/train/a/1.png: expected a PNG or JPEG picture, but it cannot be decoded ("
-        ) && text.ends_with("); replace or remove the file"),
+        text.starts_with("DIR/train/a/1.png: expected a PNG or JPEG picture, but it cannot be decoded (")
+            && text.ends_with("); replace or remove the file"),
         "{text}"
     );
 
@@ -160,10 +136,7 @@ fn unusable_folders_are_refused() {
          or remove that folder"
     );
     assert_eq!(
-        message(
-            FolderDataset::open(&dir.path().join("x"), Split::Test),
-            dir.path()
-        ),
+        message(FolderDataset::open(&dir.path().join("x"), Split::Test), dir.path()),
         "DIR/x: there is no such folder; point data.dir at a folder of pictures"
     );
 }

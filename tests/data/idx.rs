@@ -63,20 +63,12 @@ fn missing_files_name_the_command_that_fetches_them() {
 
 #[test]
 fn truncated_gzip_is_refused() {
-    let values: Vec<u8> = (0..40_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect();
+    let values: Vec<u8> = (0..40_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let packed = gzip(&idx_file(0x803, &[100, 20, 20], &values));
     let text = refused("train-images-idx3-ubyte", &packed[..packed.len() / 2]);
     let (start, rest) = text.split_once(" after ").unwrap();
-    assert_eq!(
-        start,
-        "DIR/train-images-idx3-ubyte: expected a complete gzip stream, found the end of the file"
-    );
-    assert!(
-        rest.ends_with(" unpacked bytes; the file is damaged or incomplete, download it again"),
-        "{rest}"
-    );
+    assert_eq!(start, "DIR/train-images-idx3-ubyte: expected a complete gzip stream, found the end of the file");
+    assert!(rest.ends_with(" unpacked bytes; the file is damaged or incomplete, download it again"), "{rest}");
 }
 
 #[test]
@@ -95,10 +87,7 @@ fn damaged_gzip_is_refused() {
 #[test]
 fn wrong_magic_is_refused() {
     assert_eq!(
-        refused(
-            "train-images-idx3-ubyte",
-            &idx_file(0x801, &[4, 2, 3], &[0; 24])
-        ),
+        refused("train-images-idx3-ubyte", &idx_file(0x801, &[4, 2, 3], &[0; 24])),
         "DIR/train-images-idx3-ubyte: expected an idx file of images, which starts with \
          0x00000803, found 0x00000801; check that the right file has this name"
     );
@@ -116,10 +105,7 @@ fn short_header_is_refused() {
 #[test]
 fn labels_out_of_range_are_refused() {
     assert_eq!(
-        refused(
-            "train-labels-idx1-ubyte",
-            &idx_file(0x801, &[4], &[0, 9, 10, 1])
-        ),
+        refused("train-labels-idx1-ubyte", &idx_file(0x801, &[4], &[0, 9, 10, 1])),
         "DIR/train-labels-idx1-ubyte: expected labels from 0 to 9, found 10 at position 2; the \
          file is damaged or incomplete, download it again"
     );
@@ -128,10 +114,7 @@ fn labels_out_of_range_are_refused() {
 #[test]
 fn zero_images_are_refused() {
     assert_eq!(
-        refused(
-            "train-images-idx3-ubyte",
-            &idx_file(0x803, &[0, 28, 28], &[])
-        ),
+        refused("train-images-idx3-ubyte", &idx_file(0x803, &[0, 28, 28], &[])),
         "DIR/train-images-idx3-ubyte: expected at least one of the images, found a header that \
          declares 0x28x28; the file is damaged or incomplete, download it again"
     );
@@ -140,10 +123,7 @@ fn zero_images_are_refused() {
 #[test]
 fn different_counts_are_refused() {
     assert_eq!(
-        refused(
-            "train-labels-idx1-ubyte",
-            &idx_file(0x801, &[3], &[0, 1, 2])
-        ),
+        refused("train-labels-idx1-ubyte", &idx_file(0x801, &[3], &[0, 1, 2])),
         "DIR/train-labels-idx1-ubyte: expected 4 labels, one for each image of \
          DIR/train-images-idx3-ubyte, found 3; use the two files of one split"
     );
@@ -152,10 +132,7 @@ fn different_counts_are_refused() {
 #[test]
 fn declared_sizes_are_not_trusted() {
     // 64 exabytes, and 4 GiB in a packed file of 50 bytes: refused before any allocation.
-    for file in [
-        idx_file(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[]),
-        gzip(&idx_file(0x803, &[1 << 20, 64, 64], &[1])),
-    ] {
+    for file in [idx_file(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[]), gzip(&idx_file(0x803, &[1 << 20, 64, 64], &[1]))] {
         let text = refused("train-images-idx3-ubyte", &file);
         assert!(
             text.ends_with(
@@ -167,18 +144,12 @@ fn declared_sizes_are_not_trusted() {
     }
     // A packed file that goes on past its declared end is not unpacked further.
     assert_eq!(
-        refused(
-            "train-images-idx3-ubyte",
-            &gzip(&idx_file(0x803, &[4, 2, 3], &[0; 1 << 20]))
-        ),
+        refused("train-images-idx3-ubyte", &gzip(&idx_file(0x803, &[4, 2, 3], &[0; 1 << 20]))),
         "DIR/train-images-idx3-ubyte: expected 24 bytes of images (4x2x3) after the header, found \
          more; the file is damaged or incomplete, download it again"
     );
     assert_eq!(
-        refused(
-            "train-images-idx3-ubyte",
-            &gzip(&idx_file(0x803, &[4, 2, 3], &[0; 23]))
-        ),
+        refused("train-images-idx3-ubyte", &gzip(&idx_file(0x803, &[4, 2, 3], &[0; 23]))),
         "DIR/train-images-idx3-ubyte: expected 24 bytes of images (4x2x3) after the header, found \
          23; the file is damaged or incomplete, download it again"
     );
@@ -197,8 +168,5 @@ fn the_sample_in_the_program_is_balanced() {
         assert_eq!(counts, [per_class; 10]);
         assert_eq!(set.classes()[9], "Ankle boot");
     }
-    assert_eq!(
-        sample(Split::Train).unwrap().get(0).unwrap().target,
-        Target::Class(9)
-    );
+    assert_eq!(sample(Split::Train).unwrap().get(0).unwrap().target, Target::Class(9));
 }

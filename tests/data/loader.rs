@@ -6,12 +6,10 @@ use std::time::Instant;
 use burn::data::dataloader::DataLoader;
 use burn::data::dataset::Dataset;
 use burn::tensor::Device;
-use rekindle::data::transform::{
-    Augment, Extent, Normalize, RandomCrop, RandomHorizontalFlip, Transforms,
-};
+use rekindle::data::transform::{Augment, Extent, Normalize, RandomCrop, RandomHorizontalFlip, Transforms};
 use rekindle::data::{
-    Batch, BatchTarget, DataError, FolderDataset, Image, ImageDataset, Loader, LoaderConfig,
-    Sample, Shape, Split, SuperResolution, Target, cifar, order, sample,
+    Batch, BatchTarget, DataError, FolderDataset, Image, ImageDataset, Loader, LoaderConfig, Sample, Shape, Split, SuperResolution, Target,
+    cifar, order, sample,
 };
 use tempfile::tempdir;
 
@@ -23,11 +21,7 @@ type Values = (Vec<f32>, Vec<i64>);
 fn values(batch: Batch) -> Values {
     let input = batch.input.into_data().to_vec::<f32>().unwrap();
     let classes = match batch.target {
-        BatchTarget::Classes(classes) => classes
-            .into_data()
-            .convert::<i64>()
-            .to_vec::<i64>()
-            .unwrap(),
+        BatchTarget::Classes(classes) => classes.into_data().convert::<i64>().to_vec::<i64>().unwrap(),
         BatchTarget::Images(_) => panic!("classes"),
     };
     assert_eq!(classes.len(), batch.len);
@@ -35,28 +29,16 @@ fn values(batch: Batch) -> Values {
 }
 
 fn config(workers: usize) -> LoaderConfig {
-    LoaderConfig {
-        batch_size: 64,
-        seed: 42,
-        shuffle: true,
-        workers,
-        drop_last: false,
-    }
+    LoaderConfig { batch_size: 64, seed: 42, shuffle: true, workers, drop_last: false }
 }
 
 fn augmented() -> Transforms {
     Transforms {
         augment: vec![
-            Augment::RandomCrop(RandomCrop {
-                size: Extent::Edge(28),
-                padding: 4,
-            }),
+            Augment::RandomCrop(RandomCrop { size: Extent::Edge(28), padding: 4 }),
             Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: 0.5 }),
         ],
-        normalize: Some(Normalize {
-            mean: vec![0.5],
-            std: vec![0.5],
-        }),
+        normalize: Some(Normalize { mean: vec![0.5], std: vec![0.5] }),
         ..Transforms::default()
     }
 }
@@ -70,10 +52,7 @@ fn loader(transforms: &Transforms, config: LoaderConfig) -> Loader {
 }
 
 fn all(loader: &Loader, epoch: usize, start: usize) -> Vec<Values> {
-    loader
-        .batches(epoch, start)
-        .map(|batch| values(batch.unwrap()))
-        .collect()
+    loader.batches(epoch, start).map(|batch| values(batch.unwrap())).collect()
 }
 
 #[test]
@@ -123,23 +102,9 @@ fn resuming_within_an_epoch_continues_it() {
 #[test]
 fn augmentation_follows_the_picture_not_its_place() {
     let transforms = augmented();
-    let in_order = LoaderConfig {
-        shuffle: false,
-        batch_size: 1,
-        ..config(0)
-    };
+    let in_order = LoaderConfig { shuffle: false, batch_size: 1, ..config(0) };
     let single = all(&loader(&transforms, in_order), 2, 0);
-    let shuffled = all(
-        &loader(
-            &transforms,
-            LoaderConfig {
-                batch_size: 1,
-                ..config(2)
-            },
-        ),
-        2,
-        0,
-    );
+    let shuffled = all(&loader(&transforms, LoaderConfig { batch_size: 1, ..config(2) }), 2, 0);
     for (place, index) in order(42, 2, 1000).into_iter().enumerate() {
         assert!(shuffled[place] == single[index]);
     }
@@ -151,17 +116,9 @@ fn augmentation_follows_the_picture_not_its_place() {
 #[test]
 fn the_fast_path_gives_the_same_values() {
     // A crop of the full size without padding moves nothing, but takes the general path.
-    let general = Transforms {
-        augment: vec![Augment::RandomCrop(RandomCrop {
-            size: Extent::Edge(28),
-            padding: 0,
-        })],
-        ..Transforms::default()
-    };
-    assert!(
-        all(&loader(&general, config(0)), 1, 0)
-            == all(&loader(&Transforms::default(), config(0)), 1, 0)
-    );
+    let general =
+        Transforms { augment: vec![Augment::RandomCrop(RandomCrop { size: Extent::Edge(28), padding: 0 })], ..Transforms::default() };
+    assert!(all(&loader(&general, config(0)), 1, 0) == all(&loader(&Transforms::default(), config(0)), 1, 0));
 }
 
 #[test]
@@ -177,11 +134,7 @@ fn the_fast_path_is_not_taken_when_colours_become_grey() {
     let file = dir.path().join("red.bin");
     std::fs::write(&file, records).unwrap();
     let set = cifar::open(&file, Split::Train).unwrap();
-    let transforms = Transforms {
-        grayscale: true,
-        channels: Some(3),
-        ..Transforms::default()
-    };
+    let transforms = Transforms { grayscale: true, channels: Some(3), ..Transforms::default() };
     let loader = Loader::new(Arc::new(set), &transforms, config(0), &Device::flex()).unwrap();
     let (input, _) = all(&loader, 0, 0).remove(0);
     assert_eq!(input, [76.0 / 255.0; 4 * 3072]);
@@ -193,10 +146,7 @@ struct Breaking(Vec<String>);
 impl Dataset<Sample, DataError> for Breaking {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         assert!(index < 200, "a fault of this set, as the test wants it");
-        Ok(Sample {
-            image: Image::filled(self.shape(), 1),
-            target: Target::Class(0),
-        })
+        Ok(Sample { image: Image::filled(self.shape(), 1), target: Target::Class(0) })
     }
 
     fn len(&self) -> usize {
@@ -210,11 +160,7 @@ impl ImageDataset for Breaking {
     }
 
     fn shape(&self) -> Shape {
-        Shape {
-            channels: 1,
-            height: 2,
-            width: 2,
-        }
+        Shape { channels: 1, height: 2, width: 2 }
     }
 
     fn classes(&self) -> &[String] {
@@ -225,10 +171,7 @@ impl ImageDataset for Breaking {
 #[test]
 fn a_thread_that_dies_is_an_error() {
     let set = Arc::new(Breaking(vec!["only".to_owned()]));
-    let config = LoaderConfig {
-        shuffle: false,
-        ..config(2)
-    };
+    let config = LoaderConfig { shuffle: false, ..config(2) };
     let loader = Loader::new(set, &Transforms::default(), config, &Device::flex()).unwrap();
     let batches: Vec<_> = loader.batches(0, 0).collect();
     assert_eq!(batches.len(), 4);
@@ -240,13 +183,7 @@ fn a_thread_that_dies_is_an_error() {
 
 #[test]
 fn the_last_batch_can_be_left_out() {
-    let loader = loader(
-        &Transforms::default(),
-        LoaderConfig {
-            drop_last: true,
-            ..config(1)
-        },
-    );
+    let loader = loader(&Transforms::default(), LoaderConfig { drop_last: true, ..config(1) });
     assert_eq!((loader.num_batches(), loader.num_items()), (15, 960));
     assert_eq!(all(&loader, 1, 0).len(), 15);
 }
@@ -280,16 +217,10 @@ fn it_is_a_loader_for_burns_learner() {
     own.seek(4, 0);
     let part = burn.slice(100, 150);
     assert_eq!(part.num_items(), 50);
-    let got: Vec<i64> = part
-        .iter()
-        .flat_map(|batch| values(batch.unwrap()).1)
-        .collect();
+    let got: Vec<i64> = part.iter().flat_map(|batch| values(batch.unwrap()).1).collect();
     let set = test_images();
     let labels = set.packed().unwrap().labels;
-    let expected: Vec<i64> = order(42, 4, 50)
-        .into_iter()
-        .map(|at| i64::from(labels[100 + at]))
-        .collect();
+    let expected: Vec<i64> = order(42, 4, 50).into_iter().map(|at| i64::from(labels[100 + at])).collect();
     assert_eq!(got, expected);
 }
 
@@ -301,18 +232,11 @@ fn damaged_and_odd_pictures_end_the_epoch_with_an_error() {
     }
     write_picture(&dir.path().join("train/a/3.png"), 5, 4, [0; 3]);
     for workers in [0, 2] {
-        let config = LoaderConfig {
-            shuffle: false,
-            batch_size: 2,
-            ..config(workers)
-        };
+        let config = LoaderConfig { shuffle: false, batch_size: 2, ..config(workers) };
         let load = |transforms: &Transforms| {
             let set = FolderDataset::open(dir.path(), Split::Train).unwrap();
             let loader = Loader::new(Arc::new(set), transforms, config, &Device::flex()).unwrap();
-            loader
-                .batches(0, 0)
-                .map(|batch| batch.map(values))
-                .collect::<Vec<_>>()
+            loader.batches(0, 0).map(|batch| batch.map(values)).collect::<Vec<_>>()
         };
         let batches = load(&Transforms::default());
         assert_eq!(batches.len(), 2);
@@ -325,40 +249,18 @@ fn damaged_and_odd_pictures_end_the_epoch_with_an_error() {
                 dir.path().join("train/a/3.png").display()
             )
         );
-        let resized = Transforms {
-            resize: Some(Extent::Exact {
-                height: 2,
-                width: 2,
-            }),
-            ..Transforms::default()
-        };
+        let resized = Transforms { resize: Some(Extent::Exact { height: 2, width: 2 }), ..Transforms::default() };
         assert_eq!(load(&resized).len(), 3);
     }
 }
 
 #[test]
 fn crops_larger_than_the_picture_are_refused() {
-    let transforms = Transforms {
-        augment: vec![Augment::RandomCrop(RandomCrop {
-            size: Extent::Edge(40),
-            padding: 4,
-        })],
-        ..Transforms::default()
-    };
-    let loader = loader(
-        &transforms,
-        LoaderConfig {
-            shuffle: false,
-            ..config(0)
-        },
-    );
+    let transforms =
+        Transforms { augment: vec![Augment::RandomCrop(RandomCrop { size: Extent::Edge(40), padding: 4 })], ..Transforms::default() };
+    let loader = loader(&transforms, LoaderConfig { shuffle: false, ..config(0) });
     assert_eq!(
-        loader
-            .batches(0, 0)
-            .next()
-            .unwrap()
-            .unwrap_err()
-            .to_string(),
+        loader.batches(0, 0).next().unwrap().unwrap_err().to_string(),
         "fashion-mnist-sample (test), picture 0: expected at least 40x40 pixels for random_crop, \
          found 28x28 with a padding of 4; set data.resize, a larger padding or a smaller size"
     );
@@ -369,18 +271,10 @@ fn pairs_are_flipped_together() {
     let dir = tempdir().unwrap();
     let pixels: Vec<u8> = (0..64).flat_map(|at| [at as u8 % 8 * 30; 3]).collect();
     std::fs::create_dir(dir.path().join("train")).unwrap();
-    image::RgbImage::from_raw(8, 8, pixels)
-        .unwrap()
-        .save(dir.path().join("train/1.png"))
-        .unwrap();
+    image::RgbImage::from_raw(8, 8, pixels).unwrap().save(dir.path().join("train/1.png")).unwrap();
     let source = FolderDataset::open_unlabelled(dir.path(), Split::Train).unwrap();
     let set = SuperResolution::new(Arc::new(source), 2, None).unwrap();
-    let transforms = Transforms {
-        augment: vec![Augment::RandomHorizontalFlip(RandomHorizontalFlip {
-            p: 1.0,
-        })],
-        ..Transforms::default()
-    };
+    let transforms = Transforms { augment: vec![Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: 1.0 })], ..Transforms::default() };
     let loader = Loader::new(Arc::new(set), &transforms, config(0), &Device::flex()).unwrap();
     let batch = loader.batches(0, 0).next().unwrap().unwrap();
     assert_eq!(batch.input.dims(), [1, 1, 4, 4]);
@@ -396,19 +290,11 @@ fn pairs_are_flipped_together() {
 #[test]
 fn unusable_configurations_are_refused() {
     let refused = |config| {
-        let result = Loader::new(
-            test_images(),
-            &Transforms::default(),
-            config,
-            &Device::flex(),
-        );
+        let result = Loader::new(test_images(), &Transforms::default(), config, &Device::flex());
         result.map(|_| ()).unwrap_err().to_string()
     };
     assert_eq!(
-        refused(LoaderConfig {
-            batch_size: 0,
-            ..config(0)
-        }),
+        refused(LoaderConfig { batch_size: 0, ..config(0) }),
         "data.batch_size: expected at least 1, found 0; set data.batch_size = 64"
     );
     assert_eq!(
@@ -423,16 +309,10 @@ fn sixty_thousand_images_take_less_than_a_second() {
     // 10 epochs of the 6,000 images of the sample, on one thread. The bound is generous, for slow
     // machines; the figure is printed.
     let set = Arc::new(sample(Split::Train).unwrap());
-    let transforms = Transforms {
-        augment: Vec::new(),
-        ..augmented()
-    };
+    let transforms = Transforms { augment: Vec::new(), ..augmented() };
     let loader = Loader::new(set, &transforms, config(0), &Device::flex()).unwrap();
     let start = Instant::now();
-    let count: usize = (0..10)
-        .flat_map(|epoch| loader.batches(epoch, 0))
-        .map(|batch| batch.unwrap().len)
-        .sum();
+    let count: usize = (0..10).flat_map(|epoch| loader.batches(epoch, 0)).map(|batch| batch.unwrap().len).sum();
     let seconds = start.elapsed().as_secs_f64();
     eprintln!("{count} images in {seconds:.3} s on one thread");
     assert_eq!(count, 60_000);

@@ -9,15 +9,11 @@ use burn::tensor::Device;
 use rekindle::data::catalog::{FASHION_CLASSES, MNIST_CLASSES, published};
 use rekindle::data::download::sha256_of;
 use rekindle::data::transform::{Normalize, Transforms};
-use rekindle::data::{
-    ImageDataset, Loader, LoaderConfig, MemoryDataset, Split, Target, cifar, idx, sample,
-};
+use rekindle::data::{ImageDataset, Loader, LoaderConfig, MemoryDataset, Split, Target, cifar, idx, sample};
 
 /// The folder of a set, or a loud skip.
 fn folder(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
     if path.is_dir() {
         return Some(path);
     }
@@ -54,10 +50,7 @@ fn fashion_mnist() {
     };
     // The sums that downloads are checked against are those of the published files.
     let catalog = published();
-    let set = catalog
-        .iter()
-        .find(|set| set.name == "fashion-mnist")
-        .unwrap();
+    let set = catalog.iter().find(|set| set.name == "fashion-mnist").unwrap();
     for file in &set.files {
         assert_eq!(sha256_of(&dir.join(&file.name)).unwrap(), file.sha256);
         assert_eq!(dir.join(&file.name).metadata().unwrap().len(), file.bytes);
@@ -72,40 +65,18 @@ fn fashion_mnist() {
 
     // The sample holds the first images of each class.
     let shipped = sample(Split::Test).unwrap();
-    let first_boot = (0..)
-        .find(|&at| test.get(at).unwrap().target == Target::Class(9))
-        .unwrap();
-    let shipped_boot = (0..)
-        .find(|&at| shipped.get(at).unwrap().target == Target::Class(9))
-        .unwrap();
-    assert_eq!(
-        test.get(first_boot).unwrap(),
-        shipped.get(shipped_boot).unwrap()
-    );
+    let first_boot = (0..).find(|&at| test.get(at).unwrap().target == Target::Class(9)).unwrap();
+    let shipped_boot = (0..).find(|&at| shipped.get(at).unwrap().target == Target::Class(9)).unwrap();
+    assert_eq!(test.get(first_boot).unwrap(), shipped.get(shipped_boot).unwrap());
 
-    let transforms = Transforms {
-        normalize: Some(Normalize {
-            mean: vec![0.2860],
-            std: vec![0.3530],
-        }),
-        ..Transforms::default()
-    };
+    let transforms = Transforms { normalize: Some(Normalize { mean: vec![0.2860], std: vec![0.3530] }), ..Transforms::default() };
     let train: Arc<dyn ImageDataset> = Arc::new(train);
     for workers in [0, 1, 2] {
-        let config = LoaderConfig {
-            batch_size: 64,
-            seed: 1,
-            shuffle: true,
-            workers,
-            drop_last: false,
-        };
+        let config = LoaderConfig { batch_size: 64, seed: 1, shuffle: true, workers, drop_last: false };
         let loader = Loader::new(Arc::clone(&train), &transforms, config, &Device::flex()).unwrap();
         let start = Instant::now();
         let count: usize = loader.batches(0, 0).map(|batch| batch.unwrap().len).sum();
-        eprintln!(
-            "{count} images in {:.3} s, {workers} workers",
-            start.elapsed().as_secs_f64()
-        );
+        eprintln!("{count} images in {:.3} s, {workers} workers", start.elapsed().as_secs_f64());
         assert_eq!(count, 60_000);
     }
 }
@@ -140,10 +111,7 @@ fn cifar_10() {
     }
     let first = cifar::open(&dir.join("data_batch_1-first-4000.bin.gz"), Split::Train).unwrap();
     assert_eq!(first.len(), 4_000);
-    assert_eq!(
-        first.packed().unwrap().labels[..10],
-        [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
-    );
+    assert_eq!(first.packed().unwrap().labels[..10], [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]);
     for (channel, mean) in [0.4916, 0.4818, 0.4447].into_iter().enumerate() {
         assert!((statistics(&first, channel).0 - mean).abs() < 5e-5);
     }
