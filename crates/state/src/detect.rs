@@ -1,7 +1,7 @@
 //! Which format a file has, by its content and never by its name.
 
 use crate::torch::zip::{self, Zip};
-use crate::{Content, Error, ErrorKind, Format, Map, Result, torch};
+use crate::{Content, Error, ErrorKind, Format, Map, ModuleTree, Result, torch};
 
 /// Files that are mistaken for models, by their first bytes.
 const OTHERS: &[(&[u8], &str)] = &[
@@ -19,8 +19,22 @@ const OTHERS: &[(&[u8], &str)] = &[
     (b"\x7fELF", "a program or library (ELF)"),
 ];
 
+/// A file that was read.
+pub(crate) struct Found {
+    pub format: Format,
+    pub content: Content,
+    /// The class tree of a TorchScript archive.
+    pub script: Option<ModuleTree>,
+}
+
+impl Found {
+    fn new(format: Format, content: Content) -> Self {
+        Self { format, content, script: None }
+    }
+}
+
 /// Finds the format and reads the file.
-pub(crate) fn read(map: &Map) -> Result<(Format, Content)> {
+pub(crate) fn read(map: &Map) -> Result<Found> {
     let bytes = map.bytes();
     if bytes.is_empty() {
         return Err(unknown("the file is empty: download or save it again"));
@@ -30,16 +44,23 @@ pub(crate) fn read(map: &Map) -> Result<(Format, Content)> {
     }
     if bytes[0] == 0x80 || looks_like_text_pickle(bytes) {
         if torch::is_legacy(bytes) {
-            return Ok((Format::TorchLegacy, torch::read_legacy(map)?));
+            return Ok(Found::new(Format::TorchLegacy, torch::read_legacy(map)?));
         }
-        return Ok((Format::Pickle, torch::read_pickle(map)?));
+        return Ok(Found::new(Format::Pickle, torch::read_pickle(map)?));
+    }
+    if torch::is_tar(bytes) {
+        return Ok(Found::new(Format::TorchTar, torch::read_tar(map)?));
     }
     Err(unknown_content(bytes))
 }
 
-fn read_zip(map: &Map) -> Result<(Format, Content)> {
+fn read_zip(map: &Map) -> Result<Found> {
     let zip = Zip::open(map)?;
-    Ok((Format::TorchZip, torch::read_zip(map, &zip)?))
+    if torch::is_script(&zip) {
+        let (content, script) = torch::read_script(&zip)?;
+        return Ok(Found { format: Format::TorchScript, content, script });
+    }
+    Ok(Found::new(Format::TorchZip, torch::read_zip(&zip)?))
 }
 
 /// Protocols 0 and 1 have no mark at the beginning: the first opcode makes a container or names a class.

@@ -167,6 +167,11 @@ impl StateDict {
         self.entries.iter()
     }
 
+    /// Entries in order, with values that may be changed.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&Key, &mut Value)> {
+        self.entries.iter_mut()
+    }
+
     /// Tensors directly under text keys, in order.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.entries.iter().filter_map(|(key, value)| match (key, value) {

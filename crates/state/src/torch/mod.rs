@@ -1,15 +1,19 @@
 //! PyTorch's files: zip archives, the legacy and tar formats, TorchScript, bare pickles.
 
 mod archive;
-mod dtypes;
+pub(crate) mod audit;
+pub(crate) mod dtypes;
 mod keys;
 mod legacy;
 mod legacy_write;
+pub(crate) mod module;
 mod numpy;
 mod pickle;
 mod pickle_write;
 pub(crate) mod rebuild;
 mod storage_plan;
+mod script;
+mod tar;
 mod tensors;
 mod write;
 pub(crate) mod zip;
@@ -22,6 +26,8 @@ use indexmap::IndexSet;
 pub(crate) use archive::read_zip;
 pub(crate) use legacy::{is_legacy, read_legacy};
 pub use write::{TorchOptions, write_torch};
+pub(crate) use script::{is_script, read_script};
+pub(crate) use tar::{is_tar, read_tar};
 
 use crate::{Content, Error, Global, Map, Result, Value};
 
@@ -66,7 +72,7 @@ fn inner_file(bytes: &[u8], globals: &mut IndexSet<Global>) -> Result<Value> {
     let inner = if is_legacy(bytes) {
         read_legacy(&map)
     } else if bytes.starts_with(b"PK") {
-        read_zip(&map, &zip::Zip::open(&map)?)
+        read_zip(&zip::Zip::open(&map)?)
     } else {
         Err(Error::damaged("the bytes of a storage are no torch file"))
     };

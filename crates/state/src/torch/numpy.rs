@@ -91,7 +91,7 @@ pub(crate) fn from_bytes(descr: String, shape: Vec<u64>, bytes: Vec<u8>, fortran
     let count = count.ok_or_else(|| Error::damaged("the shape of a numpy array overflows"))?;
     let kind = &descr[1..];
     let Some(dtype) = dtype(kind) else {
-        let size = if count == 0 { 0 } else { bytes.len() as u64 / count };
+        let size = (bytes.len() as u64).checked_div(count).unwrap_or(0);
         if size.checked_mul(count) != Some(bytes.len() as u64) {
             return Err(Error::damaged(format!("a numpy array of {count} elements has {} bytes", bytes.len())));
         }

@@ -87,10 +87,10 @@ impl<'a> Machine<'a> {
 
     fn pop(&mut self) -> Result<Item<'a>> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() > floor {
-            if let Some(item) = self.stack.pop() {
-                return Ok(item);
-            }
+        if self.stack.len() > floor
+            && let Some(item) = self.stack.pop()
+        {
+            return Ok(item);
         }
         Err(Error::damaged("a value is taken from an empty stack"))
     }
