@@ -40,13 +40,7 @@ enum HostTarget {
 
 impl HostBatch {
     /// Reads the pictures `indices` of a set, in that order, augmented for (`seed`, `epoch`).
-    pub fn read(
-        dataset: &dyn ImageDataset,
-        pipeline: &Pipeline,
-        indices: &[usize],
-        seed: u64,
-        epoch: usize,
-    ) -> Result<Self, DataError> {
+    pub fn read(dataset: &dyn ImageDataset, pipeline: &Pipeline, indices: &[usize], seed: u64, epoch: usize) -> Result<Self, DataError> {
         let shape = pipeline.output();
         let mut input = buffer(indices.len(), shape)?;
         if let Some(packed) = dataset.packed().filter(|packed| pipeline.is_plain(packed.shape)) {
@@ -58,12 +52,7 @@ impl HostBatch {
                 classes.push(i64::from(packed.labels[index]));
             }
             let target = HostTarget::Classes(classes);
-            return Ok(Self {
-                len: indices.len(),
-                shape,
-                input,
-                target,
-            });
+            return Ok(Self { len: indices.len(), shape, input, target });
         }
         let mut target = match dataset.target_shape() {
             Some(shape) => HostTarget::Images(shape, buffer(indices.len(), shape)?),
@@ -88,27 +77,17 @@ impl HostBatch {
                 }
             }
         }
-        Ok(Self {
-            len: indices.len(),
-            shape,
-            input,
-            target,
-        })
+        Ok(Self { len: indices.len(), shape, input, target })
     }
 
     /// Moves the values to a device.
-    pub fn to_device(self, device: &Device) -> Batch {
+    pub fn upload(self, device: &Device) -> Batch {
         let len = self.len;
         Batch {
             input: images(self.input, len, self.shape, device),
             target: match self.target {
-                HostTarget::Classes(classes) => BatchTarget::Classes(Tensor::from_data(
-                    TensorData::new(classes, [len]),
-                    device,
-                )),
-                HostTarget::Images(shape, values) => {
-                    BatchTarget::Images(images(values, len, shape, device))
-                }
+                HostTarget::Classes(classes) => BatchTarget::Classes(Tensor::from_data(TensorData::new(classes, [len]), device)),
+                HostTarget::Images(shape, values) => BatchTarget::Images(images(values, len, shape, device)),
             },
             len,
         }
@@ -123,16 +102,14 @@ fn images(values: Vec<f32>, len: usize, shape: Shape, device: &Device) -> Tensor
 /// Memory for the values of `len` pictures.
 fn buffer(len: usize, shape: Shape) -> Result<Vec<f32>, DataError> {
     let mut values = Vec::new();
-    values
-        .try_reserve_exact(len.saturating_mul(shape.len()))
-        .map_err(|_| {
-            DataError::setting(
-                "batch_size",
-                format!("a batch of {shape} pictures that fits into memory"),
-                len.to_string(),
-                "lower data.batch_size or data.resize",
-            )
-        })?;
+    values.try_reserve_exact(len.saturating_mul(shape.len())).map_err(|_| {
+        DataError::setting(
+            "batch_size",
+            format!("a batch of {shape} pictures that fits into memory"),
+            len.to_string(),
+            "lower data.batch_size or data.resize",
+        )
+    })?;
     Ok(values)
 }
 

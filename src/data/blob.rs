@@ -25,18 +25,12 @@ impl Blob {
     /// Reads a whole file.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let bytes = fs::read(path).map_err(DataError::io(path, "read the file"))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            bytes: Cow::Owned(bytes),
-        })
+        Ok(Self { path: path.to_path_buf(), bytes: Cow::Owned(bytes) })
     }
 
     /// A file that is part of the program.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
-        Self {
-            path: PathBuf::from(name),
-            bytes: Cow::Borrowed(bytes),
-        }
+        Self { path: PathBuf::from(name), bytes: Cow::Borrowed(bytes) }
     }
 
     /// Whether the file is packed by gzip. Decided by content: names are often wrong.
@@ -46,21 +40,13 @@ impl Blob {
 
     /// The unpacked content as a stream.
     pub fn reader(&self) -> Box<dyn Read + '_> {
-        if self.is_gzip() {
-            Box::new(MultiGzDecoder::new(&*self.bytes))
-        } else {
-            Box::new(&*self.bytes)
-        }
+        if self.is_gzip() { Box::new(MultiGzDecoder::new(&*self.bytes)) } else { Box::new(&*self.bytes) }
     }
 
     /// The most bytes that the file can unpack to.
     pub fn most(&self) -> u64 {
         let len = self.bytes.len() as u64;
-        if self.is_gzip() {
-            len.saturating_mul(DEFLATE_LIMIT)
-        } else {
-            len
-        }
+        if self.is_gzip() { len.saturating_mul(DEFLATE_LIMIT) } else { len }
     }
 
     /// Reads up to `limit` bytes of `reader`, a stream of this file. Memory grows with what is

@@ -8,25 +8,10 @@ use super::blob::{Blob, FETCH_AGAIN};
 use super::{DataError, MemoryDataset, Shape, Split};
 
 /// The class names, in the order of `batches.meta.txt`.
-pub const CLASSES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
+pub const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// The size of every picture.
-pub const SHAPE: Shape = Shape {
-    channels: 3,
-    height: 32,
-    width: 32,
-};
+pub const SHAPE: Shape = Shape { channels: 3, height: 32, width: 32 };
 
 /// One label byte, then 1,024 red, 1,024 green and 1,024 blue bytes.
 const RECORD: usize = 3073;
@@ -81,12 +66,7 @@ fn files(path: &Path, split: Split) -> Result<Vec<(PathBuf, Vec<u8>)>, DataError
     let folder = if nested.is_dir() { &nested } else { path };
     let found: Vec<Option<PathBuf>> = names(split)
         .iter()
-        .map(|name| {
-            ["", ".gz"]
-                .iter()
-                .map(|suffix| folder.join(format!("{name}{suffix}")))
-                .find(|file| file.is_file())
-        })
+        .map(|name| ["", ".gz"].iter().map(|suffix| folder.join(format!("{name}{suffix}"))).find(|file| file.is_file()))
         .collect();
     if found.iter().any(Option::is_some) {
         return names(split)
@@ -117,17 +97,11 @@ fn files(path: &Path, split: Split) -> Result<Vec<(PathBuf, Vec<u8>)>, DataError
 }
 
 fn missing_batch(path: &Path, name: &str) -> DataError {
-    DataError::missing(
-        path,
-        format!("{name} is not in it"),
-        "run `rekindle datasets fetch cifar-10`",
-    )
+    DataError::missing(path, format!("{name} is not in it"), "run `rekindle datasets fetch cifar-10`")
 }
 
 fn is_archive(path: &Path) -> bool {
-    path.file_name().and_then(OsStr::to_str).is_some_and(|name| {
-        [".tar.gz", ".tgz", ".tar"].iter().any(|end| name.ends_with(end))
-    })
+    path.file_name().and_then(OsStr::to_str).is_some_and(|name| [".tar.gz", ".tgz", ".tar"].iter().any(|end| name.ends_with(end)))
 }
 
 /// Reads and unpacks one file of records.
@@ -145,12 +119,7 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<(PathBuf, Vec<u8>)>, Da
     let mut found = BTreeMap::new();
     let mut archive = tar::Archive::new(blob.reader());
     let broken = |error: std::io::Error| {
-        DataError::damaged(
-            path,
-            format!("a tar archive with {}", wanted.join(", ")),
-            format!("an unreadable entry ({error})"),
-            FETCH_AGAIN,
-        )
+        DataError::damaged(path, format!("a tar archive with {}", wanted.join(", ")), format!("an unreadable entry ({error})"), FETCH_AGAIN)
     };
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
@@ -176,18 +145,11 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<(PathBuf, Vec<u8>)>, Da
             break;
         }
     }
-    (0..wanted.len())
-        .map(|at| found.remove(&at).ok_or_else(|| missing_batch(path, &wanted[at])))
-        .collect()
+    (0..wanted.len()).map(|at| found.remove(&at).ok_or_else(|| missing_batch(path, &wanted[at]))).collect()
 }
 
 /// Appends the records of one file.
-fn append(
-    path: &Path,
-    bytes: &[u8],
-    labels: &mut Vec<u8>,
-    pixels: &mut Vec<u8>,
-) -> Result<(), DataError> {
+fn append(path: &Path, bytes: &[u8], labels: &mut Vec<u8>, pixels: &mut Vec<u8>) -> Result<(), DataError> {
     if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
         return Err(DataError::damaged(
             path,

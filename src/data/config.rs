@@ -10,10 +10,7 @@ use super::catalog::{FASHION_CLASSES, MNIST_CLASSES};
 use super::embedded::{SAMPLE, sample};
 use super::fetch::cache_dir;
 use super::transform::{Augment, Extent, Normalize, Transforms};
-use super::{
-    DataError, FolderDataset, ImageDataset, Loader, LoaderConfig, Split, SuperResolution, cifar,
-    idx,
-};
+use super::{DataError, FolderDataset, ImageDataset, Loader, LoaderConfig, Split, SuperResolution, cifar, idx};
 
 /// The kind of data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,13 +168,7 @@ impl DataConfig {
 
     /// The loader of a split. The test split is neither shuffled nor shortened. `base_dir` is the
     /// recipe's folder.
-    pub fn loader(
-        &self,
-        base_dir: &Path,
-        split: Split,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Loader, DataError> {
+    pub fn loader(&self, base_dir: &Path, split: Split, seed: u64, device: &Device) -> Result<Loader, DataError> {
         let training = split == Split::Train;
         let config = LoaderConfig {
             batch_size: self.batch_size,
@@ -195,11 +186,7 @@ impl DataConfig {
         if self.name == DatasetName::SuperResolution {
             return Ok(());
         }
-        let given = [
-            ("source", self.source.is_some()),
-            ("upscale_factor", self.upscale_factor.is_some()),
-            ("crop", self.crop.is_some()),
-        ];
+        let given = [("source", self.source.is_some()), ("upscale_factor", self.upscale_factor.is_some()), ("crop", self.crop.is_some())];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),
             Some((key, _)) => Err(DataError::setting(
@@ -218,12 +205,7 @@ impl DataConfig {
             Split::Test => limit.test,
         };
         if limit == Some(0) {
-            return Err(DataError::setting(
-                format!("limit.{split}"),
-                "at least 1 picture",
-                "0",
-                "leave it out to use all",
-            ));
+            return Err(DataError::setting(format!("limit.{split}"), "at least 1 picture", "0", "leave it out to use all"));
         }
         Ok(limit)
     }
@@ -234,12 +216,9 @@ impl DataConfig {
         let Some(dir) = &self.dir else {
             return match name {
                 DatasetName::FashionMnistSample => Ok(None),
-                DatasetName::Folder | DatasetName::SuperResolution => Err(DataError::setting(
-                    "dir",
-                    "the folder of the pictures",
-                    "nothing",
-                    "set data.dir",
-                )),
+                DatasetName::Folder | DatasetName::SuperResolution => {
+                    Err(DataError::setting("dir", "the folder of the pictures", "nothing", "set data.dir"))
+                }
                 _ => {
                     let dir = cache_dir(name.as_str())?;
                     if dir.is_dir() {
@@ -248,10 +227,7 @@ impl DataConfig {
                     Err(DataError::missing(
                         &dir,
                         format!("the data set {} is not there", name.as_str()),
-                        format!(
-                            "run `rekindle datasets fetch {}`, or set data.dir to the folder that has it",
-                            name.as_str()
-                        ),
+                        format!("run `rekindle datasets fetch {}`, or set data.dir to the folder that has it", name.as_str()),
                     ))
                 }
             };
@@ -260,46 +236,30 @@ impl DataConfig {
         if path.exists() {
             return Ok(Some(path));
         }
-        let grey_clothes = matches!(
-            name,
-            DatasetName::FashionMnist | DatasetName::FashionMnistSample
-        );
+        let grey_clothes = matches!(name, DatasetName::FashionMnist | DatasetName::FashionMnistSample);
         if grey_clothes && dir.file_name().is_some_and(|last| last == SAMPLE) {
             return Ok(None);
         }
         let hint = match name {
-            DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::Cifar10 => format!(
-                "run `rekindle datasets fetch {}` and leave out data.dir, or correct data.dir",
-                name.as_str()
-            ),
+            DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::Cifar10 => {
+                format!("run `rekindle datasets fetch {}` and leave out data.dir, or correct data.dir", name.as_str())
+            }
             _ => "correct data.dir".to_owned(),
         };
         Err(DataError::missing(&path, "there is no such file or folder", hint))
     }
 
     /// Opens the set `name` at this section's place, with classes or (`unlabelled`) without.
-    fn open_plain(
-        &self,
-        name: DatasetName,
-        base_dir: &Path,
-        split: Split,
-        unlabelled: bool,
-    ) -> Result<Arc<dyn ImageDataset>, DataError> {
+    fn open_plain(&self, name: DatasetName, base_dir: &Path, split: Split, unlabelled: bool) -> Result<Arc<dyn ImageDataset>, DataError> {
         let limit = self.limit(split)?.unwrap_or(usize::MAX);
         let place = self.place(name, base_dir)?;
         let mut set = match (name, &place) {
             (DatasetName::Folder, Some(dir)) => {
-                let mut folder = if unlabelled {
-                    FolderDataset::open_unlabelled(dir, split)?
-                } else {
-                    FolderDataset::open(dir, split)?
-                };
+                let mut folder = if unlabelled { FolderDataset::open_unlabelled(dir, split)? } else { FolderDataset::open(dir, split)? };
                 folder.truncate(limit);
                 return Ok(Arc::new(folder));
             }
-            (DatasetName::Mnist, Some(dir)) => {
-                idx::open(dir, name.as_str(), &MNIST_CLASSES, split)?
-            }
+            (DatasetName::Mnist, Some(dir)) => idx::open(dir, name.as_str(), &MNIST_CLASSES, split)?,
             (DatasetName::FashionMnist | DatasetName::FashionMnistSample, Some(dir)) => {
                 idx::open(dir, DatasetName::FashionMnist.as_str(), &FASHION_CLASSES, split)?
             }
@@ -314,11 +274,7 @@ impl DataConfig {
 }
 
 /// Opens one split of the data set that a recipe names. `base_dir` is the recipe's folder.
-pub fn open(
-    config: &DataConfig,
-    base_dir: &Path,
-    split: Split,
-) -> Result<Arc<dyn ImageDataset>, DataError> {
+pub fn open(config: &DataConfig, base_dir: &Path, split: Split) -> Result<Arc<dyn ImageDataset>, DataError> {
     config.check()?;
     if config.name != DatasetName::SuperResolution {
         return config.open_plain(config.name, base_dir, split, false);
@@ -330,20 +286,12 @@ pub fn open(
 }
 
 fn source_needed(found: &str) -> DataError {
-    DataError::setting(
-        "source",
-        "the set that the pictures come from, such as \"cifar-10\" or \"folder\"",
-        found,
-        "set data.source",
-    )
+    DataError::setting("source", "the set that the pictures come from, such as \"cifar-10\" or \"folder\"", found, "set data.source")
 }
 
 /// A hint that names the known name nearest to `name`.
 pub(crate) fn nearest(name: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let near = known.iter().map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match near {
         Some((likeness, known)) if likeness > 0.7 => format!("did you mean {known:?}?"),
         _ => "run `rekindle datasets` for a list".to_owned(),

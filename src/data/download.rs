@@ -33,9 +33,7 @@ pub enum DownloadError {
         hint: &'static str,
     },
     /// No connection, or one that broke too often.
-    #[error(
-        "{url}: the download failed ({reason}); check the network and run the command again{kept}"
-    )]
+    #[error("{url}: the download failed ({reason}); check the network and run the command again{kept}")]
     Connection {
         /// The address.
         url: String,
@@ -88,28 +86,17 @@ pub enum Progress {
 
 /// Downloads `url` to the file `dest`, whose folder is made if needed.
 ///
-/// `sha256` is the expected sum in hexadecimal, or its leading digits (torchvision puts eight of
-/// them in its file names). With it, `dest` is only written once the sum is right, and a download
+/// `sha256` is the expected sum in hexadecimal, or its leading digits, eight or more (torchvision
+/// puts eight in its file names). With it, `dest` is only written once the sum is right, and a download
 /// that breaks off leaves `dest` with `.part` added, which the next call continues (HTTP Range).
 /// Without it, nothing could tell a mixture of two files apart, so every call starts anew.
 ///
 /// What was at `dest` stays until the new file is whole; it takes its place by one rename.
-pub fn download(
-    url: &str,
-    dest: &Path,
-    sha256: Option<&str>,
-    progress: Progress,
-) -> Result<(), DownloadError> {
+pub fn download(url: &str, dest: &Path, sha256: Option<&str>, progress: Progress) -> Result<(), DownloadError> {
     if let Some(folder) = dest.parent() {
         fs::create_dir_all(folder).map_err(io(folder, "create the folder"))?;
     }
-    let transfer = Transfer {
-        url,
-        part: part_of(dest),
-        expected: sha256.map(str::to_ascii_lowercase),
-        progress,
-        agent: agent(),
-    };
+    let transfer = Transfer { url, part: part_of(dest), expected: sha256.map(str::to_ascii_lowercase), progress, agent: agent() };
     transfer.run()?;
     fs::rename(&transfer.part, dest).map_err(io(dest, "rename the finished download"))?;
     sync_folder(dest);
@@ -144,11 +131,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> DownloadError {
     let path = path.to_path_buf();
-    move |source| DownloadError::Io {
-        path,
-        action,
-        source,
-    }
+    move |source| DownloadError::Io { path, action, source }
 }
 
 /// Makes a rename durable where folders can be synchronized; elsewhere it is left to the system.
@@ -230,11 +213,7 @@ impl Transfer<'_> {
             return Ok(());
         }
         self.forget()?;
-        Err(DownloadError::Checksum {
-            url: self.url.to_owned(),
-            expected: expected.clone(),
-            found,
-        })
+        Err(DownloadError::Checksum { url: self.url.to_owned(), expected: expected.clone(), found })
     }
 
     /// One request, for what is missing.
@@ -290,8 +269,7 @@ impl Transfer<'_> {
             match body.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(count) => {
-                    file.write_all(&chunk[..count])
-                        .map_err(io(&self.part, "write the file"))?;
+                    file.write_all(&chunk[..count]).map_err(io(&self.part, "write the file"))?;
                     received += count as u64;
                     bar.inc(count as u64);
                 }
@@ -300,9 +278,7 @@ impl Transfer<'_> {
             }
         }
         if let Some(length) = length.filter(|&length| length != received) {
-            return Err(Broken::Again(format!(
-                "{received} of {length} bytes arrived"
-            )));
+            return Err(Broken::Again(format!("{received} of {length} bytes arrived")));
         }
         file.sync_all().map_err(io(&self.part, "write the file"))?;
         bar.finish_and_clear();
@@ -317,24 +293,14 @@ impl Transfer<'_> {
     /// Removes what earlier requests left.
     fn forget(&self) -> Result<(), DownloadError> {
         match fs::remove_file(&self.part) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(io(&self.part, "remove the file")(error))
-            }
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io(&self.part, "remove the file")(error)),
             _ => Ok(()),
         }
     }
 
     fn connection(&self, reason: String) -> DownloadError {
-        let kept = if self.expected.is_some() && self.have() > 0 {
-            ", it continues where it stopped"
-        } else {
-            ""
-        };
-        DownloadError::Connection {
-            url: self.url.to_owned(),
-            reason,
-            kept,
-        }
+        let kept = if self.expected.is_some() && self.have() > 0 { ", it continues where it stopped" } else { "" };
+        DownloadError::Connection { url: self.url.to_owned(), reason, kept }
     }
 
     /// Sorts what ureq reports before there is an answer.
@@ -345,18 +311,13 @@ impl Transfer<'_> {
             ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 self.connection("connection refused".to_owned()).into()
             }
-            error @ (ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_)) => {
-                Broken::Again(error.to_string())
-            }
+            error @ (ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_)) => Broken::Again(error.to_string()),
             error => self.connection(error.to_string()).into(),
         }
     }
 
     fn address(&self, reason: impl fmt::Display) -> DownloadError {
-        DownloadError::Address {
-            url: self.url.to_owned(),
-            reason: reason.to_string(),
-        }
+        DownloadError::Address { url: self.url.to_owned(), reason: reason.to_string() }
     }
 
     fn bar(&self, from: u64, length: Option<u64>) -> ProgressBar {
@@ -369,9 +330,7 @@ impl Transfer<'_> {
         };
         bar.set_draw_target(ProgressDrawTarget::stderr());
         // The template is fixed; should it ever be wrong, the default one draws.
-        let style = ProgressStyle::with_template(
-            "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
-        );
+        let style = ProgressStyle::with_template("{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let name = self.url.rsplit('/').next().unwrap_or_default();
         bar.set_message(name.to_owned());

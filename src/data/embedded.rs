@@ -21,14 +21,8 @@ macro_rules! sample_file {
 /// the ten classes, the first ones of Fashion-MNIST in its order.
 pub fn sample(split: Split) -> Result<MemoryDataset, DataError> {
     let (images, labels) = match split {
-        Split::Train => (
-            sample_file!("train-images-idx3-ubyte.gz"),
-            sample_file!("train-labels-idx1-ubyte.gz"),
-        ),
-        Split::Test => (
-            sample_file!("t10k-images-idx3-ubyte.gz"),
-            sample_file!("t10k-labels-idx1-ubyte.gz"),
-        ),
+        Split::Train => (sample_file!("train-images-idx3-ubyte.gz"), sample_file!("train-labels-idx1-ubyte.gz")),
+        Split::Test => (sample_file!("t10k-images-idx3-ubyte.gz"), sample_file!("t10k-labels-idx1-ubyte.gz")),
     };
     idx::parse(&format!("{SAMPLE} ({split})"), &FASHION_CLASSES, &images, &labels)
 }

@@ -42,7 +42,7 @@ pub enum DataError {
     },
     /// A picture that cannot be decoded.
     #[error(
-        "{}: expected a PNG or JPEG picture, but decoding failed: {source}; replace or remove the file",
+        "{}: expected a PNG or JPEG picture, but it cannot be decoded ({source}); replace or remove the file",
         path.display()
     )]
     Picture {
@@ -90,49 +90,21 @@ impl DataError {
     /// A closure for `map_err` that adds the path and the action to an operating system's error.
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io {
-            path,
-            action,
-            source,
-        }
+        move |source| Self::Io { path, action, source }
     }
 
     /// A damaged file.
-    pub(crate) fn damaged(
-        path: &Path,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
-        Self::Damaged {
-            path: path.to_path_buf(),
-            expected: expected.into(),
-            found: found.into(),
-            hint: hint.into(),
-        }
+    pub(crate) fn damaged(path: &Path, expected: impl Into<String>, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_path_buf(), expected: expected.into(), found: found.into(), hint: hint.into() }
     }
 
     /// A missing file or folder.
     pub(crate) fn missing(path: &Path, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Missing {
-            path: path.to_path_buf(),
-            what: what.into(),
-            hint: hint.into(),
-        }
+        Self::Missing { path: path.to_path_buf(), what: what.into(), hint: hint.into() }
     }
 
     /// A setting that cannot be used.
-    pub(crate) fn setting(
-        key: impl Into<String>,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
-        Self::Setting {
-            key: key.into(),
-            expected: expected.into(),
-            found: found.into(),
-            hint: hint.into(),
-        }
+    pub(crate) fn setting(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Setting { key: key.into(), expected: expected.into(), found: found.into(), hint: hint.into() }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::DataError;
 use super::catalog::{PublishedSet, published};
 use super::config::nearest;
 use super::download::{Progress, download, sha256_of};
-use super::DataError;
 
 /// The variable that names a mirror when none is given.
 pub const MIRROR_VARIABLE: &str = "REKINDLE_MIRROR";
@@ -27,12 +27,7 @@ pub struct Fetched {
 /// A mirror holds a folder for each data set: `MIRROR/fashion-mnist/train-images-idx3-ubyte.gz`.
 /// Without one, the address in `REKINDLE_MIRROR` is used, and without that the publishers' own.
 /// Sums are the same wherever a file comes from.
-pub fn fetch(
-    name: &str,
-    mirror: Option<&str>,
-    dest: Option<&Path>,
-    progress: Progress,
-) -> Result<Fetched, DataError> {
+pub fn fetch(name: &str, mirror: Option<&str>, dest: Option<&Path>, progress: Progress) -> Result<Fetched, DataError> {
     let sets = published();
     let set = sets.iter().find(|set| set.name == name).ok_or_else(|| {
         let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
@@ -52,21 +47,10 @@ pub fn fetch(
 
 /// Fetches the files of `set` into the folder `dest`. Files that are there with the right sum are
 /// kept.
-pub fn fetch_set(
-    set: &PublishedSet,
-    mirror: Option<&str>,
-    dest: &Path,
-    progress: Progress,
-) -> Result<Fetched, DataError> {
+pub fn fetch_set(set: &PublishedSet, mirror: Option<&str>, dest: &Path, progress: Progress) -> Result<Fetched, DataError> {
     let from_environment = std::env::var(MIRROR_VARIABLE).ok();
-    let mirror = mirror
-        .or(from_environment.as_deref())
-        .filter(|mirror| !mirror.is_empty());
-    let mut fetched = Fetched {
-        dir: dest.to_path_buf(),
-        downloaded: Vec::new(),
-        kept: Vec::new(),
-    };
+    let mirror = mirror.or(from_environment.as_deref()).filter(|mirror| !mirror.is_empty());
+    let mut fetched = Fetched { dir: dest.to_path_buf(), downloaded: Vec::new(), kept: Vec::new() };
     for file in &set.files {
         let path = dest.join(&file.name);
         if path.is_file() && sha256_of(&path)? == file.sha256 {

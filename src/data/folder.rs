@@ -23,7 +23,6 @@ const MOST_DEPTH: usize = 16;
 #[derive(Debug, Clone)]
 pub struct FolderDataset {
     name: String,
-    root: PathBuf,
     classes: Vec<String>,
     /// Path and class, sorted by class and then by path.
     files: Vec<(PathBuf, usize)>,
@@ -54,29 +53,20 @@ impl FolderDataset {
         for (class, name) in classes.iter().enumerate() {
             let folder = layout.chosen.join(name);
             // A class without test pictures is fine.
-            let mut listed = if folder.is_dir() {
-                list(&folder)?
-            } else {
-                Vec::new()
-            };
+            let mut listed = if folder.is_dir() { list(&folder)? } else { Vec::new() };
             if layout.divided {
                 listed = divide(listed, &layout.chosen, split);
             }
             files.extend(listed.into_iter().map(|path| (path, class)));
         }
-        if let Some(unknown) = class_names(&layout.chosen)?
-            .iter()
-            .find(|name| classes.binary_search(name).is_err())
-        {
+        if let Some(unknown) = class_names(&layout.chosen)?.iter().find(|name| classes.binary_search(name).is_err()) {
             return Err(DataError::missing(
                 &layout.train,
-                format!(
-                    "the {split} split has a class {unknown:?} that the train split does not have"
-                ),
+                format!("the {split} split has a class {unknown:?} that the train split does not have"),
                 "rename or remove that folder",
             ));
         }
-        Self::new(layout.chosen, split, classes, files)
+        Self::new(&layout.chosen, split, classes, files)
     }
 
     /// Opens one split of a folder of pictures whose classes do not matter: every picture below
@@ -88,57 +78,33 @@ impl FolderDataset {
             listed = divide(listed, &layout.chosen, split);
         }
         let files = listed.into_iter().map(|path| (path, 0)).collect();
-        Self::new(layout.chosen, split, Vec::new(), files)
+        Self::new(&layout.chosen, split, Vec::new(), files)
     }
 
-    fn new(
-        root: PathBuf,
-        split: Split,
-        classes: Vec<String>,
-        files: Vec<(PathBuf, usize)>,
-    ) -> Result<Self, DataError> {
+    fn new(root: &Path, split: Split, classes: Vec<String>, files: Vec<(PathBuf, usize)>) -> Result<Self, DataError> {
         let Some((first, _)) = files.first() else {
             return Err(DataError::missing(
-                &root,
+                root,
                 format!("there are no .png, .jpg or .jpeg pictures for the {split} split"),
                 "add pictures or point data.dir at another folder",
             ));
         };
-        Ok(Self {
-            name: format!("folder {} ({split})", root.display()),
-            shape: picture::size(first)?,
-            root,
-            classes,
-            files,
-        })
+        Ok(Self { name: format!("folder {} ({split})", root.display()), shape: picture::size(first)?, classes, files })
     }
 
     /// Keeps `limit` pictures, evenly spread over the classes' order.
     pub fn truncate(&mut self, limit: usize) {
         let len = self.files.len();
         if limit < len {
-            self.files = (0..limit)
-                .map(|at| self.files[at * len / limit].clone())
-                .collect();
+            self.files = (0..limit).map(|at| self.files[at * len / limit].clone()).collect();
         }
-    }
-
-    /// The folder that the pictures come from.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 }
 
 impl Dataset<Sample, DataError> for FolderDataset {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        let (path, class) = self
-            .files
-            .get(index)
-            .ok_or_else(|| out_of_range(&self.name, index, self.files.len()))?;
-        Ok(Sample {
-            image: picture::read(path)?,
-            target: Target::Class(*class),
-        })
+        let (path, class) = self.files.get(index).ok_or_else(|| out_of_range(&self.name, index, self.files.len()))?;
+        Ok(Sample { image: picture::read(path)?, target: Target::Class(*class) })
     }
 
     fn len(&self) -> usize {
@@ -180,39 +146,23 @@ struct Layout {
 impl Layout {
     fn of(root: &Path, split: Split) -> Result<Self, DataError> {
         if !root.is_dir() {
-            return Err(DataError::missing(
-                root,
-                "there is no such folder",
-                "point data.dir at a folder of pictures",
-            ));
+            return Err(DataError::missing(root, "there is no such folder", "point data.dir at a folder of pictures"));
         }
         let train = root.join("train");
         if !train.is_dir() {
-            return Ok(Self {
-                train: root.to_path_buf(),
-                chosen: root.to_path_buf(),
-                divided: true,
-            });
+            return Ok(Self { train: root.to_path_buf(), chosen: root.to_path_buf(), divided: true });
         }
         let chosen = match split {
             Split::Train => train.clone(),
-            Split::Test => TEST_FOLDERS
-                .iter()
-                .map(|name| root.join(name))
-                .find(|folder| folder.is_dir())
-                .ok_or_else(|| {
-                    DataError::missing(
-                        root,
-                        "the folder has a subfolder train but none named test, val, valid or validation",
-                        "add one, or put the class folders directly into the folder to have it divided",
-                    )
-                })?,
+            Split::Test => TEST_FOLDERS.iter().map(|name| root.join(name)).find(|folder| folder.is_dir()).ok_or_else(|| {
+                DataError::missing(
+                    root,
+                    "the folder has a subfolder train but none named test, val, valid or validation",
+                    "add one, or put the class folders directly into the folder to have it divided",
+                )
+            })?,
         };
-        Ok(Self {
-            train,
-            chosen,
-            divided: false,
-        })
+        Ok(Self { train, chosen, divided: false })
     }
 }
 
@@ -220,10 +170,14 @@ impl Layout {
 fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
     let mut names = Vec::new();
     for path in entries(folder)? {
-        if path.is_dir()
-            && let Some(name) = path.file_name().and_then(|name| name.to_str())
-        {
-            names.push(name.to_owned());
+        if !path.is_dir() {
+            continue;
+        }
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some(name) => names.push(name.to_owned()),
+            None => {
+                return Err(DataError::missing(&path, "the name of a class must be UTF-8, but this folder's is not", "rename the folder"));
+            }
         }
     }
     names.sort_unstable();

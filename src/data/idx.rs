@@ -19,12 +19,7 @@ const FOLDERS: [&str; 4] = ["", "raw", "MNIST/raw", "FashionMNIST/raw"];
 /// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each as it
 /// is or with `.gz`. `name` is the set's name as `rekindle datasets` lists it; `classes` are its
 /// ten class names.
-pub fn open(
-    dir: &Path,
-    name: &str,
-    classes: &[&str],
-    split: Split,
-) -> Result<MemoryDataset, DataError> {
+pub fn open(dir: &Path, name: &str, classes: &[&str], split: Split) -> Result<MemoryDataset, DataError> {
     let prefix = match split {
         Split::Train => "train",
         Split::Test => "t10k",
@@ -35,12 +30,7 @@ pub fn open(
 }
 
 /// Reads a file of images and the file of their labels.
-pub(crate) fn parse(
-    name: &str,
-    classes: &[&str],
-    images: &Blob,
-    labels: &Blob,
-) -> Result<MemoryDataset, DataError> {
+pub(crate) fn parse(name: &str, classes: &[&str], images: &Blob, labels: &Blob) -> Result<MemoryDataset, DataError> {
     let ([count, height, width], pixels) = read::<3>(images, IMAGES, "images")?;
     let ([label_count], classes_of) = read::<1>(labels, LABELS, "labels")?;
     if label_count != count {
@@ -59,28 +49,12 @@ pub(crate) fn parse(
             FETCH_AGAIN,
         ));
     }
-    let shape = Shape {
-        channels: 1,
-        height,
-        width,
-    };
-    Ok(MemoryDataset::new(
-        name.to_owned(),
-        shape,
-        classes,
-        pixels,
-        classes_of,
-    ))
+    let shape = Shape { channels: 1, height, width };
+    Ok(MemoryDataset::new(name.to_owned(), shape, classes, pixels, classes_of))
 }
 
 /// The file of a split, under any of the names in use.
-fn find(
-    dir: &Path,
-    prefix: &str,
-    what: &str,
-    rank: usize,
-    name: &str,
-) -> Result<PathBuf, DataError> {
+fn find(dir: &Path, prefix: &str, what: &str, rank: usize, name: &str) -> Result<PathBuf, DataError> {
     let dashed = format!("{prefix}-{what}-idx{rank}-ubyte");
     // Some unpackers put a dot where the published name has a dash.
     let dotted = format!("{prefix}-{what}.idx{rank}-ubyte");
@@ -103,11 +77,7 @@ fn find(
 
 /// Reads the header and the values of one file: `RANK` sizes, none of them zero, and exactly as
 /// many bytes as they announce.
-fn read<const RANK: usize>(
-    blob: &Blob,
-    magic: u32,
-    what: &str,
-) -> Result<([usize; RANK], Vec<u8>), DataError> {
+fn read<const RANK: usize>(blob: &Blob, magic: u32, what: &str) -> Result<([usize; RANK], Vec<u8>), DataError> {
     let mut reader = blob.reader();
     let header_len = 4 + 4 * RANK as u64;
     let header = blob.take(&mut reader, header_len)?;
@@ -119,9 +89,7 @@ fn read<const RANK: usize>(
             FETCH_AGAIN,
         ));
     }
-    let word = |at: usize| {
-        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    };
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     if word(0) != magic {
         return Err(DataError::damaged(
             &blob.path,
@@ -140,10 +108,8 @@ fn read<const RANK: usize>(
             FETCH_AGAIN,
         ));
     }
-    let declared = sizes
-        .iter()
-        .try_fold(1u64, |product, &size| product.checked_mul(u64::from(size)))
-        .filter(|&declared| declared <= blob.most());
+    let declared =
+        sizes.iter().try_fold(1u64, |product, &size| product.checked_mul(u64::from(size))).filter(|&declared| declared <= blob.most());
     let Some(declared) = declared else {
         return Err(DataError::damaged(
             &blob.path,
@@ -155,17 +121,8 @@ fn read<const RANK: usize>(
     // One byte more than declared, to notice a file that goes on.
     let values = blob.take(&mut reader, declared + 1)?;
     if values.len() as u64 != declared {
-        let found = if values.len() as u64 > declared {
-            "more".to_owned()
-        } else {
-            format!("{}", values.len())
-        };
-        return Err(DataError::damaged(
-            &blob.path,
-            format!("{declared} bytes of {what} ({listed}) after the header"),
-            found,
-            FETCH_AGAIN,
-        ));
+        let found = if values.len() as u64 > declared { "more".to_owned() } else { format!("{}", values.len()) };
+        return Err(DataError::damaged(&blob.path, format!("{declared} bytes of {what} ({listed}) after the header"), found, FETCH_AGAIN));
     }
     Ok((sizes.map(|size| size as usize), values))
 }

@@ -59,19 +59,9 @@ pub struct Loader {
 
 impl Loader {
     /// A loader for the whole set. The transforms are checked against the set here.
-    pub fn new(
-        dataset: Arc<dyn ImageDataset>,
-        transforms: &Transforms,
-        config: LoaderConfig,
-        device: &Device,
-    ) -> Result<Self, DataError> {
+    pub fn new(dataset: Arc<dyn ImageDataset>, transforms: &Transforms, config: LoaderConfig, device: &Device) -> Result<Self, DataError> {
         if config.batch_size == 0 {
-            return Err(DataError::setting(
-                "batch_size",
-                "at least 1",
-                "0",
-                "set data.batch_size = 64",
-            ));
+            return Err(DataError::setting("batch_size", "at least 1", "0", "set data.batch_size = 64"));
         }
         if config.workers > MOST_WORKERS {
             return Err(DataError::setting(
@@ -82,14 +72,7 @@ impl Loader {
             ));
         }
         let pipeline = Arc::new(transforms.prepare(&*dataset)?);
-        Ok(Self {
-            range: 0..dataset.len(),
-            dataset,
-            pipeline,
-            config,
-            device: device.clone(),
-            position: Arc::default(),
-        })
+        Ok(Self { range: 0..dataset.len(), dataset, pipeline, config, device: device.clone(), position: Arc::default() })
     }
 
     /// The set that is read.
@@ -104,20 +87,12 @@ impl Loader {
 
     /// Number of batches in an epoch.
     pub fn num_batches(&self) -> usize {
-        if self.config.drop_last {
-            self.range.len() / self.config.batch_size
-        } else {
-            self.range.len().div_ceil(self.config.batch_size)
-        }
+        if self.config.drop_last { self.range.len() / self.config.batch_size } else { self.range.len().div_ceil(self.config.batch_size) }
     }
 
     /// Number of pictures in an epoch.
     pub fn num_items(&self) -> usize {
-        if self.config.drop_last {
-            self.num_batches() * self.config.batch_size
-        } else {
-            self.range.len()
-        }
+        if self.config.drop_last { self.num_batches() * self.config.batch_size } else { self.range.len() }
     }
 
     /// Sets where [`DataLoader::iter`] starts, for this loader and its copies.
@@ -144,13 +119,7 @@ impl Loader {
                 Err(error) => Source::Failed(Some(error)),
             }
         };
-        Batches {
-            source,
-            left,
-            batch_size: self.config.batch_size,
-            items: self.num_items(),
-            device: self.device.clone(),
-        }
+        Batches { source, left, batch_size: self.config.batch_size, items: self.num_items(), device: self.device.clone() }
     }
 }
 
@@ -187,13 +156,7 @@ impl Plan {
     fn batch(&self, number: usize) -> Result<HostBatch, DataError> {
         let start = number * self.batch_size;
         let end = start.saturating_add(self.batch_size).min(self.order.len());
-        HostBatch::read(
-            &*self.dataset,
-            &self.pipeline,
-            &self.order[start..end],
-            self.seed,
-            self.epoch,
-        )
+        HostBatch::read(&*self.dataset, &self.pipeline, &self.order[start..end], self.seed, self.epoch)
     }
 }
 
@@ -232,7 +195,7 @@ impl Iterator for Batches {
         if batch.is_err() {
             self.left = self.left.end..self.left.end;
         }
-        Some(batch.map(|batch| batch.to_device(&self.device)))
+        Some(batch.map(|batch| batch.upload(&self.device)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -253,11 +216,7 @@ impl Iterator for LearnerBatches {
 
 impl DataLoaderIterator<Batch> for LearnerBatches {
     fn progress(&self) -> Progress {
-        Progress::new(
-            self.0.items_done(),
-            self.0.items,
-            Some("items".to_owned()),
-        )
+        Progress::new(self.0.items_done(), self.0.items, Some("items".to_owned()))
     }
 }
 
@@ -272,19 +231,13 @@ impl DataLoader<Batch> for Loader {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
-        Arc::new(Self {
-            device: device.clone(),
-            ..self.clone()
-        })
+        Arc::new(Self { device: device.clone(), ..self.clone() })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
         let len = self.range.len();
         let end = end.min(len);
         let first = self.range.start;
-        Arc::new(Self {
-            range: first + start.min(end)..first + end,
-            ..self.clone()
-        })
+        Arc::new(Self { range: first + start.min(end)..first + end, ..self.clone() })
     }
 }

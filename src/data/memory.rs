@@ -18,21 +18,9 @@ pub struct MemoryDataset {
 impl MemoryDataset {
     /// The readers of this layer have checked that there are `shape.len()` values for each label
     /// and that each label is the number of a class.
-    pub(crate) fn new(
-        name: String,
-        shape: Shape,
-        classes: &[&str],
-        pixels: Vec<u8>,
-        labels: Vec<u8>,
-    ) -> Self {
+    pub(crate) fn new(name: String, shape: Shape, classes: &[&str], pixels: Vec<u8>, labels: Vec<u8>) -> Self {
         debug_assert_eq!(pixels.len(), labels.len() * shape.len());
-        Self {
-            name,
-            shape,
-            classes: classes.iter().map(ToString::to_string).collect(),
-            pixels,
-            labels,
-        }
+        Self { name, shape, classes: classes.iter().map(ToString::to_string).collect(), pixels, labels }
     }
 
     /// Keeps the first `limit` pictures.
@@ -45,15 +33,9 @@ impl MemoryDataset {
 impl Dataset<Sample, DataError> for MemoryDataset {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         let size = self.shape.len();
-        let label = *self
-            .labels
-            .get(index)
-            .ok_or_else(|| out_of_range(&self.name, index, self.labels.len()))?;
+        let label = *self.labels.get(index).ok_or_else(|| out_of_range(&self.name, index, self.labels.len()))?;
         let pixels = self.pixels[index * size..(index + 1) * size].to_vec();
-        Ok(Sample {
-            image: Image::from_shape(self.shape, pixels),
-            target: Target::Class(usize::from(label)),
-        })
+        Ok(Sample { image: Image::from_shape(self.shape, pixels), target: Target::Class(usize::from(label)) })
     }
 
     fn len(&self) -> usize {
@@ -75,10 +57,6 @@ impl ImageDataset for MemoryDataset {
     }
 
     fn packed(&self) -> Option<Packed<'_>> {
-        Some(Packed {
-            shape: self.shape,
-            pixels: &self.pixels,
-            labels: &self.labels,
-        })
+        Some(Packed { shape: self.shape, pixels: &self.pixels, labels: &self.labels })
     }
 }

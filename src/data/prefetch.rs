@@ -22,18 +22,9 @@ pub(crate) struct Prefetch<T> {
 
 impl<T: Send + 'static> Prefetch<T> {
     /// Starts the threads; `workers` is at least 1.
-    pub fn start(
-        workers: usize,
-        range: Range<usize>,
-        make: impl Fn(usize) -> T + Send + Sync + 'static,
-    ) -> Result<Self, DataError> {
+    pub fn start(workers: usize, range: Range<usize>, make: impl Fn(usize) -> T + Send + Sync + 'static) -> Result<Self, DataError> {
         let make = Arc::new(make);
-        let mut prefetch = Self {
-            receivers: Vec::new(),
-            threads: Vec::new(),
-            left: range.clone(),
-            turn: 0,
-        };
+        let mut prefetch = Self { receivers: Vec::new(), threads: Vec::new(), left: range.clone(), turn: 0 };
         for worker in 0..workers.min(range.len()) {
             let (sender, receiver) = sync_channel(AHEAD);
             let numbers = range.clone().skip(worker).step_by(workers);
@@ -41,9 +32,7 @@ impl<T: Send + 'static> Prefetch<T> {
             let thread = thread::Builder::new()
                 .name(format!("loader-{worker}"))
                 .spawn(move || work(numbers, &*make, &sender))
-                .map_err(|error| DataError::Worker {
-                    what: format!("could not be started ({error})"),
-                })?;
+                .map_err(|error| DataError::Worker { what: format!("could not be started ({error})") })?;
             prefetch.receivers.push(receiver);
             prefetch.threads.push(thread);
         }
@@ -70,9 +59,7 @@ impl<T> Iterator for Prefetch<T> {
         Some(receiver.recv().map_err(|_| {
             // The order is broken; nothing can follow.
             self.left = 0..0;
-            DataError::Worker {
-                what: "ended before its work was done".to_owned(),
-            }
+            DataError::Worker { what: "ended before its work was done".to_owned() }
         }))
     }
 }

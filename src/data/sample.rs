@@ -54,21 +54,12 @@ impl Image {
     /// A picture from its size and values; `pixels` has `shape.len()` values.
     pub(crate) fn from_shape(shape: Shape, pixels: Vec<u8>) -> Self {
         debug_assert_eq!(shape.len(), pixels.len());
-        Self {
-            channels: shape.channels,
-            height: shape.height,
-            width: shape.width,
-            pixels,
-        }
+        Self { channels: shape.channels, height: shape.height, width: shape.width, pixels }
     }
 
     /// The size.
     pub fn shape(&self) -> Shape {
-        Shape {
-            channels: self.channels,
-            height: self.height,
-            width: self.width,
-        }
+        Shape { channels: self.channels, height: self.height, width: self.width }
     }
 
     /// The channels, each `[height * width]` values.

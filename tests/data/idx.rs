@@ -67,14 +67,8 @@ fn truncated_gzip_is_refused() {
     let packed = gzip(&idx_file(0x803, &[100, 20, 20], &values));
     let text = refused("train-images-idx3-ubyte", &packed[..packed.len() / 2]);
     let (start, rest) = text.split_once(" after ").unwrap();
-    assert_eq!(
-        start,
-        "DIR/train-images-idx3-ubyte: expected a complete gzip stream, found the end of the file"
-    );
-    assert!(
-        rest.ends_with(" unpacked bytes; the file is damaged or incomplete, download it again"),
-        "{rest}"
-    );
+    assert_eq!(start, "DIR/train-images-idx3-ubyte: expected a complete gzip stream, found the end of the file");
+    assert!(rest.ends_with(" unpacked bytes; the file is damaged or incomplete, download it again"), "{rest}");
 }
 
 #[test]
@@ -138,10 +132,7 @@ fn different_counts_are_refused() {
 #[test]
 fn declared_sizes_are_not_trusted() {
     // 64 exabytes, and 4 GiB in a packed file of 50 bytes: refused before any allocation.
-    for file in [
-        idx_file(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[]),
-        gzip(&idx_file(0x803, &[1 << 20, 64, 64], &[1])),
-    ] {
+    for file in [idx_file(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[]), gzip(&idx_file(0x803, &[1 << 20, 64, 64], &[1]))] {
         let text = refused("train-images-idx3-ubyte", &file);
         assert!(
             text.ends_with(

@@ -2,6 +2,7 @@
 
 mod cifar;
 mod config;
+mod damage;
 mod fetch;
 mod folder;
 mod idx;

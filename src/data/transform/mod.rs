@@ -66,12 +66,7 @@ impl Transforms {
                 (output.height, output.width) = settings.size.square();
             }
         }
-        Ok(Pipeline {
-            transforms: self.clone(),
-            output,
-            tables: self.tables(output.channels)?,
-            raw: table(0.0, 1.0),
-        })
+        Ok(Pipeline { transforms: self.clone(), output, tables: self.tables(output.channels)?, raw: table(0.0, 1.0) })
     }
 
     /// The number of channels after the transforms.
@@ -82,12 +77,7 @@ impl Transforms {
             None => Ok(channels),
             Some(1) => Ok(1),
             Some(wanted @ 3) if grey || channels == 3 => Ok(wanted),
-            Some(wanted) => Err(DataError::setting(
-                "channels",
-                "1 or 3",
-                wanted.to_string(),
-                format!("the pictures have {channels}"),
-            )),
+            Some(wanted) => Err(DataError::setting("channels", "1 or 3", wanted.to_string(), format!("the pictures have {channels}"))),
         }
     }
 
@@ -160,12 +150,7 @@ impl Transforms {
                 ));
             }
             if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                return Err(DataError::setting(
-                    key,
-                    "finite numbers",
-                    value.to_string(),
-                    "give the statistics of pixels between 0 and 1",
-                ));
+                return Err(DataError::setting(key, "finite numbers", value.to_string(), "give the statistics of pixels between 0 and 1"));
             }
         }
         if std.contains(&0.0) {
@@ -177,9 +162,7 @@ impl Transforms {
             ));
         }
         let at = |values: &[f32], channel: usize| values[channel.min(values.len() - 1)];
-        Ok((0..channels)
-            .map(|channel| table(at(mean, channel), at(std, channel)))
-            .collect())
+        Ok((0..channels).map(|channel| table(at(mean, channel), at(std, channel))).collect())
     }
 }
 
@@ -200,6 +183,7 @@ impl Pipeline {
     pub(crate) fn is_plain(&self, shape: Shape) -> bool {
         let fixed = &self.transforms;
         shape == self.output
+            && !(fixed.grayscale && shape.channels == 3)
             && fixed.augment.is_empty()
             && fixed.resize.is_none()
             && fixed.center_crop.is_none()
@@ -236,12 +220,7 @@ impl Pipeline {
     }
 
     /// Applies everything but normalization to picture `index` of epoch `epoch`.
-    pub(crate) fn apply(
-        &self,
-        sample: Sample,
-        (seed, epoch, index): (u64, usize, usize),
-        origin: &str,
-    ) -> Result<Sample, DataError> {
+    pub(crate) fn apply(&self, sample: Sample, (seed, epoch, index): (u64, usize, usize), origin: &str) -> Result<Sample, DataError> {
         let mut image = self.shape_up(sample.image, origin)?;
         let mut target = sample.target;
         if !self.transforms.augment.is_empty() {
@@ -281,22 +260,14 @@ impl Pipeline {
 
 /// torchvision's `RandomCrop(size, padding)`: black pixels around, then a part at a place drawn
 /// evenly from all places where it fits.
-fn random_crop(
-    image: &Image,
-    settings: &RandomCrop,
-    draws: &mut Draws,
-    origin: &str,
-) -> Result<Image, DataError> {
+fn random_crop(image: &Image, settings: &RandomCrop, draws: &mut Draws, origin: &str) -> Result<Image, DataError> {
     let (height, width) = settings.size.square();
     let padded = |size: usize| size + 2 * settings.padding;
     if height > padded(image.height) || width > padded(image.width) {
         return Err(DataError::Unsuitable {
             origin: origin.to_owned(),
             expected: format!("at least {height}x{width} pixels for random_crop"),
-            found: format!(
-                "{}x{} with a padding of {}",
-                image.height, image.width, settings.padding
-            ),
+            found: format!("{}x{} with a padding of {}", image.height, image.width, settings.padding),
             hint: "set data.resize, a larger padding or a smaller size".to_owned(),
         });
     }

@@ -31,23 +31,13 @@ pub fn luma(image: &Image) -> Image {
             ((sum + 0x8000) >> 16) as u8
         })
         .collect();
-    Image {
-        channels: 1,
-        height: image.height,
-        width: image.width,
-        pixels,
-    }
+    Image { channels: 1, height: image.height, width: image.width, pixels }
 }
 
 /// The first channel `channels` times.
 pub fn replicate(image: &Image, channels: usize) -> Image {
     let plane = &image.pixels[..image.height * image.width];
-    Image {
-        channels,
-        height: image.height,
-        width: image.width,
-        pixels: plane.repeat(channels),
-    }
+    Image { channels, height: image.height, width: image.width, pixels: plane.repeat(channels) }
 }
 
 /// The picture scaled to `height` x `width`, both at least 1.
@@ -61,29 +51,19 @@ pub fn resize(image: &Image, height: usize, width: usize, filter: Filter) -> Ima
     };
     let mut pixels = Vec::with_capacity(image.channels * height * width);
     for plane in image.planes() {
-        let plane: Option<ImageBuffer<Luma<u8>, &[u8]>> =
-            ImageBuffer::from_raw(image.width as u32, image.height as u32, plane);
+        let plane: Option<ImageBuffer<Luma<u8>, &[u8]>> = ImageBuffer::from_raw(image.width as u32, image.height as u32, plane);
         if let Some(plane) = plane {
             let scaled = imageops::resize(&plane, width as u32, height as u32, filter);
             pixels.extend_from_slice(scaled.as_raw());
         }
     }
-    Image {
-        channels: image.channels,
-        height,
-        width,
-        pixels,
-    }
+    Image { channels: image.channels, height, width, pixels }
 }
 
 /// The part of `height` x `width` whose upper left corner lies at (`top`, `left`); what lies
 /// outside of the picture is 0.
 pub fn crop(image: &Image, top: isize, left: isize, height: usize, width: usize) -> Image {
-    let shape = Shape {
-        channels: image.channels,
-        height,
-        width,
-    };
+    let shape = Shape { channels: image.channels, height, width };
     let mut out = Image::filled(shape, 0);
     // The columns of the crop that the picture covers.
     let from = left.min(0).unsigned_abs().min(width);
@@ -109,11 +89,7 @@ pub fn centre_crop(image: &Image, height: usize, width: usize) -> Image {
     let start = |size: usize, part: usize| {
         let twice = size as isize - part as isize;
         let half = twice.div_euclid(2);
-        if twice.rem_euclid(2) == 1 && half.rem_euclid(2) == 1 {
-            half + 1
-        } else {
-            half
-        }
+        if twice.rem_euclid(2) == 1 && half.rem_euclid(2) == 1 { half + 1 } else { half }
     };
     let (top, left) = (start(image.height, height), start(image.width, width));
     crop(image, top, left, height, width)

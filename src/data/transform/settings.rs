@@ -91,31 +91,22 @@ impl<'de> Deserialize<'de> for Extent {
             }
 
             fn visit_u64<E: de::Error>(self, edge: u64) -> Result<Extent, E> {
-                usize::try_from(edge)
-                    .map(Extent::Edge)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(edge), &self))
+                usize::try_from(edge).map(Extent::Edge).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(edge), &self))
             }
 
             fn visit_i64<E: de::Error>(self, edge: i64) -> Result<Extent, E> {
-                usize::try_from(edge)
-                    .map(Extent::Edge)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(edge), &self))
+                usize::try_from(edge).map(Extent::Edge).map_err(|_| E::invalid_value(de::Unexpected::Signed(edge), &self))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Extent, A::Error> {
-                match (
-                    sizes.next_element()?,
-                    sizes.next_element()?,
-                    sizes.next_element::<usize>()?,
-                ) {
+                match (sizes.next_element()?, sizes.next_element()?, sizes.next_element::<usize>()?) {
                     (Some(height), Some(width), None) => Ok(Extent::Exact { height, width }),
                     _ => Err(de::Error::invalid_type(de::Unexpected::Seq, &self)),
                 }
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Extent, A::Error> {
-                let HeightWidth { height, width } =
-                    HeightWidth::deserialize(MapAccessDeserializer::new(map))?;
+                let HeightWidth { height, width } = HeightWidth::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Extent::Exact { height, width })
             }
         }
@@ -190,12 +181,8 @@ impl<'de> Deserialize<'de> for Augment {
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Augment, E> {
                 match name {
-                    "random_horizontal_flip" => {
-                        Ok(Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: half() }))
-                    }
-                    "random_crop" => Err(E::custom(
-                        "random_crop needs a size: { random_crop = { size = 32, padding = 4 } }",
-                    )),
+                    "random_horizontal_flip" => Ok(Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: half() })),
+                    "random_crop" => Err(E::custom("random_crop needs a size: { random_crop = { size = 32, padding = 4 } }")),
                     _ => Err(E::unknown_variant(name, &Augment::NAMES)),
                 }
             }
@@ -203,17 +190,13 @@ impl<'de> Deserialize<'de> for Augment {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Augment, A::Error> {
                 let augment = match map.next_key::<String>()?.as_deref() {
                     Some("random_crop") => Augment::RandomCrop(map.next_value()?),
-                    Some("random_horizontal_flip") => {
-                        Augment::RandomHorizontalFlip(map.next_value()?)
-                    }
+                    Some("random_horizontal_flip") => Augment::RandomHorizontalFlip(map.next_value()?),
                     Some(name) => return Err(de::Error::unknown_variant(name, &Augment::NAMES)),
                     None => return Err(de::Error::invalid_length(0, &self)),
                 };
                 match map.next_key::<String>()? {
                     None => Ok(augment),
-                    Some(name) => Err(de::Error::custom(format!(
-                        "{name:?} must be an entry of its own: [{{ ... }}, {{ ... }}]"
-                    ))),
+                    Some(name) => Err(de::Error::custom(format!("{name:?} must be an entry of its own: [{{ ... }}, {{ ... }}]"))),
                 }
             }
         }
