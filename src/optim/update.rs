@@ -28,7 +28,7 @@ impl Optimizer for Rule {
     }
 
     fn to_device<const D: usize>(state: State<D>, device: &Device) -> State<D> {
-        state.to_device(device)
+        state.on_device(device)
     }
 }
 
