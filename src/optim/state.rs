@@ -61,7 +61,7 @@ impl<const D: usize> State<D> {
     }
 
     /// The same state on another device.
-    pub(super) fn to_device(self, device: &Device) -> Self {
+    pub(super) fn on_device(self, device: &Device) -> Self {
         Self { step: self.step, buffers: self.buffers.map(|buffer| buffer.map(|tensor| tensor.to_device(device))) }
     }
 }

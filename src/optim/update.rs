@@ -28,7 +28,7 @@ impl Optimizer for Rule {
     }
 
     fn to_device<const D: usize>(state: State<D>, device: &Device) -> State<D> {
-        state.to_device(device)
+        state.on_device(device)
     }
 }
 
@@ -40,11 +40,16 @@ impl Sgd {
             return (tensor - grad.mul_scalar(lr), state);
         }
         let mut state = state.unwrap_or_default();
+        // The gradient is given away as early as can be, so that its memory serves again.
+        let look_ahead = self.nesterov.then(|| grad.clone());
         let velocity = match state.take(Buffer::Momentum) {
-            None => grad.clone(),
-            Some(velocity) => velocity.mul_scalar(self.momentum) + scaled(grad.clone(), 1.0 - self.dampening),
+            None => grad,
+            Some(velocity) => scaled(grad, 1.0 - self.dampening) + velocity.mul_scalar(self.momentum),
         };
-        let direction = if self.nesterov { grad + velocity.clone().mul_scalar(self.momentum) } else { velocity.clone() };
+        let direction = match look_ahead {
+            Some(grad) => grad + velocity.clone().mul_scalar(self.momentum),
+            None => velocity.clone(),
+        };
         state.put(Buffer::Momentum, velocity);
         (tensor - direction.mul_scalar(lr), Some(state))
     }

@@ -1,6 +1,9 @@
 //! Updates of every rule and setting, from the first step on.
 
+use std::ops::Range;
+
 use burn::optim::ModuleOptimizer;
+use burn::tensor::Device;
 use rekindle::optim::{Curve, Group, ParameterInfo, Schedule, from_state_dict, module_optimizer, module_scheduler, to_state_dict};
 use serde_json::Value as Json;
 
@@ -22,31 +25,33 @@ fn clip(case: &Json) -> Clip {
     }
 }
 
-/// Steps `from..to` of a case (counted from 0), checked against PyTorch; gives the network and the largest difference.
-fn train(
-    case: &Json,
-    batches: &Json,
-    mut model: Mlp,
-    optimizer: &mut ModuleOptimizer,
-    groups: &[Group],
-    table: &[ParameterInfo],
-    steps: std::ops::Range<usize>,
-    device: &burn::tensor::Device,
-) -> (Mlp, f64) {
-    let mut scheduler = module_scheduler(groups, table, &constant(), 1, 0).unwrap();
-    let mut worst = 0.0_f64;
-    for step in steps {
-        let (next, loss, norm) = train_step(model, optimizer, scheduler.step(), &batches[step], clip(case), device);
-        model = next;
-        worst = worst.max(distance(&[loss as f32], &[case["losses"][step].as_f64().unwrap() as f32]));
-        if let Some(expected) = case["norms"][step].as_f64() {
-            worst = worst.max(distance(&[norm as f32], &[expected as f32]));
+/// A case of the fixture on a device.
+struct Run<'a> {
+    case: &'a Json,
+    batches: &'a Json,
+    table: Vec<ParameterInfo>,
+    groups: Vec<Group>,
+    device: &'a Device,
+}
+
+impl Run<'_> {
+    /// Takes some steps, counted from 0, each checked against PyTorch; gives the network and the largest difference.
+    fn train(&self, mut model: Mlp, optimizer: &mut ModuleOptimizer, steps: Range<usize>) -> (Mlp, f64) {
+        let mut scheduler = module_scheduler(&self.groups, &self.table, &constant(), 1, 0).unwrap();
+        let mut worst = 0.0_f64;
+        for step in steps {
+            let (next, loss, norm) = train_step(model, optimizer, scheduler.step(), &self.batches[step], clip(self.case), self.device);
+            model = next;
+            worst = worst.max(distance(&[loss as f32], &[self.case["losses"][step].as_f64().unwrap() as f32]));
+            if let Some(expected) = self.case["norms"][step].as_f64() {
+                worst = worst.max(distance(&[norm as f32], &[expected as f32]));
+            }
+            if let Some(expected) = self.case["parameters"].get((step + 1).to_string()) {
+                worst = worst.max(model_distance(&model, expected));
+            }
         }
-        if let Some(expected) = case["parameters"].get((step + 1).to_string()) {
-            worst = worst.max(model_distance(&model, expected));
-        }
+        (model, worst)
     }
-    (model, worst)
 }
 
 #[test]
@@ -64,28 +69,30 @@ fn every_rule_follows_torch_from_the_first_step_and_from_its_state() {
             let table = model.parameters();
             let groups = config.resolve(&table).unwrap();
             let mut burn = module_optimizer(&groups, &table).unwrap();
-            let (model, gap) = train(case, &fixture["batches"], model, &mut burn, &groups, &table, 0..BEFORE, &device);
+            let mut run = Run { case, batches: &fixture["batches"], table, groups, device: &device };
+            let (model, gap) = run.train(model, &mut burn, 0..BEFORE);
             assert!(gap < TOLERANCE, "{label}: the first steps differ by {gap}");
             worst = worst.max(gap);
 
             // Its state is PyTorch's.
-            let dict = to_state_dict(burn.to_record(), &table, &groups).unwrap();
+            let dict = to_state_dict(burn.to_record(), &run.table, &run.groups).unwrap();
             assert_same_dict(&dict, &state_dict(&case["state"]), TOLERANCE, &label);
 
             // Through Burn's bytes, as a checkpoint of a run.
             let bytes = burn.into_bytes().unwrap();
-            let mut resumed = module_optimizer(&groups, &table).unwrap().from_bytes(bytes).unwrap();
-            let (_, gap) = train(case, &fixture["batches"], model, &mut resumed, &groups, &table, BEFORE..9, &device);
+            let mut resumed = module_optimizer(&run.groups, &run.table).unwrap().from_bytes(bytes).unwrap();
+            let (_, gap) = run.train(model, &mut resumed, BEFORE..9);
             assert!(gap < TOLERANCE, "{label}: the steps after a round trip differ by {gap}");
             worst = worst.max(gap);
 
             // From PyTorch's state.
             let model = Mlp::new(&case["parameters"][BEFORE.to_string()], &frozen, &device);
-            let table = model.parameters();
-            let restored = from_state_dict(&state_dict(&case["state"]), &table, &groups).unwrap();
+            run.table = model.parameters();
+            let restored = from_state_dict(&state_dict(&case["state"]), &run.table, &run.groups).unwrap();
             assert!(restored.differences.is_empty(), "{label}: {:?}", restored.differences);
-            let mut burn = module_optimizer(&restored.groups, &table).unwrap().load_record(restored.record);
-            let (_, gap) = train(case, &fixture["batches"], model, &mut burn, &restored.groups, &table, BEFORE..9, &device);
+            run.groups = restored.groups;
+            let mut burn = module_optimizer(&run.groups, &run.table).unwrap().load_record(restored.record);
+            let (_, gap) = run.train(model, &mut burn, BEFORE..9);
             assert!(gap < TOLERANCE, "{label}: the steps after PyTorch's state differ by {gap}");
             worst = worst.max(gap);
         }
