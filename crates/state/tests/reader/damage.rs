@@ -22,7 +22,7 @@ impl Random {
 }
 
 fn files() -> Vec<PathBuf> {
-    let mut files: Vec<_> = ["odd", "models", "resume", "hostile"]
+    let mut files: Vec<_> = ["odd", "models", "resume", "old", "hostile"]
         .iter()
         .flat_map(|folder| std::fs::read_dir(own().join(folder)).into_iter().flatten().flatten())
         .map(|file| file.path())
@@ -106,4 +106,29 @@ fn cut_short() {
             survives(good[..random.below(good.len())].to_vec(), &path.display().to_string());
         }
     }
+}
+
+/// Values nested as deep as is allowed, in every kind of container, on the small stack of a test's thread.
+#[test]
+fn deep_values() {
+    let lists = [b"]".repeat(900), b"a".repeat(899)].concat();
+    let tuples = [b"N".to_vec(), b"\x85".repeat(900)].concat();
+    let dicts = [b"}X\x01\0\0\0k".repeat(900), b"N".to_vec(), b"s".repeat(900)].concat();
+    let objects = [b"cmy\nThing\n)R}X\x01\0\0\0k".repeat(300), b"N".to_vec(), b"sb".repeat(300)].concat();
+    for values in [lists, tuples, dicts, objects] {
+        for wrapped in [values.clone(), [b"cmy\nThing\n(".to_vec(), values, b"tR".to_vec()].concat()] {
+            let pickle = [b"\x80\x02".to_vec(), wrapped, b".".to_vec()].concat();
+            let file = read(&Map::from_bytes(Path::new("deep"), pickle)).unwrap();
+            let listing = file.clone().listing(true).unwrap();
+            assert!(!serde_json::to_string(&listing).unwrap().is_empty());
+        }
+    }
+}
+
+/// Several pickles in one file, as repeated `pickle.dump` writes them.
+#[test]
+fn several_pickles() {
+    let file = read(&Map::from_bytes(Path::new("several"), b"\x80\x02K\x01.\x80\x02]K\x02a.".to_vec())).unwrap();
+    let listing = file.listing(false).unwrap();
+    assert_eq!(serde_json::to_value(listing.values).unwrap(), serde_json::json!({"0": 1, "1/0": 2}));
 }

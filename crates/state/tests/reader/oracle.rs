@@ -7,11 +7,11 @@ use serde_json::Value as Json;
 
 /// Formats of this crate's PyTorch reader; the others have tests of their own.
 fn is_torch(file: &str) -> bool {
-    [".pth", ".pt"].iter().any(|end| file.ends_with(end))
+    [".pth", ".pt", ".pkl"].iter().any(|end| file.ends_with(end))
 }
 
-fn check_manifest(folder: &Path) {
-    let manifest = json(&folder.join("manifest.json"));
+fn check_manifest(folder: &Path, manifest: &str) {
+    let manifest = json(&folder.join(manifest));
     let (mut checked, mut failures) = (0, Vec::new());
     for entry in manifest["files"].as_array().into_iter().flatten() {
         let file = entry["file"].as_str().unwrap_or_default();
@@ -53,14 +53,15 @@ fn check_entry(folder: &Path, file: &str, entry: &Json) -> Vec<String> {
 
 #[test]
 fn own_fixtures() {
-    check_manifest(&own());
+    check_manifest(&own(), "manifest.json");
+    check_manifest(&own(), "old/manifest.json");
     assert!(!Path::new("PWNED").exists());
 }
 
 #[test]
 fn shared_fixtures() {
     if let Some(folder) = shared("oracle/fixtures") {
-        check_manifest(&folder);
+        check_manifest(&folder, "manifest.json");
         assert!(!Path::new("PWNED").exists());
     }
 }

@@ -203,6 +203,7 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Item<'a>>) -> Result<bool> {
         self.graph.count(items.len())?;
         match self.target("values are appended to")? {
+            Node::List(list) if list.is_empty() => *list = items,
             Node::List(list) => list.extend(items),
             Node::Call(call) => call.items.extend(items),
             _ => return Err(Error::damaged("values are appended to something that is no list")),
