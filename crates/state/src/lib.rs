@@ -6,6 +6,7 @@
 //! anything is allocated.
 
 mod atomic;
+mod burnpack;
 mod cast;
 mod dtype;
 mod error;
@@ -13,20 +14,25 @@ mod file;
 mod map;
 mod matching;
 mod module;
+mod pairs;
+mod safetensors;
 mod state_dict;
 mod storage;
 mod tensor;
 mod torch;
+mod tree;
 mod value;
 mod walk;
 
 pub use atomic::{AtomicFile, write_atomic};
+pub use burnpack::{ParamIds, read_burnpack, read_burnpack_with_ids, write_burnpack};
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
 pub use file::{Content, Format};
 pub use map::{Map, MapSlice};
 pub use matching::{MatchOptions, Matched, Matching, Wanted, find_key, match_weights};
 pub use module::module_state_dict;
+pub use safetensors::{read_safetensors, write_safetensors};
 pub use state_dict::{DictKind, Key, StateDict};
 pub use storage::{Source, Storage};
 pub use tensor::{Data, Quantization, Tensor, View, show_shape};
