@@ -1,6 +1,8 @@
 //! A model file, opened: its format, its values, and what unpickling it would have called.
 
-use crate::{Global, Value};
+use std::path::{Path, PathBuf};
+
+use crate::{Global, Map, Result, Value, detect};
 
 /// A file format, found by content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,4 +57,37 @@ pub struct Content {
     pub metadata: Vec<(String, String)>,
     /// Every class and function that Python's unpickler would have looked up, once each, in the order of the file.
     pub globals: Vec<Global>,
+}
+
+/// A model file, opened.
+#[derive(Debug, Clone)]
+pub struct ModelFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its format, found by its content.
+    pub format: Format,
+    /// Number of files: 1, more for a sharded model.
+    pub files: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// Opens a model file of any format and reads its structure. Tensors stay in the file until their bytes are asked for.
+///
+/// # Errors
+/// When the file cannot be opened, is of no known format, or is damaged.
+pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
+    let path = path.as_ref();
+    read(&Map::open(path)?)
+}
+
+/// Reads a mapped file or bytes in memory, as [`open`] does.
+///
+/// # Errors
+/// See [`open`].
+pub fn read(map: &Map) -> Result<ModelFile> {
+    let (format, content) = detect::read(map).map_err(|error| error.at(map.path()))?;
+    Ok(ModelFile { path: map.path().to_path_buf(), format, files: 1, bytes: map.bytes().len() as u64, content })
 }

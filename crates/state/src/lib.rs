@@ -8,6 +8,7 @@
 mod atomic;
 mod burnpack;
 mod cast;
+mod detect;
 mod dtype;
 mod error;
 mod file;
@@ -28,7 +29,7 @@ pub use atomic::{AtomicFile, write_atomic};
 pub use burnpack::{ParamIds, read_burnpack, read_burnpack_with_ids, write_burnpack};
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
-pub use file::{Content, Format};
+pub use file::{Content, Format, ModelFile, open, read};
 pub use map::{Map, MapSlice};
 pub use matching::{MatchOptions, Matched, Matching, Wanted, find_key, match_weights};
 pub use module::module_state_dict;

@@ -1,0 +1,95 @@
+//! Which format a file has, by its content and never by its name.
+
+use crate::torch::zip::{self, Zip};
+use crate::{Content, Error, ErrorKind, Format, Map, Result, torch};
+
+/// Files that are mistaken for models, by their first bytes.
+const OTHERS: &[(&[u8], &str)] = &[
+    (b"\x1f\x8b", "gzip data: unpack it with gunzip first"),
+    (b"BZh", "bzip2 data: unpack it with bunzip2 first"),
+    (b"\xfd7zXZ\0", "xz data: unpack it with unxz first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (b"Rar!", "a RAR archive: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "zstd data: unpack it with unzstd first"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes; PyTorch, safetensors, burnpack, numpy and ONNX files are read"),
+    (b"GGUF", "a GGUF file; PyTorch, safetensors, burnpack, numpy and ONNX files are read"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"%PDF", "a PDF document"),
+    (b"\x7fELF", "a program or library (ELF)"),
+];
+
+/// Finds the format and reads the file.
+pub(crate) fn read(map: &Map) -> Result<(Format, Content)> {
+    let bytes = map.bytes();
+    if bytes.is_empty() {
+        return Err(unknown("the file is empty: download or save it again"));
+    }
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
+        return read_zip(map);
+    }
+    if bytes[0] == 0x80 || looks_like_text_pickle(bytes) {
+        if torch::is_legacy(bytes) {
+            return Ok((Format::TorchLegacy, torch::read_legacy(map)?));
+        }
+        return Ok((Format::Pickle, torch::read_pickle(map)?));
+    }
+    Err(unknown_content(bytes))
+}
+
+fn read_zip(map: &Map) -> Result<(Format, Content)> {
+    let zip = Zip::open(map)?;
+    Ok((Format::TorchZip, torch::read_zip(map, &zip)?))
+}
+
+/// Protocols 0 and 1 have no mark at the beginning: the first opcode makes a container or names a class.
+fn looks_like_text_pickle(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'(' | b']' | b'}' | b')', next, ..] => b"(]})dlpqNIJKMLSUVXTFGcr.".contains(next),
+        // The legacy format in protocol 0 begins with its magic number in digits.
+        [b'L', b'0'..=b'9', ..] => true,
+        [b'c', next, ..] => {
+            let line = bytes.iter().take(200).position(|&byte| byte == b'\n').unwrap_or(0);
+            (next.is_ascii_alphabetic() || *next == b'_')
+                && bytes[..line].iter().all(|&byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte))
+                && line > 1
+        }
+        _ => false,
+    }
+}
+
+fn unknown(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::UnknownFormat, message)
+}
+
+/// Says what a file of no known format seems to be.
+fn unknown_content(bytes: &[u8]) -> Error {
+    if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return unknown("it is a Git LFS pointer, not the file itself: fetch that with 'git lfs pull'");
+    }
+    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return unknown(format!("it is no model file but {what}"));
+    }
+    if b"PK\x03\x04".starts_with(bytes) {
+        return unknown(format!("it is cut short after {} bytes; download or copy it again", bytes.len()));
+    }
+    let head = &bytes[..bytes.len().min(1024)];
+    let start = head.trim_ascii_start().to_ascii_lowercase();
+    if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") || start.starts_with(b"<?xml") {
+        return unknown("it is a web page, not a model file: the download gave an error or login page; download it again");
+    }
+    if head.iter().all(|&byte| byte == 0) {
+        return unknown("it begins with zero bytes only: the download or copy did not finish; get it again");
+    }
+    if head.iter().all(|&byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+        return unknown("it is plain text, not a model file");
+    }
+    if zip::has_end_record(bytes) {
+        return unknown("it ends like a zip archive but does not begin like one: its beginning is damaged; download or copy it again");
+    }
+    let first: Vec<_> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    unknown(format!(
+        "it is of no known format (it begins with {}); PyTorch, safetensors, burnpack, numpy and ONNX files are read",
+        first.join(" ")
+    ))
+}
