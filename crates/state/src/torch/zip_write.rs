@@ -42,18 +42,30 @@ impl ZipWriter {
 
     /// Adds an entry.
     pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.add_parts(name, &[], bytes)
+    }
+
+    /// Adds an entry whose content is a short beginning and the rest.
+    pub fn add_parts(&mut self, name: &str, head: &[u8], bytes: &[u8]) -> Result<()> {
         let header = self.file.position();
-        let size = bytes.len() as u64;
-        let early = if bytes.len() <= BESIDE { crc32fast::hash(bytes) } else { 0 };
+        let size = head.len() as u64 + bytes.len() as u64;
+        let checksum = || {
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(head);
+            hasher.update(bytes);
+            hasher.finalize()
+        };
+        let early = if bytes.len() <= BESIDE { checksum() } else { 0 };
         let local = self.local_header(name, early, size, header)?;
         self.file.put(&local)?;
+        self.file.put(head)?;
         let crc = if bytes.len() <= BESIDE {
             self.file.put(bytes)?;
             early
         } else {
             let file = &mut self.file;
             let (crc, written) = std::thread::scope(|scope| {
-                let crc = scope.spawn(|| crc32fast::hash(bytes));
+                let crc = scope.spawn(checksum);
                 let written = bytes.chunks(BESIDE).try_for_each(|chunk| file.put(chunk));
                 (crc.join(), written)
             });
