@@ -5,14 +5,19 @@ pub(crate) mod audit;
 pub(crate) mod dtypes;
 mod keys;
 mod legacy;
+mod legacy_write;
 pub(crate) mod module;
 mod numpy;
 mod pickle;
+mod pickle_write;
 pub(crate) mod rebuild;
 mod script;
+mod storage_plan;
 mod tar;
 mod tensors;
+mod write;
 pub(crate) mod zip;
+pub(crate) mod zip_write;
 
 use std::path::Path;
 
@@ -22,6 +27,7 @@ pub(crate) use archive::read_zip;
 pub(crate) use legacy::{is_legacy, read_legacy};
 pub(crate) use script::{is_script, read_script};
 pub(crate) use tar::{is_tar, read_tar};
+pub use write::{TorchOptions, write_torch};
 
 use crate::{Content, Error, Global, Map, Result, Value};
 

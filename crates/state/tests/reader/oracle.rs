@@ -121,3 +121,20 @@ fn public_models() {
     eprintln!("{checked} public models checked");
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
+
+#[test]
+fn other_formats() {
+    let Some(folder) = shared("models") else { return };
+    let safetensors = listing(&folder.join("two-linear.safetensors")).unwrap();
+    assert_eq!(safetensors.format, "safetensors");
+    let expected = json(&folder.join("expected/two-linear.safetensors.json"));
+    for (found, expected) in safetensors.tensors.iter().zip(expected["tensors"].as_array().unwrap()) {
+        assert_eq!(Some(found.name.as_str()), expected["name"].as_str());
+        assert_eq!(found.sha256.as_deref(), expected["sha256"].as_str());
+    }
+    for name in ["mnist-8.onnx", "super_resolution.onnx", "tiny-distilbert.onnx", "lstm-coffee.onnx"] {
+        let onnx = listing(&folder.join(name)).unwrap();
+        assert_eq!(onnx.format, "onnx");
+        assert!(!onnx.tensors.is_empty());
+    }
+}
