@@ -135,6 +135,7 @@ const DANGEROUS: &[(&str, &str)] = &[
     ("torch.jit._serialization", "load"),
     ("torch.jit.unsupported_tensor_ops", "execWrapper"),
     ("torch.jit._script", "script"),
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"),
     ("torch.fx.graph_module", "reduce_graph_module"),
     ("torch.fx.graph_module", "reduce_package_graph_module"),
     ("torch.fx.graph_module", "_forward_from_src"),

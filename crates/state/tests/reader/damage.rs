@@ -22,7 +22,7 @@ impl Random {
 }
 
 fn files() -> Vec<PathBuf> {
-    let mut files: Vec<_> = ["odd", "models", "resume", "old", "hostile"]
+    let mut files: Vec<_> = ["odd", "models", "resume", "old", "variants", "hostile"]
         .iter()
         .flat_map(|folder| std::fs::read_dir(own().join(folder)).into_iter().flatten().flatten())
         .map(|file| file.path())

@@ -55,6 +55,7 @@ fn check_entry(folder: &Path, file: &str, entry: &Json) -> Vec<String> {
 fn own_fixtures() {
     check_manifest(&own(), "manifest.json");
     check_manifest(&own(), "old/manifest.json");
+    check_manifest(&own(), "variants/manifest.json");
     assert!(!Path::new("PWNED").exists());
 }
 
