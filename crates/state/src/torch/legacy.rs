@@ -38,7 +38,11 @@ pub(crate) fn read_legacy(map: &Map) -> Result<Content> {
     }
     let info = plain(bytes, &mut at, &mut globals, "the system information")?;
     let Some(info) = info.as_dict() else {
-        return Err(Error::damaged(format!("the system information is of type {}, not a dictionary", info.type_name())));
+        let found = match &info {
+            Value::Object(object) => format!("a call of {}", object.class),
+            other => format!("of type {}", other.type_name()),
+        };
+        return Err(Error::damaged(format!("the system information is {found}, not a dictionary")));
     };
     let big_endian = info.get("little_endian").and_then(Value::as_bool) == Some(false);
     let main = graph(bytes, &mut at, "the main pickle")?;

@@ -33,7 +33,11 @@ pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut In
         parents: vec![(u32::MAX, 0); count],
         copies: COPIES.max(2 * count as u64),
     };
-    for id in tree.order()? {
+    let order = tree.order()?;
+    if loads_unseen(graph, &order) {
+        tree.globals.insert(Global { module: "torch".to_string(), name: "load".to_string() });
+    }
+    for id in order {
         let made = tree.convert(id).map_err(|error| match tree.path(id) {
             path if path.is_empty() => error,
             path => error.within(format_args!("'{path}'")),
@@ -313,6 +317,25 @@ impl<'a> Tree<'_, 'a> {
         parts.reverse();
         parts.join("/")
     }
+}
+
+/// Whether `torch.storage._load_from_bytes` is used in another way than in a call whose result is kept.
+///
+/// It is harmless because the file in its bytes is read and judged too; a call whose result is dropped, or a function that is
+/// handed on, escapes that, and unpickling it is a `torch.load` of bytes that nobody saw.
+fn loads_unseen(graph: &Graph<'_>, reached: &[u32]) -> bool {
+    let loader = graph.globals.iter().position(|global| global.module == "torch.storage" && global.name == "_load_from_bytes");
+    let Some(loader) = loader else { return false };
+    let is_loader = |item: Item<'_>| matches!(item, Item::Global(index) if index as usize == loader);
+    let mut kept = vec![false; graph.nodes.len()];
+    for &id in reached {
+        kept[id as usize] = true;
+    }
+    graph.nodes.iter().zip(kept).any(|(node, kept)| {
+        let called = matches!(node, Node::Call(call) if is_loader(call.callee));
+        let uses = (0..).map_while(|at| child(node, at)).filter(|&item| is_loader(item)).count();
+        uses > usize::from(called && kept)
+    })
 }
 
 fn too_deep() -> Error {
