@@ -34,7 +34,7 @@ use crate::{Content, Error, Global, Map, Result, Value};
 /// A bare pickle: no storages beside it.
 pub(crate) fn read_pickle(map: &Map) -> Result<Content> {
     let bytes = map.bytes();
-    let mut globals = IndexSet::new();
+    let mut globals = Globals::default();
     let mut values = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -64,8 +64,18 @@ fn is_wrong_magic(graph: &pickle::Graph<'_>) -> bool {
     matches!(graph.node(graph.root), Some(pickle::Node::Big(_)))
 }
 
-fn content(root: Value, globals: IndexSet<Global>) -> Content {
-    Content { root, metadata: Vec::new(), globals: globals.into_iter().collect() }
+fn content(root: Value, globals: Globals) -> Content {
+    Content { root, metadata: Vec::new(), globals: globals.found.into_iter().collect() }
+}
+
+/// How deep torch files may lie inside pickles inside torch files.
+const INNER: u32 = 4;
+
+/// Classes and functions that were named so far, and inside how many files.
+#[derive(Default)]
+pub(crate) struct Globals {
+    pub found: IndexSet<Global>,
+    depth: u32,
 }
 
 /// A pickle that keeps nothing outside.
@@ -80,16 +90,21 @@ impl pickle::Loader for Bare {
 }
 
 /// A torch file inside a pickle (`torch.storage._load_from_bytes`), read like any other and run as little.
-fn inner_file(bytes: &[u8], globals: &mut IndexSet<Global>) -> Result<Value> {
+fn inner_file(bytes: &[u8], globals: &mut Globals) -> Result<Value> {
     let map = Map::from_bytes(Path::new(""), bytes.to_vec());
+    let depth = globals.depth + 1;
+    if depth > INNER {
+        return Err(Error::unsupported(format!("torch files lie more than {INNER} deep inside each other: such files are not read")));
+    }
+    let own = Globals { depth, ..Globals::default() };
     let inner = if is_legacy(bytes) {
-        read_legacy(&map)
+        legacy::read(&map, own)
     } else if bytes.starts_with(b"PK") {
-        read_zip(&zip::Zip::open(&map)?)
+        archive::read(&zip::Zip::open(&map)?, own)
     } else {
         Err(Error::damaged("the bytes of a storage are no torch file"))
     };
     let inner = inner.map_err(|error| error.within("a torch file inside the pickle"))?;
-    globals.extend(inner.globals);
+    globals.found.extend(inner.globals);
     Ok(inner.root)
 }

@@ -146,3 +146,19 @@ fn inner_files_are_judged() {
         assert!(listing.globals.iter().any(|global| global.name == named && global.verdict == "runs code"), "{:?}", listing.globals);
     }
 }
+
+/// Torch files inside each other end somewhere.
+#[test]
+fn inner_files_are_few() {
+    let mut inner = b"\x80\x02N.".to_vec();
+    for _ in 0..2000 {
+        let mut file =
+            b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x03ctorch.storage\n_load_from_bytes\nB".to_vec();
+        file.extend((inner.len() as u32).to_le_bytes());
+        file.extend(&inner);
+        file.extend(b"\x85R.\x80\x02].");
+        inner = file;
+    }
+    let error = read(&Map::from_bytes(Path::new("inner"), inner)).unwrap_err();
+    assert!(error.to_string().contains("more than 4 deep"), "{error}");
+}

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use indexmap::IndexSet;
-
 use super::graph::{Call, Graph, Item, Node};
 use crate::torch::rebuild::{self, Made};
-use crate::torch::{dtypes, keys};
+use crate::torch::{Globals, dtypes, keys};
 use crate::{Error, Global, Object, Result, StateDict, Value};
 
 /// How deep containers may be nested: what walks a tree of values may recurse as deep.
@@ -21,8 +19,8 @@ pub(crate) trait Loader {
 }
 
 /// The value that a pickle describes. Classes and functions are added to `globals` in their order.
-pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut IndexSet<Global>) -> Result<Value> {
-    globals.extend(graph.globals.iter().cloned());
+pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut Globals) -> Result<Value> {
+    globals.found.extend(graph.globals.iter().cloned());
     let count = graph.nodes.len();
     let mut tree = Tree {
         graph,
@@ -35,7 +33,7 @@ pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut In
     };
     let order = tree.order()?;
     if loads_unseen(graph, &order) {
-        tree.globals.insert(Global { module: "torch".to_string(), name: "load".to_string() });
+        tree.globals.found.insert(Global { module: "torch".to_string(), name: "load".to_string() });
     }
     for id in order {
         let made = tree.convert(id).map_err(|error| match tree.path(id) {
@@ -77,7 +75,7 @@ struct Sums {
 struct Tree<'g, 'a> {
     graph: &'g Graph<'a>,
     loader: &'g mut dyn Loader,
-    globals: &'g mut IndexSet<Global>,
+    globals: &'g mut Globals,
     slots: Vec<Slot>,
     /// Values that are made and still have users.
     values: HashMap<u32, Value>,
