@@ -162,3 +162,17 @@ fn inner_files_are_few() {
     let error = read(&Map::from_bytes(Path::new("inner"), inner)).unwrap_err();
     assert!(error.to_string().contains("more than 4 deep"), "{error}");
 }
+
+/// One long text that is named again and again, in place, as a key and inside a shared list.
+#[test]
+fn repeated_text() {
+    let text = [b"X".as_slice(), &(1_u32 << 20).to_le_bytes(), &[b'a'; 1 << 20]].concat();
+    let list = [b"\x80\x02](".as_slice(), &text, b"q\0", &b"h\0".repeat(5000), b"e."].concat();
+    let shared = [b"\x80\x02(](".as_slice(), &text, b"eq\0", &b"h\0".repeat(5000), b"l."].concat();
+    let escaped = [b"\x80\x02(V".as_slice(), &[b'a'; 1 << 20], b"\nq\0", &b"h\0".repeat(5000), b"l."].concat();
+    let keys = [b"\x80\x02(".as_slice(), &text, b"q\x010", &b"}h\x01Ns".repeat(5000), b"l."].concat();
+    for pickle in [list, shared, escaped, keys] {
+        let error = read(&Map::from_bytes(Path::new("repeated"), pickle)).unwrap_err();
+        assert!(error.to_string().contains("again and again"), "{error}");
+    }
+}

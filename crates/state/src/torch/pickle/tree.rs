@@ -12,6 +12,11 @@ const DEPTH: u32 = 1000;
 /// How many values copies of shared parts may add.
 const COPIES: u64 = 1 << 18;
 
+/// How many bytes beyond its own length a pickle's text may take when it is copied for each use.
+const COPIED_TEXT: u64 = 64 << 20;
+/// Bytes that count as one value more.
+const BYTES_A_VALUE: u64 = 64;
+
 /// What a file keeps outside its pickle.
 pub(crate) trait Loader {
     /// What a persistent id stands for: a storage (see [`rebuild::storage_value`]) or a class.
@@ -30,6 +35,7 @@ pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut Gl
         values: HashMap::new(),
         parents: vec![(u32::MAX, 0); count],
         copies: COPIES.max(2 * count as u64),
+        text: COPIED_TEXT.saturating_add(graph.len as u64),
     };
     let order = tree.order()?;
     if loads_unseen(graph, &order) {
@@ -83,6 +89,8 @@ struct Tree<'g, 'a> {
     parents: Vec<(u32, u32)>,
     /// How many more values copies may add.
     copies: u64,
+    /// How many more bytes of text and bytes may be copied out of the pickle.
+    text: u64,
 }
 
 /// The child of a node with a number; `None` past the last.
@@ -168,8 +176,14 @@ impl<'a> Tree<'_, 'a> {
             Item::Bool(value) => return Ok(Value::Bool(value)),
             Item::Int(int) => return Ok(Value::Int(int)),
             Item::Float(float) => return Ok(Value::Float(float)),
-            Item::Str(text) => return Ok(Value::Str(text.to_string())),
-            Item::Bytes(bytes) => return Ok(Value::Bytes(bytes.to_vec())),
+            Item::Str(text) => {
+                self.charge(text.len(), sums)?;
+                return Ok(Value::Str(text.to_string()));
+            }
+            Item::Bytes(bytes) => {
+                self.charge(bytes.len(), sums)?;
+                return Ok(Value::Bytes(bytes.to_vec()));
+            }
             Item::Global(index) => return Ok(self.graph.globals.get_index(index as usize).map_or(Value::None, global_value)),
             Item::Node(id) => id,
         };
@@ -197,6 +211,18 @@ impl<'a> Tree<'_, 'a> {
         Ok(self.values.get(&id).cloned().unwrap_or(Value::None))
     }
 
+    /// Counts text or bytes that are copied out of the pickle: one that is named a million times is copied as often.
+    fn charge(&mut self, len: usize, sums: &mut Sums) -> Result<()> {
+        sums.size = sums.size.saturating_add(len as u64 / BYTES_A_VALUE);
+        match self.text.checked_sub(len as u64) {
+            Some(left) => {
+                self.text = left;
+                Ok(())
+            }
+            None => Err(Error::unsupported("text or bytes that are used again and again would fill the memory: such files are not read")),
+        }
+    }
+
     /// An object by its class alone.
     fn stub(&self, id: u32) -> Value {
         let class = match &self.graph.nodes[id as usize] {
@@ -218,7 +244,10 @@ impl<'a> Tree<'_, 'a> {
         let mut dict = StateDict::new();
         for &(key, value) in entries {
             let key = match key {
-                Item::Str(text) => text.into(),
+                Item::Str(text) => {
+                    self.charge(text.len(), sums)?;
+                    text.into()
+                }
                 other => keys::key(self.item(other, sums)?, dict.len())?,
             };
             let value = self.item(value, sums)?;
@@ -235,8 +264,14 @@ impl<'a> Tree<'_, 'a> {
             Node::Tuple(items) => Value::Tuple(self.items(items, &mut sums)?),
             Node::Set(items) => Value::Set(self.items(items, &mut sums)?),
             Node::Dict(entries) => Value::Dict(self.dict(entries, &mut sums)?),
-            Node::Text(text) => Value::Str(text.clone()),
-            Node::Blob(bytes) => Value::Bytes(bytes.clone()),
+            Node::Text(text) => {
+                self.charge(text.len(), &mut sums)?;
+                Value::Str(text.clone())
+            }
+            Node::Blob(bytes) => {
+                self.charge(bytes.len(), &mut sums)?;
+                Value::Bytes(bytes.clone())
+            }
             Node::Big(int) => Value::BigInt(int.clone()),
             Node::Persistent(id) => {
                 let id = self.item(*id, &mut sums)?;
