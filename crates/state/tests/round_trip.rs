@@ -1,12 +1,16 @@
 //! Whatever tree is written is read back the same, from every format.
 
-mod support;
+mod support {
+    pub mod same;
+    pub mod trees;
+}
 
 use std::path::Path;
 
 use proptest::prelude::*;
 use rekindle_state::*;
-use support::{Same, Trees};
+use support::same::Same;
+use support::trees::Trees;
 
 /// Writes and reads back; gives the tree and the file's bytes.
 fn through(
