@@ -42,7 +42,7 @@ fn array(header: &Header, storage: Storage, start: u64) -> Result<Value> {
     }
     if let Some(dtype) = header.dtype() {
         let size = dtype.size() as u64;
-        let (storage, offset) = if start % size == 0 {
+        let (storage, offset) = if start.is_multiple_of(size) {
             (if header.is_big_endian() { storage.big_endian() } else { storage }, start / size)
         } else {
             // A header of an odd length: offsets count elements.

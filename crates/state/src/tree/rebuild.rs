@@ -356,8 +356,8 @@ fn group(elements: &Json, parts: Vec<Part>) -> Result<Group> {
 /// That every part lies inside the storage: putting it together then cannot go wrong.
 fn scatter_checked(scatter: Scatter) -> Result<Scatter> {
     for part in &scatter.parts {
-        let steps = part.tensor.shape().iter().zip(&part.strides);
-        let last = steps.fold(Some(part.offset), |at, (&axis, &stride)| at?.checked_add(axis.saturating_sub(1).checked_mul(stride)?));
+        let mut steps = part.tensor.shape().iter().zip(&part.strides);
+        let last = steps.try_fold(part.offset, |at, (&axis, &stride)| at.checked_add(axis.saturating_sub(1).checked_mul(stride)?));
         // One step further is computed on the way from row to row.
         let far = part.tensor.shape().iter().zip(&part.strides).map(|(&axis, &stride)| axis.saturating_mul(stride)).max();
         if last.is_none_or(|last| last >= scatter.elements) || far > Some(1 << 62) || part.tensor.numel() == 0 {

@@ -37,7 +37,7 @@ pub struct Trees {
 
 impl Trees {
     pub fn new(seed: u64, anything: bool) -> Self {
-        Self { random: Random::new(seed), anything, depth: if seed % 16 == 0 { 60 } else { 3 }, storages: Vec::new() }
+        Self { random: Random::new(seed), anything, depth: if seed.is_multiple_of(16) { 60 } else { 3 }, storages: Vec::new() }
     }
 
     /// A whole file's content.
