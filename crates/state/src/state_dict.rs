@@ -65,8 +65,12 @@ impl Key {
             Self::Float(bits) => Cow::Owned(format!("{:?}", f64::from_bits(*bits))),
             Self::Bytes(bytes) => Cow::Owned(format!("b'{}'", bytes.escape_ascii())),
             Self::Tuple(keys) => {
-                let inner: Vec<_> = keys.iter().map(|key| key.text().into_owned()).collect();
-                Cow::Owned(format!("({})", inner.join(", ")))
+                let part = |key: &Self| match key {
+                    Self::Str(text) => format!("'{text}'"),
+                    key => key.text().into_owned(),
+                };
+                let inner: Vec<_> = keys.iter().map(part).collect();
+                Cow::Owned(format!("({}{})", inner.join(", "), if keys.len() == 1 { "," } else { "" }))
             }
         }
     }
@@ -165,6 +169,11 @@ impl StateDict {
     /// Entries in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &Value)> {
         self.entries.iter()
+    }
+
+    /// Entries in order, with values that may be changed.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&Key, &mut Value)> {
+        self.entries.iter_mut()
     }
 
     /// Tensors directly under text keys, in order.

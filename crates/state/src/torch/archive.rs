@@ -8,10 +8,10 @@ use indexmap::IndexSet;
 use super::pickle::{self, Loader};
 use super::zip::Zip;
 use super::{content, dtypes, tensors};
-use crate::{Content, DType, Error, Global, Map, Result, Storage, Value};
+use crate::{Content, DType, Error, Global, Result, Storage, Value};
 
 /// Reads an archive that `torch.save` wrote.
-pub(crate) fn read_zip(_: &Map, zip: &Zip) -> Result<Content> {
+pub(crate) fn read_zip(zip: &Zip) -> Result<Content> {
     let root = root_folder(zip)?;
     let mut globals = IndexSet::new();
     let value = read_record(zip, &root, "data.pkl", "data/", &mut globals)?;

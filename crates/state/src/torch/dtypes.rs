@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::{DType, Global};
+use crate::{DType, Global, Object, Value};
 
 /// The element type that a global names: `torch.float32`, `torch.half`.
 pub(crate) fn by_global(global: &Global) -> Option<DType> {
@@ -22,6 +22,11 @@ pub(crate) fn of_storage(class: &Global) -> Option<DType> {
         return None;
     }
     storage_name(class.name.strip_suffix("Storage")?)
+}
+
+/// Whether an object is a storage with its elements.
+pub(crate) fn is_storage(object: &Object) -> bool {
+    of_storage(&object.class).is_some() && matches!(object.args.as_slice(), [Value::Tensor(_)])
 }
 
 /// The element type of an old tensor class: `torch.FloatTensor`, `torch.cuda.LongTensor`.

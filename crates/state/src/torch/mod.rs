@@ -1,15 +1,19 @@
 //! PyTorch's files: zip archives, the legacy and tar formats, TorchScript, bare pickles.
 
 mod archive;
-mod dtypes;
+pub(crate) mod audit;
+pub(crate) mod dtypes;
 mod keys;
 mod legacy;
 mod legacy_write;
+pub(crate) mod module;
 mod numpy;
 mod pickle;
 mod pickle_write;
 pub(crate) mod rebuild;
+mod script;
 mod storage_plan;
+mod tar;
 mod tensors;
 mod write;
 pub(crate) mod zip;
@@ -21,28 +25,43 @@ use indexmap::IndexSet;
 
 pub(crate) use archive::read_zip;
 pub(crate) use legacy::{is_legacy, read_legacy};
+pub(crate) use script::{is_script, read_script};
+pub(crate) use tar::{is_tar, read_tar};
 pub use write::{TorchOptions, write_torch};
 
 use crate::{Content, Error, Global, Map, Result, Value};
 
 /// A bare pickle: no storages beside it.
 pub(crate) fn read_pickle(map: &Map) -> Result<Content> {
-    let graph = pickle::read(map.bytes())?;
-    let left = map.bytes().len() - graph.len;
-    if left > 0 && matches!(graph.root, pickle::Item::Int(_) | pickle::Item::Node(_)) && is_wrong_magic(&graph) {
-        return Err(Error::damaged("it begins like PyTorch's legacy format, but its magic number is another: the file is damaged"));
-    }
+    let bytes = map.bytes();
     let mut globals = IndexSet::new();
-    let root = pickle::build(&graph, &mut Bare, &mut globals)?;
-    if left > 0 {
-        return Err(Error::damaged(format!("a pickle of {} bytes is followed by {left} bytes that belong to nothing", graph.len)));
+    let mut values = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let graph = pickle::read(&bytes[at..]).map_err(|error| match at {
+            0 => error,
+            _ => error.within(format_args!("after a pickle of {at} bytes")),
+        })?;
+        if at == 0 && graph.len < bytes.len() && is_wrong_magic(&graph) {
+            return Err(Error::damaged("it begins like PyTorch's legacy format, but its magic number is another: the file is damaged"));
+        }
+        values.push(pickle::build(&graph, &mut Bare, &mut globals)?);
+        at += graph.len;
+        if values.len() > PICKLES {
+            return Err(Error::unsupported(format!("the file holds more than {PICKLES} pickles one after the other")));
+        }
     }
+    // Repeated dumps into one file are a list of what was dumped.
+    let root = if values.len() == 1 { values.swap_remove(0) } else { Value::List(values) };
     Ok(content(root, globals))
 }
 
+/// How many pickles one file may hold, one after the other.
+const PICKLES: usize = 10_000;
+
 /// Whether the first pickle of a file is one integer, as the legacy format's is.
 fn is_wrong_magic(graph: &pickle::Graph<'_>) -> bool {
-    graph.nodes.len() <= 1 && graph.type_name(graph.root) == "an integer"
+    matches!(graph.node(graph.root), Some(pickle::Node::Big(_)))
 }
 
 fn content(root: Value, globals: IndexSet<Global>) -> Content {
@@ -66,7 +85,7 @@ fn inner_file(bytes: &[u8], globals: &mut IndexSet<Global>) -> Result<Value> {
     let inner = if is_legacy(bytes) {
         read_legacy(&map)
     } else if bytes.starts_with(b"PK") {
-        read_zip(&map, &zip::Zip::open(&map)?)
+        read_zip(&zip::Zip::open(&map)?)
     } else {
         Err(Error::damaged("the bytes of a storage are no torch file"))
     };

@@ -1,5 +1,7 @@
 //! From the graph of a pickle to a tree of values, without recursion: children first.
 
+use std::collections::HashMap;
+
 use indexmap::IndexSet;
 
 use super::graph::{Call, Graph, Item, Node};
@@ -22,9 +24,15 @@ pub(crate) trait Loader {
 pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut IndexSet<Global>) -> Result<Value> {
     globals.extend(graph.globals.iter().cloned());
     let count = graph.nodes.len();
-    let mut tree =
-        Tree { graph, loader, globals, slots: Vec::new(), parents: vec![(u32::MAX, 0); count], copies: COPIES.max(2 * count as u64) };
-    tree.slots.resize_with(count, Slot::default);
+    let mut tree = Tree {
+        graph,
+        loader,
+        globals,
+        slots: vec![Slot::default(); count],
+        values: HashMap::new(),
+        parents: vec![(u32::MAX, 0); count],
+        copies: COPIES.max(2 * count as u64),
+    };
     for id in tree.order()? {
         let made = tree.convert(id).map_err(|error| match tree.path(id) {
             path if path.is_empty() => error,
@@ -33,16 +41,15 @@ pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut In
         let slot = &mut tree.slots[id as usize];
         slot.size = made.size;
         slot.height = made.height;
-        slot.value = Some(made.value);
+        tree.values.insert(id, made.value);
     }
     let mut sums = Sums::default();
     tree.item(graph.root, &mut sums)
 }
 
 /// What is known of a node while the tree is built.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Slot {
-    value: Option<Value>,
     /// References that are still to be served.
     uses: u32,
     /// Values in it, itself included.
@@ -68,6 +75,8 @@ struct Tree<'g, 'a> {
     loader: &'g mut dyn Loader,
     globals: &'g mut IndexSet<Global>,
     slots: Vec<Slot>,
+    /// Values that are made and still have users.
+    values: HashMap<u32, Value>,
     /// The node through which each was found first, and as which of its children.
     parents: Vec<(u32, u32)>,
     /// How many more values copies may add.
@@ -163,7 +172,7 @@ impl<'a> Tree<'_, 'a> {
             Item::Node(id) => id,
         };
         let slot = &mut self.slots[id as usize];
-        if slot.value.is_none() {
+        if !self.values.contains_key(&id) {
             // Still open: an object inside itself.
             return Ok(self.stub(id));
         }
@@ -171,7 +180,7 @@ impl<'a> Tree<'_, 'a> {
         sums.height = sums.height.max(slot.height);
         sums.size = sums.size.saturating_add(slot.size);
         if slot.uses == 0 {
-            return Ok(slot.value.take().unwrap_or(Value::None));
+            return Ok(self.values.remove(&id).unwrap_or(Value::None));
         }
         if slot.size > self.copies {
             if matches!(self.graph.nodes[id as usize], Node::Call(_)) {
@@ -183,7 +192,7 @@ impl<'a> Tree<'_, 'a> {
             )));
         }
         self.copies -= slot.size;
-        Ok(slot.value.clone().unwrap_or(Value::None))
+        Ok(self.values.get(&id).cloned().unwrap_or(Value::None))
     }
 
     /// An object by its class alone.
