@@ -90,11 +90,14 @@ pub fn save(path: &Path, root: &Value, options: &SaveOptions) -> Result<Vec<Stri
     Ok(notes)
 }
 
+/// What a tensor views: storage, offset, type, shape, strides.
+type Viewed = (u64, u64, DType, Vec<u64>, Vec<u64>);
+
 /// Makes the tree to write: modules as their state dicts, floating tensors in another type.
 struct Preparation {
     dtype: Option<DType>,
     /// Tensors in the other type, by what they view: those that were the same stay so.
-    cast: HashMap<(u64, u64, DType, Vec<u64>, Vec<u64>), Tensor>,
+    cast: HashMap<Viewed, Tensor>,
     notes: Vec<String>,
 }
 
