@@ -1,10 +1,11 @@
 //! Writing a tree in the format that a file's name asks for.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::walk::MAX_DEPTH;
 use crate::{
-    DType, Error, ParamIds, Result, StateDict, Tensor, TorchOptions, Value, module_state_dict, write_burnpack, write_npy, write_npz,
+    DType, Data, Error, ParamIds, Result, StateDict, Tensor, TorchOptions, Value, module_state_dict, write_burnpack, write_npy, write_npz,
     write_safetensors, write_torch,
 };
 
@@ -69,8 +70,9 @@ pub struct SaveOptions {
 /// When the format is not known, the file cannot be written, or a tensor cannot be read.
 pub fn save(path: &Path, root: &Value, options: &SaveOptions) -> Result<Vec<String>> {
     let format = options.format.map_or_else(|| OutputFormat::from_path(path), Ok)?;
-    let mut notes = Vec::new();
-    let root = prepare(root, options.dtype, "", 0, &mut notes).map_err(|error| error.at(path))?;
+    let mut preparation = Preparation { dtype: options.dtype, cast: HashMap::new(), notes: Vec::new() };
+    let root = preparation.value(root, "", 0).map_err(|error| error.at(path))?;
+    let mut notes = preparation.notes;
     let metadata = options.metadata.as_slice();
     let no_place = !metadata.is_empty() && !matches!(format, OutputFormat::Safetensors | OutputFormat::Burnpack);
     if no_place {
@@ -88,45 +90,68 @@ pub fn save(path: &Path, root: &Value, options: &SaveOptions) -> Result<Vec<Stri
     Ok(notes)
 }
 
-/// The tree to write: modules as their state dicts, floating tensors in another type.
-fn prepare(value: &Value, dtype: Option<DType>, path: &str, depth: usize, notes: &mut Vec<String>) -> Result<Value> {
-    if depth > MAX_DEPTH {
-        return Err(Error::unsupported("the values nest too deeply to be written"));
-    }
-    let mut items = |items: &[Value]| -> Result<Vec<Value>> {
-        let item = |(index, item): (usize, &Value)| prepare(item, dtype, &join(path, &index.to_string()), depth + 1, notes);
-        items.iter().enumerate().map(item).collect()
-    };
-    Ok(match value {
-        Value::List(list) => Value::List(items(list)?),
-        Value::Tuple(tuple) => Value::Tuple(items(tuple)?),
-        Value::Dict(dict) => {
-            let mut out = StateDict::new();
-            out.set_kind(dict.kind().clone());
-            out.set_metadata(dict.metadata().cloned());
-            for (key, value) in dict.iter() {
-                out.insert(key.clone(), prepare(value, dtype, &join(path, &key.text()), depth + 1, notes)?);
-            }
-            Value::Dict(out)
-        }
-        Value::Tensor(tensor) => Value::Tensor(cast(tensor, dtype).map_err(|error| error.within(format!("tensor '{path}'")))?),
-        Value::Object(object) => match module_state_dict(object) {
-            Some(dict) => {
-                let place = if path.is_empty() { "the file".to_string() } else { format!("'{path}'") };
-                notes.push(format!("{place} is a whole {}: its state dict is written", object.class));
-                prepare(&Value::Dict(dict), dtype, path, depth + 1, notes)?
-            }
-            None => value.clone(),
-        },
-        other => other.clone(),
-    })
+/// What a tensor views: storage, offset, type, shape, strides.
+type Viewed = (u64, u64, DType, Vec<u64>, Vec<u64>);
+
+/// Makes the tree to write: modules as their state dicts, floating tensors in another type.
+struct Preparation {
+    dtype: Option<DType>,
+    /// Tensors in the other type, by what they view: those that were the same stay so.
+    cast: HashMap<Viewed, Tensor>,
+    notes: Vec<String>,
 }
 
-/// A floating strided tensor in another type, produced when it is written.
-fn cast(tensor: &Tensor, dtype: Option<DType>) -> Result<Tensor> {
-    match dtype {
-        Some(dtype) if tensor.dtype().is_float() && tensor.dtype() != dtype && tensor.layout() == "strided" => tensor.cast_lazily(dtype),
-        _ => Ok(tensor.clone()),
+impl Preparation {
+    fn value(&mut self, value: &Value, path: &str, depth: usize) -> Result<Value> {
+        if depth > MAX_DEPTH {
+            return Err(Error::unsupported("the values nest too deeply to be written"));
+        }
+        Ok(match value {
+            Value::List(items) => Value::List(self.items(items, path, depth)?),
+            Value::Tuple(items) => Value::Tuple(self.items(items, path, depth)?),
+            Value::Dict(dict) => {
+                let mut out = StateDict::new();
+                out.set_kind(dict.kind().clone());
+                out.set_metadata(dict.metadata().cloned());
+                for (key, value) in dict.iter() {
+                    out.insert(key.clone(), self.value(value, &join(path, &key.text()), depth + 1)?);
+                }
+                Value::Dict(out)
+            }
+            Value::Tensor(tensor) => Value::Tensor(self.tensor(tensor).map_err(|error| error.within(format!("tensor '{path}'")))?),
+            Value::Object(object) => match module_state_dict(object) {
+                Some(dict) => {
+                    let place = if path.is_empty() { "the file".to_string() } else { format!("'{path}'") };
+                    self.notes.push(format!("{place} is a whole {}: its state dict is written", object.class));
+                    self.value(&Value::Dict(dict), path, depth + 1)?
+                }
+                None => value.clone(),
+            },
+            other => other.clone(),
+        })
+    }
+
+    fn items(&mut self, items: &[Value], path: &str, depth: usize) -> Result<Vec<Value>> {
+        items.iter().enumerate().map(|(index, item)| self.value(item, &join(path, &index.to_string()), depth + 1)).collect()
+    }
+
+    /// A floating strided tensor in the other type, produced when it is written.
+    fn tensor(&mut self, tensor: &Tensor) -> Result<Tensor> {
+        let (Some(dtype), Data::Strided(view)) = (self.dtype, tensor.data()) else { return Ok(tensor.clone()) };
+        if !tensor.dtype().is_float() || tensor.dtype() == dtype {
+            return Ok(tensor.clone());
+        }
+        let viewed = (view.storage.id(), view.offset, tensor.dtype(), tensor.shape().to_vec(), view.strides.clone());
+        let mut cast = match self.cast.get(&viewed) {
+            Some(cast) if !view.negative => cast.clone(),
+            _ => tensor.cast_lazily(dtype)?,
+        };
+        cast.parameter = tensor.parameter;
+        cast.requires_grad = tensor.requires_grad;
+        if !view.negative {
+            self.cast.insert(viewed, cast.clone());
+        }
+        Ok(cast)
     }
 }
 

@@ -243,7 +243,7 @@ fn measure(name: &str, a: (&Tensor, &[u8]), b: (&Tensor, &[u8]), options: &DiffO
                 None => (x - y).abs(),
             };
             diff.equal += u64::from(gap == 0.0);
-            diff.close += u64::from(gap <= options.atol + options.rtol * y.abs() && (gap.is_finite() || gap == 0.0) || gap == 0.0);
+            diff.close += u64::from(gap == 0.0 || gap.is_finite() && gap <= options.atol + options.rtol * y.abs());
             if gap > diff.max_abs {
                 (diff.max_abs, diff.worst_a, diff.worst_b) = (gap, x, y);
                 worst = at + index as u64;

@@ -1,12 +1,16 @@
 //! Whatever tree is written is read back the same, from every format.
 
-mod support;
+mod support {
+    pub mod same;
+    pub mod trees;
+}
 
 use std::path::Path;
 
 use proptest::prelude::*;
 use rekindle_state::*;
-use support::{Same, Trees};
+use support::same::Same;
+use support::trees::Trees;
 
 /// Writes and reads back; gives the tree and the file's bytes.
 fn through(
@@ -148,4 +152,52 @@ fn a_failed_write_leaves_nothing_behind() {
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5);
+}
+
+#[test]
+fn tied_weights_stay_tied_in_another_type() {
+    let tensor = Tensor::from_f32(&[2], &[1.0, 2.5]).unwrap();
+    let ints = Tensor::from_i64(&[1], &[7]).unwrap();
+    let root = Value::Dict([("a", tensor.clone()), ("b", tensor), ("n", ints)].into_iter().collect());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.pth");
+    save(&path, &root, &SaveOptions { dtype: Some(DType::BF16), ..SaveOptions::default() }).unwrap();
+    let read = open(&path).unwrap().content.root;
+    let dict = read.as_dict().unwrap();
+    let storage = |name: &str| dict.tensor(name).unwrap().view().unwrap().storage.id();
+    assert_eq!(storage("a"), storage("b"));
+    assert_eq!(dict.tensor("b").unwrap().dtype(), DType::BF16);
+    assert_eq!(dict.tensor("b").unwrap().to_f32().unwrap(), [1.0, 2.5]);
+    assert_eq!(dict.tensor("n").unwrap().dtype(), DType::I64);
+}
+
+#[test]
+fn weights_of_onnx_models_come_from_beside_them_only() {
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, content.len() as u8], content].concat()
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("model")).unwrap();
+    std::fs::write(folder.path().join("model/w.bin"), [0, 0, 0, 0, 0, 0, 128, 63]).unwrap();
+    std::fs::write(folder.path().join("outside.bin"), [0; 8]).unwrap();
+    let read = |location: &str, offset: &str| {
+        let entry = |key: &str, value: &str| field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat());
+        let data = [entry("location", location), entry("offset", offset), entry("length", "4")].concat();
+        let tensor = [vec![0x08, 1, 0x10, 1], field(8, b"w"), data, vec![0x70, 1]].concat();
+        let model = [vec![0x08, 8], field(7, &field(5, &tensor))].concat();
+        let path = folder.path().join("model/m.onnx");
+        std::fs::write(&path, model).unwrap();
+        read_onnx(&Map::open(&path).unwrap()).map(|(content, _)| content.root.as_dict().unwrap().tensor("w").unwrap().to_f32().unwrap())
+    };
+    assert_eq!(read("w.bin", "4").unwrap(), [1.0]);
+    assert!(read("w.bin", "5").unwrap_err().to_string().contains("past the end"));
+    assert!(read("missing.bin", "0").unwrap_err().to_string().contains("not beside the model"));
+    for outside in ["../outside.bin", "/etc/hostname", "a\\b", ""] {
+        assert!(read(outside, "0").unwrap_err().to_string().contains("outside the model's folder"), "{outside}");
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(folder.path().join("outside.bin"), folder.path().join("model/link.bin")).unwrap();
+        assert!(read("link.bin", "0").unwrap_err().to_string().contains("outside the model's folder"));
+    }
 }

@@ -42,7 +42,7 @@ fn array(header: &Header, storage: Storage, start: u64) -> Result<Value> {
     }
     if let Some(dtype) = header.dtype() {
         let size = dtype.size() as u64;
-        let (storage, offset) = if start % size == 0 {
+        let (storage, offset) = if start.is_multiple_of(size) {
             (if header.is_big_endian() { storage.big_endian() } else { storage }, start / size)
         } else {
             // A header of an odd length: offsets count elements.
@@ -94,10 +94,14 @@ fn descr(dtype: DType) -> Option<&'static str> {
 
 /// A tensor of a type that numpy has: itself, or as 32-bit floats with a note.
 fn for_numpy(name: &str, tensor: &Tensor, notes: &mut Vec<String>) -> Result<Option<Tensor>> {
-    if descr(tensor.dtype()).is_some() && tensor.view().is_some() {
+    if tensor.layout() == "strided" && descr(tensor.dtype()).is_some() {
         return Ok(Some(tensor.clone()));
     }
-    match tensor.cast(DType::F32) {
+    let cast = match tensor.layout() {
+        "strided" => tensor.cast(DType::F32),
+        layout => Err(Error::unsupported(format!("a {layout} tensor is no array"))),
+    };
+    match cast {
         Ok(cast) => {
             notes.push(format!("'{name}' is {}, which numpy lacks: it is written as float32", tensor.dtype()));
             Ok(Some(cast))

@@ -9,6 +9,7 @@ mod legacy_write;
 pub(crate) mod module;
 mod numpy;
 mod pickle;
+mod pickle_tensor;
 mod pickle_write;
 pub(crate) mod rebuild;
 mod script;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map as JsonMap, Value as Json, json};
 
-use super::{VERSION, rebuildable};
+use super::{APART, MAX_DEPTH, VERSION, rebuildable};
 use crate::{Array, DType, Data, DictKind, Error, Key, Quantization, Result, StateDict, Tensor, Value, View};
 
 /// A tree, flattened.
@@ -58,24 +58,14 @@ pub(crate) fn flatten(root: &Value, native: fn(DType) -> bool) -> Result<Flat> {
         tensors: Vec::new(),
         names: HashSet::new(),
         notes: Vec::new(),
+        nodes: Vec::new(),
         depth: 0,
     };
     let node = flattener.value(root, "")?;
-    let structure = (!flattener.is_plain(root)).then(|| json!({"version": VERSION, "storages": flattener.storages, "root": node}));
-    if structure.as_ref().is_some_and(|structure| depth(structure) > 120) {
-        return Err(Error::unsupported("the values nest too deeply for this format: write a .pth file instead"));
-    }
-    let structure = structure.map(|structure| structure.to_string());
+    let plain = flattener.is_plain(root);
+    let structure = json!({"version": VERSION, "storages": flattener.storages, "nodes": flattener.nodes, "root": node});
+    let structure = (!plain).then(|| structure.to_string());
     Ok(Flat { tensors: flattener.tensors, structure, notes: flattener.notes })
-}
-
-/// Levels of a JSON value; readers stop at 128.
-fn depth(json: &Json) -> usize {
-    1 + match json {
-        Json::Array(items) => items.iter().map(depth).max().unwrap_or(0),
-        Json::Object(fields) => fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }
 
 /// Which storages several tensors view, and which part of them.
@@ -147,6 +137,8 @@ struct Flattener {
     tensors: Vec<FlatTensor>,
     names: HashSet<String>,
     notes: Vec<String>,
+    /// Nodes that stand apart, because JSON does not nest as deeply as values do.
+    nodes: Vec<Json>,
     depth: usize,
 }
 
@@ -166,12 +158,16 @@ impl Flattener {
     }
 
     fn value(&mut self, value: &Value, path: &str) -> Result<Json> {
-        if self.depth > 200 {
-            return Err(Error::unsupported("the values nest too deeply for this format: write a .pth file instead"));
+        if self.depth > MAX_DEPTH {
+            return Err(Error::unsupported(format!("values nest deeper than {MAX_DEPTH} levels")));
         }
         self.depth += 1;
         let node = self.node(value, path);
         self.depth -= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(APART) {
+            self.nodes.push(node?);
+            return Ok(json!({"node": self.nodes.len() - 1}));
+        }
         node
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map as JsonMap, Value as Json};
 
 use super::scatter::{Part, Scatter};
-use super::{VERSION, rebuildable};
+use super::{APART, MAX_DEPTH, VERSION, rebuildable};
 use crate::{Array, DType, Data, DictKind, Error, Global, Key, Object, Quantization, Result, StateDict, Storage, Tensor, Value, View};
 
 /// Rebuilds a tree; `None` when the structure is not one of these tensors (another program changed the file), which is then best
@@ -15,19 +15,20 @@ pub(crate) fn unflatten(structure: &str, tensors: &[(String, Tensor)]) -> Result
     if structure.get("version").and_then(Json::as_i64) != Some(VERSION) {
         return Ok(None);
     }
-    let mut rebuilder =
-        Rebuilder { tensors: tensors.iter().map(|(name, tensor)| (name.as_str(), Some(tensor))).collect(), groups: Vec::new() };
-    let sizes = structure.get("storages").and_then(Json::as_array).ok_or_else(|| broken("no list of storages"))?;
+    let list = |name: &str| structure.get(name).and_then(Json::as_array).ok_or_else(|| broken(&format!("no list of {name}")));
+    let (sizes, nodes) = (list("storages")?, list("nodes")?);
     let root = structure.get("root").ok_or_else(|| broken("no root"))?;
     let mut names = Vec::new();
     let mut shared = Vec::new();
-    survey(root, &mut names, &mut shared)?;
+    nodes.iter().chain([root]).try_for_each(|node| survey(node, &mut names, &mut shared))?;
     names.sort_unstable();
     let mut present: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
     present.sort_unstable();
     if names != present {
         return Ok(None);
     }
+    let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), Some(tensor))).collect();
+    let mut rebuilder = Rebuilder { tensors, groups: Vec::new(), nodes: nodes.iter().map(Some).collect(), depth: 0 };
     rebuilder.groups = rebuilder.storages(sizes, &shared)?;
     rebuilder.value(root).map(Some)
 }
@@ -138,6 +139,10 @@ struct Rebuilder<'a> {
     /// The file's tensors; taken out when used, so that each is used once.
     tensors: HashMap<&'a str, Option<&'a Tensor>>,
     groups: Vec<Group>,
+    /// Nodes that stand apart; taken out when used, so that none contains itself or multiplies.
+    nodes: Vec<Option<&'a Json>>,
+    /// How many nodes that stand apart contain the one that is being read.
+    depth: usize,
 }
 
 impl<'a> Rebuilder<'a> {
@@ -208,8 +213,21 @@ impl<'a> Rebuilder<'a> {
                 shape: numbers(field(fields, "shape")?)?,
                 objects: fields.get("objects").map(|node| self.list(node)).transpose()?.unwrap_or_default(),
             }),
+            "node" => self.node_apart(value)?,
             _ => Value::Tensor(self.tensor(fields)?),
         })
+    }
+
+    fn node_apart(&mut self, index: &Json) -> Result<Value> {
+        let node = index.as_u64().and_then(|index| self.nodes.get_mut(usize::try_from(index).ok()?)).and_then(Option::take);
+        let node = node.ok_or_else(|| broken("a node is used twice or not there"))?;
+        if self.depth > MAX_DEPTH / APART {
+            return Err(broken("it nests too deeply"));
+        }
+        self.depth += 1;
+        let value = self.value(node);
+        self.depth -= 1;
+        value
     }
 
     fn dict(&mut self, fields: &JsonMap<String, Json>) -> Result<StateDict> {
@@ -338,8 +356,8 @@ fn group(elements: &Json, parts: Vec<Part>) -> Result<Group> {
 /// That every part lies inside the storage: putting it together then cannot go wrong.
 fn scatter_checked(scatter: Scatter) -> Result<Scatter> {
     for part in &scatter.parts {
-        let steps = part.tensor.shape().iter().zip(&part.strides);
-        let last = steps.fold(Some(part.offset), |at, (&axis, &stride)| at?.checked_add(axis.saturating_sub(1).checked_mul(stride)?));
+        let mut steps = part.tensor.shape().iter().zip(&part.strides);
+        let last = steps.try_fold(part.offset, |at, (&axis, &stride)| at.checked_add(axis.saturating_sub(1).checked_mul(stride)?));
         // One step further is computed on the way from row to row.
         let far = part.tensor.shape().iter().zip(&part.strides).map(|(&axis, &stride)| axis.saturating_mul(stride)).max();
         if last.is_none_or(|last| last >= scatter.elements) || far > Some(1 << 62) || part.tensor.numel() == 0 {
