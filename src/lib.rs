@@ -1,1 +1,4 @@
 //! stub
+pub mod data;
+
+pub mod optim;

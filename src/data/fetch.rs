@@ -1,0 +1,97 @@
+//! `datasets fetch`: published data sets into a folder, checked.
+
+use std::path::{Path, PathBuf};
+
+use super::catalog::{PublishedSet, published};
+use super::config::nearest;
+use super::download::{Progress, download, sha256_of};
+use super::DataError;
+
+/// The variable that names a mirror when none is given.
+pub const MIRROR_VARIABLE: &str = "REKINDLE_MIRROR";
+
+/// What a fetch did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The folder that holds the data set.
+    pub dir: PathBuf,
+    /// The files that were downloaded.
+    pub downloaded: Vec<String>,
+    /// The files that were there already, with the right sums.
+    pub kept: Vec<String>,
+}
+
+/// Fetches a published data set by its name, into `dest` or else into [`cache_dir`], which is
+/// where recipes without `data.dir` look.
+///
+/// A mirror holds a folder for each data set: `MIRROR/fashion-mnist/train-images-idx3-ubyte.gz`.
+/// Without one, the address in `REKINDLE_MIRROR` is used, and without that the publishers' own.
+/// Sums are the same wherever a file comes from.
+pub fn fetch(
+    name: &str,
+    mirror: Option<&str>,
+    dest: Option<&Path>,
+    progress: Progress,
+) -> Result<Fetched, DataError> {
+    let sets = published();
+    let set = sets.iter().find(|set| set.name == name).ok_or_else(|| {
+        let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
+        DataError::Unsuitable {
+            origin: format!("data set {name:?}"),
+            expected: format!("one of {}", names.join(", ")),
+            found: "a name that is not published".to_owned(),
+            hint: nearest(name, &names),
+        }
+    })?;
+    let dest = match dest {
+        Some(dest) => dest.to_path_buf(),
+        None => cache_dir(name)?,
+    };
+    fetch_set(set, mirror, &dest, progress)
+}
+
+/// Fetches the files of `set` into the folder `dest`. Files that are there with the right sum are
+/// kept.
+pub fn fetch_set(
+    set: &PublishedSet,
+    mirror: Option<&str>,
+    dest: &Path,
+    progress: Progress,
+) -> Result<Fetched, DataError> {
+    let from_environment = std::env::var(MIRROR_VARIABLE).ok();
+    let mirror = mirror
+        .or(from_environment.as_deref())
+        .filter(|mirror| !mirror.is_empty());
+    let mut fetched = Fetched {
+        dir: dest.to_path_buf(),
+        downloaded: Vec::new(),
+        kept: Vec::new(),
+    };
+    for file in &set.files {
+        let path = dest.join(&file.name);
+        if path.is_file() && sha256_of(&path)? == file.sha256 {
+            fetched.kept.push(file.name.clone());
+            continue;
+        }
+        let url = match mirror {
+            Some(mirror) => format!("{}/{}/{}", mirror.trim_end_matches('/'), set.name, file.name),
+            None => file.url.clone(),
+        };
+        download(&url, &path, Some(&file.sha256), progress)?;
+        fetched.downloaded.push(file.name.clone());
+    }
+    Ok(fetched)
+}
+
+/// The folder in the user's cache that holds a fetched data set.
+pub fn cache_dir(name: &str) -> Result<PathBuf, DataError> {
+    match dirs::cache_dir() {
+        Some(cache) => Ok(cache.join("rekindle").join("datasets").join(name)),
+        None => Err(DataError::setting(
+            "dir",
+            "a folder, because this user has no cache folder",
+            "none",
+            "set data.dir, or HOME for a cache folder",
+        )),
+    }
+}

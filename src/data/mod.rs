@@ -1,0 +1,40 @@
+//! Data sets, transforms and the ordered loader.
+//!
+//! A recipe's `[data]` section is a [`DataConfig`]; [`open`] gives the [`ImageDataset`] it names
+//! and [`DataConfig::loader`] a [`Loader`] of [`Batch`]es. Pictures are bytes until the last
+//! step, and everything random is a function of the seed, the epoch and the picture's number, so
+//! that a resumed run sees exactly what an uninterrupted one sees.
+
+mod batch;
+mod blob;
+pub mod catalog;
+pub mod cifar;
+mod config;
+mod dataset;
+pub mod download;
+mod embedded;
+mod error;
+pub mod fetch;
+mod folder;
+pub mod idx;
+mod loader;
+mod memory;
+pub mod picture;
+mod prefetch;
+mod random;
+mod sample;
+mod super_resolution;
+pub mod transform;
+
+pub use batch::{Batch, BatchTarget};
+pub use config::{DataConfig, DatasetName, Limit, open};
+pub use dataset::{ImageDataset, Packed};
+pub use embedded::{SAMPLE, sample};
+pub use error::DataError;
+pub use fetch::{cache_dir, fetch};
+pub use folder::FolderDataset;
+pub use loader::{Batches, Loader, LoaderConfig, Position};
+pub use memory::MemoryDataset;
+pub use random::order;
+pub use sample::{Image, Sample, Shape, Split, Target};
+pub use super_resolution::SuperResolution;

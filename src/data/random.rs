@@ -1,0 +1,49 @@
+//! Randomness that can be repeated: a function of its arguments, the same in every release, on
+//! every machine and for any number of threads. Nothing here keeps a state between calls.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+
+/// The order in which epoch `epoch` visits `len` pictures: a permutation of `0..len`.
+pub fn order(seed: u64, epoch: usize, len: usize) -> Vec<usize> {
+    let mut draws = Draws::new("order", &[seed, epoch as u64]);
+    let mut order: Vec<usize> = (0..len).collect();
+    // Fisher and Yates, from the end.
+    for last in (1..len).rev() {
+        order.swap(last, draws.below(last + 1));
+    }
+    order
+}
+
+/// The draws that augment picture `index` in epoch `epoch`.
+pub(crate) fn augmentation(seed: u64, epoch: usize, index: usize) -> Draws {
+    Draws::new("augmentation", &[seed, epoch as u64, index as u64])
+}
+
+/// A stream of random numbers. The generator is fixed (ChaCha with 8 rounds) and the numbers are
+/// drawn from its words here, so that no release of a library can change them.
+pub(crate) struct Draws(ChaCha8Rng);
+
+impl Draws {
+    fn new(purpose: &str, numbers: &[u64]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"rekindle 1 ");
+        hash.update(purpose.as_bytes());
+        for number in numbers {
+            hash.update(number.to_le_bytes());
+        }
+        Self(ChaCha8Rng::from_seed(hash.finalize().into()))
+    }
+
+    /// A whole number from 0 to `bound - 1`; 0 when `bound` is 0. The bias is below
+    /// `bound / 2^64`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.0.next_u64()) * bound as u128) >> 64) as usize
+    }
+
+    /// True with probability `p`, in steps of 2^-32.
+    pub fn chance(&mut self, p: f64) -> bool {
+        f64::from(self.0.next_u32()) < p * 4_294_967_296.0
+    }
+}

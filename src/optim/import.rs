@@ -1,0 +1,328 @@
+//! An optimizer's state from what `optimizer.state_dict()` wrote.
+
+use burn::optim::OptimizerRecord;
+use rekindle_state::{DType, Key, StateDict, Tensor, Value};
+
+use super::error::state;
+use super::record::{HostState, pack, transposed};
+use super::state::STEP;
+use super::{Group, OptimError, ParameterInfo, Rule, Settings};
+
+/// An optimizer read from a PyTorch checkpoint.
+#[derive(Debug)]
+pub struct Restored {
+    /// The state, for `ModuleOptimizer::load_record`.
+    pub record: OptimizerRecord,
+    /// The groups with the checkpoint's hyper-parameters and current learning rates: what `load_state_dict` would train on with.
+    pub groups: Vec<Group>,
+    /// Where the checkpoint's hyper-parameters differ from those that were expected.
+    pub differences: Vec<Difference>,
+}
+
+/// A hyper-parameter that a checkpoint has another value for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// Position of the parameter group.
+    pub group: usize,
+    /// PyTorch's key.
+    pub key: &'static str,
+    /// The value that was expected.
+    pub expected: String,
+    /// The checkpoint's value.
+    pub found: String,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "group {}: {} is {} in the checkpoint, {} in the configuration", self.group, self.key, self.found, self.expected)
+    }
+}
+
+/// Reads PyTorch's `optimizer.state_dict()` for a model and the groups of its configuration.
+///
+/// As in PyTorch, groups correspond by position and must have as many parameters; keys that an older PyTorch did not write keep
+/// the configuration's values. Hyper-parameters of the checkpoint come back in [`Restored::groups`].
+///
+/// # Errors
+/// When it is the state of another kind of optimizer, has other groups, or a tensor has another shape than its parameter.
+pub fn from_state_dict(dict: &StateDict, parameters: &[ParameterInfo], expected: &[Group]) -> Result<Restored, OptimError> {
+    let states = dict.dict("state").ok_or_else(|| missing("state", "a dictionary", dict))?;
+    let found = dict.get("param_groups").and_then(Value::as_slice).ok_or_else(|| missing("param_groups", "a list", dict))?;
+    let found: Vec<&StateDict> = found.iter().filter_map(Value::as_dict).collect();
+    for group in &found {
+        check_kind(group, expected)?;
+    }
+    check_sizes(&found, expected)?;
+
+    let mut groups = Vec::with_capacity(expected.len());
+    let mut differences = Vec::new();
+    let mut records = Vec::new();
+    let mut used = 0;
+    for (position, (dict, expected)) in found.iter().zip(expected).enumerate() {
+        let group = read_group(dict, expected, position)?;
+        compare(position, expected, &group, &mut differences);
+        for (key, &member) in params(dict)?.iter().zip(&expected.members) {
+            let Some(parameter) = parameters.get(member) else {
+                return state(format!("an optimizer group has parameter {member}, the model has {}", parameters.len()));
+            };
+            if let Some(entry) = states.get_key(key) {
+                used += 1;
+                let entry = entry.as_dict().ok_or_else(|| {
+                    OptimError::State(format!("the optimizer's state of '{}' is a {}, not a dictionary", parameter.name, entry.type_name()))
+                })?;
+                if let Some(host) = read_state(entry, parameter, &group.rule)? {
+                    records.push((parameter, host));
+                }
+            }
+        }
+        groups.push(group);
+    }
+    if used < states.len() {
+        return state(format!("the optimizer's state has {} entries, only {used} belong to a parameter of its groups", states.len()));
+    }
+    Ok(Restored { record: pack(records)?, groups, differences })
+}
+
+fn missing(key: &str, kind: &str, dict: &StateDict) -> OptimError {
+    let keys: Vec<_> = dict.iter().take(6).map(|(key, _)| key.to_string()).collect();
+    OptimError::State(format!(
+        "this is no optimizer state: expected '{key}' as {kind}, found the keys {}; it is usually under 'optimizer_state_dict'",
+        if keys.is_empty() { "(none)".to_string() } else { keys.join(", ") }
+    ))
+}
+
+/// Keys that give away the optimizers of `torch.optim` that are not here.
+const FOREIGN: [(&str, &str); 8] = [
+    ("lr_decay", "Adagrad"),
+    ("rho", "Adadelta"),
+    ("lambd", "ASGD"),
+    ("etas", "Rprop"),
+    ("momentum_decay", "NAdam"),
+    ("line_search_fn", "LBFGS"),
+    ("ns_steps", "Muon"),
+    ("beta2_decay", "Adafactor"),
+];
+
+/// Finds which optimizer wrote a group, and refuses all but the expected kind.
+fn check_kind(group: &StateDict, expected: &[Group]) -> Result<(), OptimError> {
+    let has = |key: &str| group.get(key).is_some();
+    let expected = expected.first().map_or("none", |group| group.rule.torch_name());
+    let foreign = FOREIGN.iter().find(|(key, _)| has(key));
+    let found = if foreign.is_some() {
+        None
+    } else if has("nesterov") && has("dampening") {
+        Some("SGD")
+    } else if has("alpha") && has("centered") {
+        Some("RMSprop")
+    } else if has("betas") && has("amsgrad") {
+        // Before PyTorch 2.6 nothing in the file told Adam from AdamW.
+        match group.get("decoupled_weight_decay").and_then(Value::as_bool) {
+            Some(true) => Some("AdamW"),
+            Some(false) => Some("Adam"),
+            None if expected.starts_with("Adam") => Some(expected),
+            None => Some("Adam"),
+        }
+    } else {
+        None
+    };
+    match (found, foreign) {
+        (Some(found), _) if found == expected => Ok(()),
+        (Some(found), _) => state(format!(
+            "the checkpoint's optimizer is {found}, the configuration's is {expected}: set the optimizer's name to '{}'",
+            found.to_lowercase()
+        )),
+        (None, Some((key, name))) => state(format!(
+            "the checkpoint's optimizer is {name} (its param_groups have '{key}'): its state can be read for SGD, Adam, AdamW and RMSprop only; load the model without the optimizer"
+        )),
+        (None, None) => {
+            let keys: Vec<_> = group.iter().map(|(key, _)| key.to_string()).collect();
+            state(format!(
+                "the checkpoint's optimizer is unknown (its param_groups have {}): its state can be read for SGD, Adam, AdamW and RMSprop only; load the model without the optimizer",
+                keys.join(", ")
+            ))
+        }
+    }
+}
+
+/// As PyTorch does, insists on as many groups, each with as many parameters.
+fn check_sizes(found: &[&StateDict], expected: &[Group]) -> Result<(), OptimError> {
+    let found = found.iter().map(|group| params(group).map(|params| params.len())).collect::<Result<Vec<_>, _>>()?;
+    let expected: Vec<usize> = expected.iter().map(|group| group.members.len()).collect();
+    if found == expected {
+        return Ok(());
+    }
+    let hint = if found.len() != expected.len() {
+        "give the configuration the same 'groups', in the same order"
+    } else {
+        "it was saved with another model, other 'groups', or without its frozen parameters"
+    };
+    state(format!("the checkpoint's optimizer has groups of {found:?} parameters, the configuration gives {expected:?}: {hint}"))
+}
+
+/// The keys of `state` that belong to a group's parameters: numbers from 0, in old files arbitrary ones.
+fn params(group: &StateDict) -> Result<Vec<Key>, OptimError> {
+    let numbers = group.get("params").and_then(Value::as_slice).map(|items| items.iter().map(Value::as_int).collect::<Option<Vec<_>>>());
+    match numbers.flatten() {
+        Some(numbers) => Ok(numbers.into_iter().map(Key::Int).collect()),
+        None => state("a group of the checkpoint's optimizer has no list of integers under 'params'"),
+    }
+}
+
+/// A group with the checkpoint's hyper-parameters.
+fn read_group(dict: &StateDict, expected: &Group, position: usize) -> Result<Group, OptimError> {
+    let float = |key: &str| number(dict, key, position);
+    let flag = |key: &str| match dict.get(key) {
+        None | Some(Value::None) => Ok(None),
+        // Pickled arguments may be integers where a truth value is meant.
+        Some(Value::Int(value)) => Ok(Some(*value != 0)),
+        Some(Value::Bool(value)) => Ok(Some(*value)),
+        Some(value) => state(format!("group {position} of the checkpoint's optimizer has a {} as '{key}', not a bool", value.type_name())),
+    };
+    let betas = match dict.get("betas") {
+        None => None,
+        Some(value) => {
+            let pair: Option<Vec<f64>> = value.as_slice().and_then(|items| items.iter().map(scalar).collect());
+            match pair.as_deref() {
+                Some(&[first, second]) => Some([first, second]),
+                _ => return state(format!("group {position} of the checkpoint's optimizer has no two numbers under 'betas'")),
+            }
+        }
+    };
+    let mut settings =
+        Settings { lr: float("lr")?, weight_decay: float("weight_decay")?, maximize: flag("maximize")?, ..Settings::default() };
+    match &expected.rule {
+        Rule::Sgd(_) => {
+            settings.momentum = float("momentum")?;
+            settings.dampening = float("dampening")?;
+            settings.nesterov = flag("nesterov")?;
+        }
+        Rule::Adam(_) => {
+            settings.betas = betas;
+            settings.eps = float("eps")?;
+            settings.amsgrad = flag("amsgrad")?;
+        }
+        Rule::RmsProp(_) => {
+            settings.alpha = float("alpha")?;
+            settings.eps = float("eps")?;
+            settings.momentum = float("momentum")?;
+            settings.centered = flag("centered")?;
+        }
+    }
+    let (lr, rule) = expected
+        .rule
+        .with(expected.lr, &settings)
+        .map_err(|error| OptimError::State(format!("group {position} of the checkpoint's optimizer: {error}")))?;
+    Ok(Group { lr, initial_lr: float("initial_lr")?, rule, members: expected.members.clone() })
+}
+
+/// A number of a group: an integer, a float, or a tensor with one element.
+fn number(dict: &StateDict, key: &str, position: usize) -> Result<Option<f64>, OptimError> {
+    match dict.get(key) {
+        None | Some(Value::None) => Ok(None),
+        Some(value) => match scalar(value) {
+            Some(value) => Ok(Some(value)),
+            None => state(format!("group {position} of the checkpoint's optimizer has a {} as '{key}', not a number", value.type_name())),
+        },
+    }
+}
+
+fn scalar(value: &Value) -> Option<f64> {
+    match value {
+        Value::Tensor(tensor) if tensor.numel() == 1 => Some(*values(tensor).ok()?.first()?),
+        other => other.as_float(),
+    }
+}
+
+/// Notes each hyper-parameter in which two groups differ.
+fn compare(position: usize, expected: &Group, found: &Group, differences: &mut Vec<Difference>) {
+    let (a, b) = (expected.rule.settings(expected.lr), found.rule.settings(found.lr));
+    let mut note = |key: &'static str, expected: String, found: String| {
+        if expected != found {
+            differences.push(Difference { group: position, key, expected, found });
+        }
+    };
+    macro_rules! note_all {
+        ($($key:ident),*) => {
+            $(if let (Some(a), Some(b)) = (&a.$key, &b.$key) { note(stringify!($key), format!("{a:?}"), format!("{b:?}")); })*
+        };
+    }
+    note_all!(lr, betas, eps, alpha, momentum, dampening, weight_decay, nesterov, centered, amsgrad, maximize);
+}
+
+/// The state of one parameter in Burn's layout; `None` when there is none yet (`momentum_buffer: None`).
+fn read_state(entry: &StateDict, parameter: &ParameterInfo, rule: &Rule) -> Result<Option<HostState>, OptimError> {
+    let mut host = HostState::default();
+    if rule.counts() {
+        let step = entry.get(STEP).and_then(scalar).filter(|step| *step >= 0.0 && step.fract() == 0.0);
+        let Some(step) = step else {
+            return state(format!("the optimizer's state of '{}' has no count of updates under '{STEP}'", parameter.name));
+        };
+        host.step = step as u64;
+    }
+    for buffer in rule.buffers() {
+        let name = buffer.name();
+        match entry.get(name) {
+            Some(Value::Tensor(tensor)) => host.buffers.push((buffer, in_burn_layout(tensor, parameter, name)?)),
+            // SGD makes its buffer at the first update with a gradient.
+            None | Some(Value::None) if matches!(rule, Rule::Sgd(_)) => return Ok(None),
+            None => {
+                let keys: Vec<_> = entry.iter().map(|(key, _)| key.to_string()).collect();
+                return state(format!(
+                    "the optimizer's state of '{}' lacks '{name}', which {} needs: it has {}",
+                    parameter.name,
+                    rule.torch_name(),
+                    keys.join(", ")
+                ));
+            }
+            Some(value) => {
+                return state(format!(
+                    "the optimizer's state of '{}' has a {} as '{name}', not a tensor",
+                    parameter.name,
+                    value.type_name()
+                ));
+            }
+        }
+    }
+    Ok((!host.buffers.is_empty()).then_some(host))
+}
+
+/// A buffer's values in the order in which Burn keeps its parameter.
+fn in_burn_layout(tensor: &Tensor, parameter: &ParameterInfo, name: &str) -> Result<Vec<f32>, OptimError> {
+    if !tensor.shape().iter().copied().eq(parameter.shape.iter().map(|&axis| axis as u64)) {
+        return state(format!(
+            "the optimizer's '{name}' of '{}' has shape {}, the parameter has {:?}: the checkpoint belongs to another model or configuration",
+            parameter.name,
+            rekindle_state::show_shape(tensor.shape()),
+            parameter.shape
+        ));
+    }
+    let values: Vec<f32> = values(tensor)
+        .map_err(|error| match error {
+            OptimError::Tensor(error) => OptimError::Tensor(error.within(format!("the optimizer's '{name}' of '{}'", parameter.name))),
+            other => other,
+        })?
+        .into_iter()
+        .map(|value| value as f32)
+        .collect();
+    match parameter.shape[..] {
+        [rows, _] if parameter.transposed => Ok(transposed(&values, rows)),
+        _ => Ok(values),
+    }
+}
+
+/// The values of a tensor of real numbers.
+fn values(tensor: &Tensor) -> Result<Vec<f64>, OptimError> {
+    let bytes = tensor.bytes()?;
+    let values = match tensor.dtype() {
+        DType::F32 => bytes.as_chunks::<4>().0.iter().map(|chunk| f64::from(f32::from_le_bytes(*chunk))).collect(),
+        DType::F64 => bytes.as_chunks::<8>().0.iter().map(|chunk| f64::from_le_bytes(*chunk)).collect(),
+        DType::F16 => bytes.as_chunks::<2>().0.iter().map(|chunk| half::f16::from_le_bytes(*chunk).to_f64()).collect(),
+        DType::BF16 => bytes.as_chunks::<2>().0.iter().map(|chunk| half::bf16::from_le_bytes(*chunk).to_f64()).collect(),
+        DType::I64 => bytes.as_chunks::<8>().0.iter().map(|chunk| i64::from_le_bytes(*chunk) as f64).collect(),
+        DType::I32 => bytes.as_chunks::<4>().0.iter().map(|chunk| f64::from(i32::from_le_bytes(*chunk))).collect(),
+        other => {
+            return state(format!("an optimizer's state of type {other} cannot be used: expected float32, float64, float16 or bfloat16"));
+        }
+    };
+    Ok(values)
+}

@@ -1,0 +1,38 @@
+//! Optimizers, learning-rate schedules, gradient clipping and losses with exactly PyTorch's semantics and defaults.
+//!
+//! A configuration ([`OptimizerConfig`], [`SchedulerConfig`], [`LossConfig`]) is plain data with PyTorch's keys. Together with the
+//! table of a model's parameters it becomes [`Group`]s, and these become Burn's own [`ModuleOptimizer`](burn::optim::ModuleOptimizer)
+//! and [`ModuleLrScheduler`](burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler), so that Burn's learner trains with them.
+//! [`to_state_dict`] and [`from_state_dict`] translate the optimizer's state to and from `optimizer.state_dict()`.
+
+mod clip;
+mod config;
+mod error;
+mod export;
+mod groups;
+mod import;
+mod loss;
+mod lr;
+mod parameters;
+mod record;
+mod rule;
+mod schedule;
+mod schedule_config;
+mod schedule_state;
+mod state;
+mod update;
+
+pub use clip::{clip_grad_norm, clip_grad_value};
+pub use config::{GroupConfig, OptimizerConfig};
+pub use error::OptimError;
+pub use export::to_state_dict;
+pub use groups::{Group, module_optimizer};
+pub use import::{Difference, Restored, from_state_dict};
+pub use loss::{LossConfig, cross_entropy, l1, mse, nll};
+pub use lr::{GroupSchedule, module_scheduler};
+pub use parameters::ParameterInfo;
+pub use rule::{Adam, RmsProp, Rule, Settings, Sgd};
+pub use schedule::{Curve, Schedule, Warmup};
+pub use schedule_config::{CurveConfig, Per, SchedulerConfig};
+pub use schedule_state::RestoredSchedule;
+pub use state::State;

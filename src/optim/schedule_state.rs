@@ -1,0 +1,189 @@
+//! A schedule's state as `scheduler.state_dict()` writes it, and back.
+
+use rekindle_state::{StateDict, Value};
+
+use super::error::state;
+use super::{Curve, OptimError, Schedule};
+
+/// A schedule's state from a PyTorch checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestoredSchedule {
+    /// How often the schedule was stepped (`last_epoch`).
+    pub count: u64,
+    /// The base learning rate of each group.
+    pub base_lrs: Vec<f64>,
+    /// What the checkpoint has otherwise than the configuration, a sentence each.
+    pub differences: Vec<String>,
+}
+
+impl Curve {
+    /// PyTorch's class.
+    fn torch_name(&self) -> &'static str {
+        match self {
+            Self::Constant => "ConstantLR",
+            Self::Step { .. } => "StepLR",
+            Self::Exponential { .. } => "ExponentialLR",
+            Self::Cosine { .. } => "CosineAnnealingLR",
+            Self::Linear { .. } => "LinearLR",
+        }
+    }
+
+    /// The arguments under PyTorch's keys. A constant schedule is `ConstantLR(factor=1, total_iters=0)`.
+    fn arguments(&self) -> Vec<(&'static str, Value)> {
+        match *self {
+            Self::Constant => vec![("factor", Value::Float(1.0)), ("total_iters", Value::Int(0))],
+            Self::Step { step_size, gamma } => vec![("step_size", integer(step_size)), ("gamma", Value::Float(gamma))],
+            Self::Exponential { gamma } => vec![("gamma", Value::Float(gamma))],
+            Self::Cosine { t_max, eta_min } => vec![("T_max", integer(t_max)), ("eta_min", Value::Float(eta_min))],
+            Self::Linear { start_factor, end_factor, total_iters } => vec![
+                ("start_factor", Value::Float(start_factor)),
+                ("end_factor", Value::Float(end_factor)),
+                ("total_iters", integer(total_iters)),
+            ],
+        }
+    }
+
+    /// One scheduler's state; `count` is `None` for one that has not begun, whose rates are `lrs`.
+    fn state_dict(&self, count: Option<u64>, base_lrs: &[f64], lrs: &[f64]) -> StateDict {
+        let mut dict: StateDict = self.arguments().into_iter().collect();
+        dict.insert("base_lrs", floats(base_lrs));
+        dict.insert("last_epoch", count.map_or(Value::Int(-1), integer));
+        dict.insert("_step_count", integer(count.unwrap_or(0) + 1));
+        dict.insert("_is_initial", false);
+        dict.insert("_get_lr_called_within_step", false);
+        dict.insert("_last_lr", floats(lrs));
+        dict
+    }
+}
+
+impl Schedule {
+    /// The state dict that PyTorch's scheduler would give after `count` steps; with a warm-up, `SequentialLR`'s.
+    pub fn to_state_dict(&self, count: u64, base_lrs: &[f64]) -> StateDict {
+        let at = |curve: &Curve, count: u64| base_lrs.iter().map(|&base| curve.lr(base, count)).collect::<Vec<_>>();
+        let Some(warmup) = &self.warmup else {
+            return self.curve.state_dict(Some(count), base_lrs, &at(&self.curve, count));
+        };
+        let rise = warmup.curve();
+        let (rise_count, begun) = (count.min(warmup.steps - 1), count.checked_sub(warmup.steps));
+        let main_lrs = begun.map_or_else(|| at(&rise, 0), |count| at(&self.curve, count));
+        let current: Vec<f64> = base_lrs.iter().map(|&base| self.lr(base, count)).collect();
+        let parts = vec![
+            Value::Dict(rise.state_dict(Some(rise_count), base_lrs, &at(&rise, rise_count))),
+            Value::Dict(self.curve.state_dict(begun, base_lrs, &main_lrs)),
+        ];
+        let mut dict = StateDict::new();
+        dict.insert("_milestones", vec![integer(warmup.steps)]);
+        dict.insert("last_epoch", integer(count));
+        dict.insert("_last_lr", floats(&current));
+        dict.insert("_schedulers", parts);
+        dict
+    }
+
+    /// Reads PyTorch's `scheduler.state_dict()`.
+    ///
+    /// # Errors
+    /// When it is the state of another kind of scheduler, or has no count of steps.
+    pub fn from_state_dict(&self, dict: &StateDict) -> Result<RestoredSchedule, OptimError> {
+        let mut differences = Vec::new();
+        let count = count(dict)?;
+        let base_lrs = match &self.warmup {
+            None => check(&self.curve, dict, &mut differences)?,
+            Some(warmup) => {
+                let parts = dict.get("_schedulers").and_then(Value::as_slice).and_then(|parts| match parts {
+                    [Value::Dict(rise), Value::Dict(main)] => Some((rise, main)),
+                    _ => None,
+                });
+                let Some((rise, main)) = parts else {
+                    return state(format!(
+                        "the checkpoint's scheduler is {}, the configuration's is SequentialLR of a warm-up and {}",
+                        kind(dict),
+                        self.curve.torch_name()
+                    ));
+                };
+                let milestone = dict.get("_milestones").and_then(Value::as_slice).and_then(|items| items.first()).and_then(Value::as_int);
+                if milestone != i64::try_from(warmup.steps).ok() {
+                    differences.push(format!(
+                        "the checkpoint's warm-up ends after {} steps, the configuration's after {}",
+                        milestone.map_or("an unknown number of".to_string(), |steps| steps.to_string()),
+                        warmup.steps
+                    ));
+                }
+                check(&warmup.curve(), rise, &mut differences)?;
+                check(&self.curve, main, &mut differences)?
+            }
+        };
+        for (group, (&base, found)) in base_lrs.iter().zip(rates(dict, "_last_lr")).enumerate() {
+            let expected = self.lr(base, count);
+            if (found - expected).abs() > 1e-6 * base.abs() {
+                differences.push(format!(
+                    "the learning rate of group {group} is {found} in the checkpoint, the schedule gives {expected} after {count} steps"
+                ));
+            }
+        }
+        Ok(RestoredSchedule { count, base_lrs, differences })
+    }
+}
+
+/// Compares a scheduler's arguments and gives its base rates.
+fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<String>) -> Result<Vec<f64>, OptimError> {
+    let name = curve.torch_name();
+    if kind(dict) != name {
+        return state(format!("the checkpoint's scheduler is {}, the configuration's is {name}", kind(dict)));
+    }
+    for (key, expected) in curve.arguments() {
+        let found = dict.get(key).and_then(Value::as_float);
+        if let (Some(found), Some(expected)) = (found, expected.as_float())
+            && found != expected
+        {
+            differences.push(format!("{name}: {key} is {found} in the checkpoint, {expected} in the configuration"));
+        }
+    }
+    let base_lrs = rates(dict, "base_lrs");
+    if base_lrs.is_empty() {
+        return state(format!("the checkpoint's {name} has no numbers under 'base_lrs'"));
+    }
+    Ok(base_lrs)
+}
+
+/// PyTorch's class, found by the arguments that only it has.
+fn kind(dict: &StateDict) -> &'static str {
+    const SIGNS: [(&str, &str); 13] = [
+        ("_schedulers", "SequentialLR or ChainedScheduler"),
+        ("step_size", "StepLR"),
+        ("step_size_up", "CyclicLR"),
+        ("total_size", "CyclicLR"),
+        ("milestones", "MultiStepLR"),
+        ("T_max", "CosineAnnealingLR"),
+        ("T_0", "CosineAnnealingWarmRestarts"),
+        ("start_factor", "LinearLR"),
+        ("factor", "ConstantLR"),
+        ("power", "PolynomialLR"),
+        ("lr_lambdas", "LambdaLR or MultiplicativeLR"),
+        ("total_steps", "OneCycleLR"),
+        ("gamma", "ExponentialLR"),
+    ];
+    if dict.get("patience").is_some() {
+        // It has a factor too.
+        return "ReduceLROnPlateau";
+    }
+    SIGNS.iter().find(|(key, _)| dict.get(key).is_some()).map_or("unknown", |(_, name)| name)
+}
+
+fn count(dict: &StateDict) -> Result<u64, OptimError> {
+    match dict.get("last_epoch").and_then(Value::as_int).and_then(|count| u64::try_from(count).ok()) {
+        Some(count) => Ok(count),
+        None => state("the checkpoint's scheduler has no count of steps, an integer that is 0 or more, under 'last_epoch'"),
+    }
+}
+
+fn rates(dict: &StateDict, key: &str) -> Vec<f64> {
+    dict.get(key).and_then(Value::as_slice).map(|items| items.iter().filter_map(Value::as_float).collect()).unwrap_or_default()
+}
+
+fn integer(value: u64) -> Value {
+    i64::try_from(value).map_or(Value::BigInt(value.into()), Value::Int)
+}
+
+fn floats(values: &[f64]) -> Vec<Value> {
+    values.iter().copied().map(Value::Float).collect()
+}

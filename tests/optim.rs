@@ -1,0 +1,9 @@
+//! Optimizers, schedules, clipping and losses against what PyTorch computes.
+
+mod configs;
+mod losses;
+mod resume;
+mod schedules;
+mod states;
+mod support;
+mod updates;

@@ -1,0 +1,3 @@
+//! Helpers that several capabilities' tests share.
+
+pub mod http;
