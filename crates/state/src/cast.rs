@@ -1,8 +1,10 @@
 //! Values as numbers, and from one element type to another.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 
-use crate::{DType, Error, Result, Tensor};
+use crate::{DType, Error, Result, Source, Storage, Tensor};
 
 impl Tensor {
     /// The values in row-major order as 32-bit floats; 64-bit ones and large integers are rounded.
@@ -49,6 +51,37 @@ impl Tensor {
         tensor.parameter = self.parameter;
         tensor.requires_grad = self.requires_grad;
         Ok(tensor)
+    }
+    /// As [`Tensor::cast`] for floating types, but the values are computed when they are asked for, and are not kept.
+    ///
+    /// # Errors
+    /// When either type is not a floating one.
+    pub fn cast_lazily(&self, dtype: DType) -> Result<Self> {
+        if !dtype.is_float() || !self.dtype().is_float() {
+            return Err(Error::unsupported(format!("{} values become {dtype} only in memory", self.dtype())));
+        }
+        let source = Casting { tensor: self.clone(), dtype, length: self.numel().saturating_mul(dtype.size() as u64) };
+        let mut tensor = Self::contiguous(dtype, self.shape(), Storage::new(source, ""), 0)?;
+        tensor.parameter = self.parameter;
+        tensor.requires_grad = self.requires_grad;
+        Ok(tensor)
+    }
+}
+
+/// A tensor's values in another type, produced when asked.
+struct Casting {
+    tensor: Tensor,
+    dtype: DType,
+    length: u64,
+}
+
+impl Source for Casting {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        convert(self.tensor.dtype(), self.dtype, &self.tensor.bytes()?).map(Cow::Owned)
     }
 }
 

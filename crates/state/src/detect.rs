@@ -1,7 +1,7 @@
 //! Which format a file has, by its content and never by its name.
 
 use crate::torch::zip::{self, Zip};
-use crate::{Content, Error, ErrorKind, Format, Map, ModuleTree, Result, torch};
+use crate::{Content, Error, ErrorKind, Format, Map, ModuleTree, OnnxSummary, Result, burnpack, npy, onnx, safetensors, torch};
 
 /// Files that are mistaken for models, by their first bytes.
 const OTHERS: &[(&[u8], &str)] = &[
@@ -25,11 +25,13 @@ pub(crate) struct Found {
     pub content: Content,
     /// The class tree of a TorchScript archive.
     pub script: Option<ModuleTree>,
+    /// Inputs, outputs and operators of an ONNX model.
+    pub onnx: Option<OnnxSummary>,
 }
 
 impl Found {
     fn new(format: Format, content: Content) -> Self {
-        Self { format, content, script: None }
+        Self { format, content, script: None, onnx: None }
     }
 }
 
@@ -51,14 +53,39 @@ pub(crate) fn read(map: &Map) -> Result<Found> {
     if torch::is_tar(bytes) {
         return Ok(Found::new(Format::TorchTar, torch::read_tar(map)?));
     }
-    Err(unknown_content(bytes))
+    match other_format(bytes) {
+        Some(Format::Safetensors) => Ok(Found::new(Format::Safetensors, safetensors::read_safetensors(map)?)),
+        Some(Format::Burnpack) => Ok(Found::new(Format::Burnpack, burnpack::read_burnpack(map)?)),
+        Some(Format::Npy) => Ok(Found::new(Format::Npy, npy::read_npy(map)?)),
+        Some(Format::Onnx) => {
+            let (content, summary) = onnx::read_onnx(map)?;
+            Ok(Found { onnx: Some(summary), ..Found::new(Format::Onnx, content) })
+        }
+        _ => Err(unknown_content(bytes)),
+    }
+}
+
+/// Formats that are not PyTorch's, by their first bytes.
+fn other_format(bytes: &[u8]) -> Option<Format> {
+    match bytes {
+        [b'N', b'R', b'U', b'B', ..] => Some(Format::Burnpack),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some(Format::Npy),
+        // Eight bytes of length, of which the upper are 0, then JSON.
+        [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Some(Format::Safetensors),
+        _ if onnx::is_onnx(bytes) => Some(Format::Onnx),
+        _ => None,
+    }
 }
 
 fn read_zip(map: &Map) -> Result<Found> {
     let zip = Zip::open(map)?;
+    let arrays = zip.entries().iter().filter(|entry| !entry.name.ends_with('/'));
+    if arrays.clone().next().is_some() && arrays.clone().all(|entry| entry.name.ends_with(".npy")) {
+        return Ok(Found::new(Format::Npz, npy::read_npz(map)?));
+    }
     if torch::is_script(&zip) {
         let (content, script) = torch::read_script(&zip)?;
-        return Ok(Found { format: Format::TorchScript, content, script });
+        return Ok(Found { script, ..Found::new(Format::TorchScript, content) });
     }
     Ok(Found::new(Format::TorchZip, torch::read_zip(&zip)?))
 }

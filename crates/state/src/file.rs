@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::torch::module;
-use crate::{Global, Map, ModuleTree, Result, Value, detect};
+use crate::{Global, Map, ModuleTree, OnnxSummary, Result, Value, detect};
 
 /// A file format, found by content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +75,8 @@ pub struct ModelFile {
     pub content: Content,
     /// Whole modules that were pickled, with their paths: in `content` they are replaced by their state dicts.
     pub modules: Vec<(String, ModuleTree)>,
+    /// Inputs, outputs and operators of an ONNX model.
+    pub onnx: Option<OnnxSummary>,
 }
 
 /// Opens a model file of any format and reads its structure. Tensors stay in the file until their bytes are asked for.
@@ -91,10 +93,10 @@ pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
 /// # Errors
 /// See [`open`].
 pub fn read(map: &Map) -> Result<ModelFile> {
-    let detect::Found { format, mut content, script } = detect::read(map).map_err(|error| error.at(map.path()))?;
+    let detect::Found { format, mut content, script, onnx } = detect::read(map).map_err(|error| error.at(map.path()))?;
     let modules = match script {
         Some(tree) => vec![(String::new(), tree)],
         None => module::lift(&mut content.root),
     };
-    Ok(ModelFile { path: map.path().to_path_buf(), format, files: 1, bytes: map.bytes().len() as u64, content, modules })
+    Ok(ModelFile { path: map.path().to_path_buf(), format, files: 1, bytes: map.bytes().len() as u64, content, modules, onnx })
 }

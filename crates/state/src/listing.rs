@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexSet;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
@@ -83,14 +84,7 @@ impl ModelFile {
         let mut walk = Walk { hash, tensors: Vec::new(), values: Map::new(), seen: HashMap::new(), path: String::new() };
         walk.value(&self.content.root)?;
         let globals: Vec<_> = self.content.globals.iter().map(|global| (global.to_string(), audit::verdict(global))).collect();
-        let mut classes: Vec<String> = Vec::new();
-        for (_, module) in &self.modules {
-            for class in module.classes() {
-                if !classes.contains(&class) {
-                    classes.push(class);
-                }
-            }
-        }
+        let classes: IndexSet<String> = self.modules.iter().flat_map(|(_, module)| module.classes()).collect();
         Ok(Listing {
             format: self.format.name().to_string(),
             files: self.files,
@@ -98,7 +92,7 @@ impl ModelFile {
             tensors: walk.tensors,
             values: walk.values,
             optimizer: optimizer::describe(&self.content.root),
-            classes,
+            classes: classes.into_iter().collect(),
             safe: globals.iter().all(|(_, verdict)| *verdict == Verdict::Harmless),
             globals: globals.into_iter().map(|(name, verdict)| GlobalEntry { name, verdict: verdict.name() }).collect(),
         })
@@ -138,6 +132,7 @@ fn children<'v>(value: &'v Value, visit: &mut dyn FnMut(&str, &'v Value)) {
         Value::Dict(dict) => dict.iter().for_each(|(key, value)| visit(&key.text(), value)),
         Value::List(items) | Value::Tuple(items) => numbered(items, visit),
         // The elements of a bare storage are no tensor.
+        Value::Array(array) => numbered(&array.objects, visit),
         Value::Object(object) if !dtypes::is_storage(object) => parts(object, visit),
         _ => {}
     }
@@ -194,7 +189,7 @@ impl Walk {
             }
         }
         let mut result = Ok(());
-        let inside = matches!(value, Value::Object(_));
+        let inside = matches!(value, Value::Object(_) | Value::Array(_));
         children(value, &mut |name, child| {
             if result.is_err() || inside && !holds_tensors(child) {
                 return;

@@ -364,7 +364,7 @@ pub fn find_key<'a>(root: &'a Value, path: &str) -> Result<&'a Value> {
     while !rest.is_empty() {
         // The longest key that the rest of the path begins with.
         let ends = rest.match_indices('/').map(|(index, _)| index).chain([rest.len()]);
-        let found = ends.filter_map(|end| Some((end, child(value, &rest[..end])?))).last();
+        let found = ends.filter_map(|end| Some((end, child(value, &rest[..end])?))).next_back();
         let Some((end, next)) = found else {
             let first = rest.split('/').next().unwrap_or_default();
             return Err(no_key(value, first, &at));

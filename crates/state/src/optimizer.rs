@@ -1,5 +1,7 @@
 //! Optimizers' state dicts: parameter groups, and parameters by name where the model's state dict is in the same file.
 
+use std::collections::HashMap;
+
 use indexmap::{IndexMap, IndexSet};
 use serde_json::Map;
 
@@ -93,9 +95,10 @@ fn one(optimizer: &StateDict, models: &[&StateDict], entry: &mut OptimizerEntry)
         out.insert("params".to_string(), params);
         entry.groups.push(out);
     }
+    let places: HashMap<&Key, usize> = slots.iter().enumerate().map(|(place, slot)| (&slot.key, place)).collect();
     for (key, kept) in state.into_iter().flat_map(StateDict::iter) {
-        let owner = match slots.iter().position(|slot| slot.key == *key) {
-            Some(place) => name(place),
+        let owner = match places.get(key) {
+            Some(&place) => name(place),
             None => key.text().into_owned(),
         };
         match kept.as_dict() {

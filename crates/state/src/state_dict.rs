@@ -65,8 +65,12 @@ impl Key {
             Self::Float(bits) => Cow::Owned(format!("{:?}", f64::from_bits(*bits))),
             Self::Bytes(bytes) => Cow::Owned(format!("b'{}'", bytes.escape_ascii())),
             Self::Tuple(keys) => {
-                let inner: Vec<_> = keys.iter().map(|key| key.text().into_owned()).collect();
-                Cow::Owned(format!("({})", inner.join(", ")))
+                let part = |key: &Self| match key {
+                    Self::Str(text) => format!("'{text}'"),
+                    key => key.text().into_owned(),
+                };
+                let inner: Vec<_> = keys.iter().map(part).collect();
+                Cow::Owned(format!("({}{})", inner.join(", "), if keys.len() == 1 { "," } else { "" }))
             }
         }
     }

@@ -256,7 +256,10 @@ impl Tensor {
         }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(wanted).map_err(|_| Error::unsupported(format!("not enough memory for a tensor of {wanted} bytes")))?;
-        gather(&stored, start, size, &self.shape, &view.strides, &mut bytes)?;
+        // Axes of length 1 do not move: a tensor may have very many.
+        let (shape, strides): (Vec<_>, Vec<_>) =
+            self.shape.iter().zip(&view.strides).filter(|&(&axis, _)| axis != 1).map(|(&axis, &stride)| (axis, stride)).unzip();
+        gather(&stored, start, size, &shape, &strides, &mut bytes)?;
         self.normalize(&mut bytes, view);
         Ok(Cow::Owned(bytes))
     }

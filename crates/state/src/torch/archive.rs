@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use indexmap::IndexSet;
-
 use super::pickle::{self, Loader};
 use super::zip::Zip;
-use super::{content, dtypes, tensors};
+use super::{Globals, content, dtypes, tensors};
 use crate::{Content, DType, Error, Global, Result, Storage, Value};
 
 /// Reads an archive that `torch.save` wrote.
 pub(crate) fn read_zip(zip: &Zip) -> Result<Content> {
+    read(zip, Globals::default())
+}
+
+/// Reads an archive that may lie inside another file.
+pub(super) fn read(zip: &Zip, mut globals: Globals) -> Result<Content> {
     let root = root_folder(zip)?;
-    let mut globals = IndexSet::new();
     let value = read_record(zip, &root, "data.pkl", "data/", &mut globals)?;
     Ok(content(value, globals))
 }
@@ -49,7 +51,7 @@ pub(crate) fn root_folder(zip: &Zip) -> Result<String> {
 }
 
 /// One pickle of an archive with the storages that it refers to.
-pub(crate) fn read_record(zip: &Zip, root: &str, name: &str, folder: &str, globals: &mut IndexSet<Global>) -> Result<Value> {
+pub(crate) fn read_record(zip: &Zip, root: &str, name: &str, folder: &str, globals: &mut Globals) -> Result<Value> {
     let bytes = zip.read(&format!("{root}{name}"))?;
     let big_endian = match zip.contains(&format!("{root}byteorder")) {
         false => false,

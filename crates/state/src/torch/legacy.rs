@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use indexmap::IndexSet;
-
 use super::archive::StorageId;
 use super::pickle::{self, Graph, Loader};
-use super::{content, tensors};
+use super::{Globals, content, tensors};
 use crate::{Content, Error, Map, Result, Storage, Value};
 
 /// The first pickle of every legacy file.
@@ -23,8 +21,12 @@ pub(crate) fn is_legacy(bytes: &[u8]) -> bool {
 
 /// Reads a file that `torch.save` wrote before 1.6, or with `_use_new_zipfile_serialization=False`.
 pub(crate) fn read_legacy(map: &Map) -> Result<Content> {
+    read(map, Globals::default())
+}
+
+/// Reads a file that may lie inside another.
+pub(super) fn read(map: &Map, mut globals: Globals) -> Result<Content> {
     let bytes = map.bytes();
-    let mut globals = IndexSet::new();
     let mut at = 0;
     let magic = plain(bytes, &mut at, &mut globals, "the magic number")?;
     if !matches!(&magic, Value::BigInt(int) if int.to_string() == MAGIC) {
@@ -38,7 +40,11 @@ pub(crate) fn read_legacy(map: &Map) -> Result<Content> {
     }
     let info = plain(bytes, &mut at, &mut globals, "the system information")?;
     let Some(info) = info.as_dict() else {
-        return Err(Error::damaged(format!("the system information is of type {}, not a dictionary", info.type_name())));
+        let found = match &info {
+            Value::Object(object) => format!("a call of {}", object.class),
+            other => format!("of type {}", other.type_name()),
+        };
+        return Err(Error::damaged(format!("the system information is {found}, not a dictionary")));
     };
     let big_endian = info.get("little_endian").and_then(Value::as_bool) == Some(false);
     let main = graph(bytes, &mut at, "the main pickle")?;
@@ -74,7 +80,7 @@ fn graph<'a>(bytes: &'a [u8], at: &mut usize, what: &str) -> Result<Graph<'a>> {
 }
 
 /// One of the pickles that refer to no storage.
-fn plain(bytes: &[u8], at: &mut usize, globals: &mut IndexSet<crate::Global>, what: &str) -> Result<Value> {
+fn plain(bytes: &[u8], at: &mut usize, globals: &mut Globals, what: &str) -> Result<Value> {
     let graph = graph(bytes, at, what)?;
     pickle::build(&graph, &mut super::Bare, globals).map_err(|error| error.within(what))
 }

@@ -9,15 +9,16 @@ mod legacy_write;
 pub(crate) mod module;
 mod numpy;
 mod pickle;
+mod pickle_tensor;
 mod pickle_write;
 pub(crate) mod rebuild;
-mod storage_plan;
 mod script;
+mod storage_plan;
 mod tar;
 mod tensors;
 mod write;
 pub(crate) mod zip;
-mod zip_write;
+pub(crate) mod zip_write;
 
 use std::path::Path;
 
@@ -25,34 +26,57 @@ use indexmap::IndexSet;
 
 pub(crate) use archive::read_zip;
 pub(crate) use legacy::{is_legacy, read_legacy};
-pub use write::{TorchOptions, write_torch};
 pub(crate) use script::{is_script, read_script};
 pub(crate) use tar::{is_tar, read_tar};
+pub use write::{TorchOptions, write_torch};
 
 use crate::{Content, Error, Global, Map, Result, Value};
 
 /// A bare pickle: no storages beside it.
 pub(crate) fn read_pickle(map: &Map) -> Result<Content> {
-    let graph = pickle::read(map.bytes())?;
-    let left = map.bytes().len() - graph.len;
-    if left > 0 && matches!(graph.root, pickle::Item::Int(_) | pickle::Item::Node(_)) && is_wrong_magic(&graph) {
-        return Err(Error::damaged("it begins like PyTorch's legacy format, but its magic number is another: the file is damaged"));
+    let bytes = map.bytes();
+    let mut globals = Globals::default();
+    let mut values = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let graph = pickle::read(&bytes[at..]).map_err(|error| match at {
+            0 => error,
+            _ => error.within(format_args!("after a pickle of {at} bytes")),
+        })?;
+        if at == 0 && graph.len < bytes.len() && is_wrong_magic(&graph) {
+            return Err(Error::damaged("it begins like PyTorch's legacy format, but its magic number is another: the file is damaged"));
+        }
+        values.push(pickle::build(&graph, &mut Bare, &mut globals)?);
+        at += graph.len;
+        if values.len() > PICKLES {
+            return Err(Error::unsupported(format!("the file holds more than {PICKLES} pickles one after the other")));
+        }
     }
-    let mut globals = IndexSet::new();
-    let root = pickle::build(&graph, &mut Bare, &mut globals)?;
-    if left > 0 {
-        return Err(Error::damaged(format!("a pickle of {} bytes is followed by {left} bytes that belong to nothing", graph.len)));
-    }
+    // Repeated dumps into one file are a list of what was dumped.
+    let root = if values.len() == 1 { values.swap_remove(0) } else { Value::List(values) };
     Ok(content(root, globals))
 }
 
+/// How many pickles one file may hold, one after the other.
+const PICKLES: usize = 10_000;
+
 /// Whether the first pickle of a file is one integer, as the legacy format's is.
 fn is_wrong_magic(graph: &pickle::Graph<'_>) -> bool {
-    graph.nodes.len() <= 1 && graph.type_name(graph.root) == "an integer"
+    matches!(graph.node(graph.root), Some(pickle::Node::Big(_)))
 }
 
-fn content(root: Value, globals: IndexSet<Global>) -> Content {
-    Content { root, metadata: Vec::new(), globals: globals.into_iter().collect() }
+fn content(root: Value, globals: Globals) -> Content {
+    Content { root, metadata: Vec::new(), globals: globals.found.into_iter().collect() }
+}
+
+/// How deep torch files may lie inside pickles inside torch files.
+const INNER: u32 = 4;
+
+/// Classes and functions that were named so far, and inside how many files.
+#[derive(Default)]
+pub(crate) struct Globals {
+    pub found: IndexSet<Global>,
+    depth: u32,
 }
 
 /// A pickle that keeps nothing outside.
@@ -67,16 +91,21 @@ impl pickle::Loader for Bare {
 }
 
 /// A torch file inside a pickle (`torch.storage._load_from_bytes`), read like any other and run as little.
-fn inner_file(bytes: &[u8], globals: &mut IndexSet<Global>) -> Result<Value> {
+fn inner_file(bytes: &[u8], globals: &mut Globals) -> Result<Value> {
     let map = Map::from_bytes(Path::new(""), bytes.to_vec());
+    let depth = globals.depth + 1;
+    if depth > INNER {
+        return Err(Error::unsupported(format!("torch files lie more than {INNER} deep inside each other: such files are not read")));
+    }
+    let own = Globals { depth, ..Globals::default() };
     let inner = if is_legacy(bytes) {
-        read_legacy(&map)
+        legacy::read(&map, own)
     } else if bytes.starts_with(b"PK") {
-        read_zip(&zip::Zip::open(&map)?)
+        archive::read(&zip::Zip::open(&map)?, own)
     } else {
         Err(Error::damaged("the bytes of a storage are no torch file"))
     };
     let inner = inner.map_err(|error| error.within("a torch file inside the pickle"))?;
-    globals.extend(inner.globals);
+    globals.found.extend(inner.globals);
     Ok(inner.root)
 }

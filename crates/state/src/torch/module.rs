@@ -25,7 +25,28 @@ const INTERNAL: &[&str] = &["training", "dump_patches", "call_super_init", "T_de
 fn attribute<'v>(object: &'v Object, name: &str) -> Option<&'v Value> {
     let key = Key::from(name);
     let found = attributes(&object.state).into_iter().find(|(at, _)| **at == key).map(|(_, value)| value);
-    found.or_else(|| object.args.first().and_then(Value::as_dict).and_then(|dict| dict.get(name)))
+    found.or_else(|| {
+        let handed = object.args.first().and_then(mapping)?;
+        handed.get(name).or_else(|| handed.get("state").and_then(mapping)?.get(name))
+    })
+}
+
+/// A dictionary, or an object of a subclass of it.
+fn mapping(value: &Value) -> Option<&StateDict> {
+    match value {
+        Value::Dict(dict) => Some(dict),
+        Value::Object(object) if !object.entries.is_empty() => Some(&object.entries),
+        _ => None,
+    }
+}
+
+/// The class of a module; some programs hand its name and source text to a function of their own (StyleGAN's persistence).
+fn class(object: &Object) -> Global {
+    let named = object.args.first().and_then(mapping).and_then(|handed| handed.get("class_name")).and_then(Value::as_str);
+    match named {
+        Some(name) => Global { module: object.class.module.clone(), name: name.to_string() },
+        None => object.class.clone(),
+    }
 }
 
 fn members<'v>(object: &'v Object, name: &str) -> Option<&'v StateDict> {
@@ -50,7 +71,7 @@ fn walk(value: &mut Value, path: &mut Vec<String>, found: &mut Vec<(String, Modu
             found.push((path.join("/"), tree(object, String::new())));
             let mut dict = StateDict::ordered();
             state_dict(object, "", &mut dict);
-            dict.set_kind(DictKind::Other(object.class.clone()));
+            dict.set_kind(DictKind::Other(class(object)));
             *value = Value::Dict(dict);
         }
         Value::Object(object) => {
@@ -161,7 +182,7 @@ fn tree(object: &Object, name: String) -> ModuleTree {
             _ => None,
         })
         .collect();
-    ModuleTree { class: object.class.clone(), name, hyper_parameters, children }
+    ModuleTree { class: class(object), name, hyper_parameters, children }
 }
 
 fn is_plain(value: &Value) -> bool {

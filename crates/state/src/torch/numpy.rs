@@ -3,6 +3,9 @@
 use crate::torch::rebuild::Made;
 use crate::{Array, DType, Error, Object, Result, Storage, Tensor, Value, View};
 
+/// The most axes that numpy's arrays have.
+const AXES: usize = 64;
+
 /// Whether a global makes an array, a scalar or an element type of numpy.
 pub(crate) fn knows(module: &str, name: &str) -> bool {
     match module {
@@ -87,6 +90,9 @@ fn descr(value: &Value) -> Result<String> {
 
 /// An array over its bytes: a tensor where PyTorch has the type, raw elements in row-major order otherwise.
 pub(crate) fn from_bytes(descr: String, shape: Vec<u64>, bytes: Vec<u8>, fortran: bool, scalar: bool) -> Result<Array> {
+    if shape.len() > AXES {
+        return Err(Error::damaged(format!("a numpy array of {} axes; numpy has at most {AXES}", shape.len())));
+    }
     let count = shape.iter().try_fold(1_u64, |n, &axis| n.checked_mul(axis));
     let count = count.ok_or_else(|| Error::damaged("the shape of a numpy array overflows"))?;
     let kind = &descr[1..];

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use num_bigint::BigInt;
 
-use super::storage_plan::{StoragePlan, contiguous};
-use crate::{Array, DType, Data, DictKind, Error, Key, Quantization, Result, StateDict, Tensor, Value};
+use super::storage_plan::StoragePlan;
+use crate::{DType, DictKind, Error, Key, Result, StateDict, Value};
 
-mod op {
+pub(super) mod op {
     pub const PROTO: u8 = 0x80;
     pub const GLOBAL: u8 = b'c';
     pub const BINPUT: u8 = b'q';
@@ -51,11 +51,11 @@ enum Memo {
 
 /// Writes values as one pickle and collects the storages that it refers to.
 pub(super) struct Pickler {
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     memo: HashMap<Memo, u32>,
     pub plan: StoragePlan,
     /// Whether storages are named as files of PyTorch before 1.6 name them, with a sixth element.
-    legacy: bool,
+    pub(super) legacy: bool,
     path: Vec<String>,
     /// What could not be said in a PyTorch file, as sentences.
     pub notes: Vec<String>,
@@ -80,16 +80,16 @@ impl Pickler {
         Ok(Self::pickle(value, false)?.0)
     }
 
-    fn op(&mut self, op: u8) {
+    pub(super) fn op(&mut self, op: u8) {
         self.out.push(op);
     }
 
-    fn note(&mut self, text: &str) {
+    pub(super) fn note(&mut self, text: &str) {
         let place = if self.path.is_empty() { "the value".to_string() } else { format!("'{}'", self.path.join("/")) };
         self.notes.push(format!("{place} {text}"));
     }
 
-    fn value(&mut self, value: &Value) -> Result<()> {
+    pub(super) fn value(&mut self, value: &Value) -> Result<()> {
         if self.path.len() > MAX_DEPTH {
             return Err(Error::unsupported(format!("values nest deeper than {MAX_DEPTH} levels")));
         }
@@ -147,12 +147,12 @@ impl Pickler {
     }
 
     /// Writes None in place of what cannot be said, and says so.
-    fn left_out(&mut self, why: &str) {
+    pub(super) fn left_out(&mut self, why: &str) {
         self.note(&format!("{why}: None is written in its place"));
         self.op(op::NONE);
     }
 
-    fn int(&mut self, int: i64) {
+    pub(super) fn int(&mut self, int: i64) {
         if let Ok(small) = u8::try_from(int) {
             self.out.extend([op::BININT1, small]);
         } else if let Ok(short) = u16::try_from(int) {
@@ -166,7 +166,7 @@ impl Pickler {
         }
     }
 
-    fn count(&mut self, count: u64) {
+    pub(super) fn count(&mut self, count: u64) {
         match i64::try_from(count) {
             Ok(int) => self.int(int),
             Err(_) => self.long(&BigInt::from(count).to_signed_bytes_le()),
@@ -179,7 +179,7 @@ impl Pickler {
         self.out.extend(bytes);
     }
 
-    fn big_int(&mut self, int: &BigInt) {
+    pub(super) fn big_int(&mut self, int: &BigInt) {
         let bytes = int.to_signed_bytes_le();
         if bytes.len() > 255 {
             self.left_out("is an integer of more than 255 bytes");
@@ -188,7 +188,7 @@ impl Pickler {
         }
     }
 
-    fn float(&mut self, float: f64) {
+    pub(super) fn float(&mut self, float: f64) {
         self.op(op::BINFLOAT);
         self.out.extend(float.to_be_bytes());
     }
@@ -218,7 +218,7 @@ impl Pickler {
         self.memo.insert(memo, index);
     }
 
-    fn text(&mut self, text: &str) -> Result<()> {
+    pub(super) fn text(&mut self, text: &str) -> Result<()> {
         let memo = Memo::Text(text.to_string());
         if self.recall(&memo) {
             return Ok(());
@@ -231,7 +231,7 @@ impl Pickler {
         Ok(())
     }
 
-    fn global(&mut self, module: &'static str, name: &str) {
+    pub(super) fn global(&mut self, module: &'static str, name: &str) {
         let memo = Memo::Global(module, name.to_string());
         if self.recall(&memo) {
             return;
@@ -251,7 +251,7 @@ impl Pickler {
         Ok(())
     }
 
-    fn list(&mut self, items: &[Value]) -> Result<()> {
+    pub(super) fn list(&mut self, items: &[Value]) -> Result<()> {
         self.op(op::EMPTY_LIST);
         if items.is_empty() {
             return Ok(());
@@ -291,7 +291,7 @@ impl Pickler {
         });
     }
 
-    fn counts(&mut self, counts: &[u64]) {
+    pub(super) fn counts(&mut self, counts: &[u64]) {
         if counts.len() > 3 {
             self.op(op::MARK);
         }
@@ -337,7 +337,7 @@ impl Pickler {
         Ok(())
     }
 
-    fn ordered_dict(&mut self) {
+    pub(super) fn ordered_dict(&mut self) {
         self.global("collections", "OrderedDict");
         self.out.extend([op::EMPTY_TUPLE, op::REDUCE]);
     }
@@ -381,204 +381,4 @@ impl Pickler {
         }
         Ok(())
     }
-
-    /// A numpy array as what `weights_only` accepts without numpy being allowed: a tensor, a plain number or a list.
-    fn array(&mut self, array: &Array) -> Result<()> {
-        if let Some(tensor) = &array.tensor {
-            if array.scalar && !tensor.dtype().is_complex() {
-                self.note("is a numpy scalar and is written as a plain number");
-                let dtype = tensor.dtype();
-                if dtype == DType::Bool {
-                    let set = tensor.bytes()?.first().is_some_and(|&byte| byte != 0);
-                    self.op(if set { op::NEWTRUE } else { op::NEWFALSE });
-                } else if crate::cast::is_integer(dtype) {
-                    let ints = crate::cast::decode(dtype, &tensor.bytes()?, |_| BigInt::ZERO, BigInt::from)?;
-                    self.big_int(ints.first().unwrap_or(&BigInt::ZERO));
-                } else {
-                    self.float(tensor.to_f64()?.first().copied().unwrap_or_default());
-                }
-                return Ok(());
-            }
-            self.note("is a numpy array and is written as a tensor");
-            return self.tensor(tensor);
-        }
-        if array.raw.is_empty() && !array.objects.is_empty() {
-            self.note("is a numpy array of objects and is written as a list");
-            return self.list(&array.objects);
-        }
-        self.left_out(&format!("is a numpy array of type {}, which torch.load would refuse", array.descr));
-        Ok(())
-    }
-
-    fn tensor(&mut self, tensor: &Tensor) -> Result<()> {
-        if !tensor.parameter {
-            return self.bare_tensor(tensor, tensor.requires_grad);
-        }
-        self.global("torch._utils", "_rebuild_parameter");
-        self.bare_tensor(tensor, false)?;
-        self.bool(tensor.requires_grad);
-        self.ordered_dict();
-        self.out.extend([op::TUPLE3, op::REDUCE]);
-        Ok(())
-    }
-
-    fn bool(&mut self, value: bool) {
-        self.op(if value { op::NEWTRUE } else { op::NEWFALSE });
-    }
-
-    fn bare_tensor(&mut self, tensor: &Tensor, requires_grad: bool) -> Result<()> {
-        let dtype = tensor.dtype();
-        match tensor.data() {
-            Data::Strided(view) => {
-                let class = storage_class(dtype);
-                let placed = self.plan.place(tensor, view, class.is_none());
-                let typed = class.filter(|_| !placed.untyped);
-                self.global("torch._utils", if typed.is_some() { "_rebuild_tensor_v2" } else { "_rebuild_tensor_v3" });
-                self.op(op::MARK);
-                self.storage(typed, placed.key, placed.nbytes, dtype)?;
-                self.count(placed.offset);
-                self.counts(tensor.shape());
-                self.counts(&placed.strides);
-                self.bool(requires_grad);
-                self.ordered_dict();
-                if typed.is_none() {
-                    self.global("torch", dtype.name());
-                }
-                if placed.conjugate || placed.negative {
-                    self.out.extend([op::EMPTY_DICT, op::MARK]);
-                    for (name, set) in [("conj", placed.conjugate), ("neg", placed.negative)] {
-                        if set {
-                            self.text(name)?;
-                            self.op(op::NEWTRUE);
-                        }
-                    }
-                    self.op(op::SETITEMS);
-                }
-                self.out.extend([op::TUPLE, op::REDUCE]);
-            }
-            Data::Quantized { view, scheme } => {
-                let placed = self.plan.place(tensor, view, false);
-                self.global("torch._utils", "_rebuild_qtensor");
-                self.op(op::MARK);
-                self.storage(storage_class(dtype), placed.key, placed.nbytes, dtype)?;
-                self.count(placed.offset);
-                self.counts(tensor.shape());
-                self.counts(&placed.strides);
-                self.quantization(scheme)?;
-                self.bool(requires_grad);
-                self.ordered_dict();
-                self.out.extend([op::TUPLE, op::REDUCE]);
-            }
-            Data::SparseCoo { indices, values, coalesced } => {
-                self.sparse("sparse_coo")?;
-                self.op(op::MARK);
-                self.bare_tensor(indices, false)?;
-                self.bare_tensor(values, false)?;
-                self.size(tensor.shape());
-                match coalesced {
-                    Some(coalesced) => self.bool(*coalesced),
-                    None => self.op(op::NONE),
-                }
-                self.out.extend([op::TUPLE, op::TUPLE2, op::REDUCE]);
-            }
-            Data::SparseCompressed { layout, compressed, plain, values } => {
-                self.sparse(layout)?;
-                self.op(op::MARK);
-                self.bare_tensor(compressed, false)?;
-                self.bare_tensor(plain, false)?;
-                self.bare_tensor(values, false)?;
-                self.size(tensor.shape());
-                self.out.extend([op::TUPLE, op::TUPLE2, op::REDUCE]);
-            }
-            Data::Meta => {
-                self.global("torch._utils", "_rebuild_meta_tensor_no_storage");
-                self.op(op::MARK);
-                self.global("torch", dtype.name());
-                self.counts(tensor.shape());
-                self.counts(&contiguous(tensor.shape()));
-                self.bool(requires_grad);
-                self.out.extend([op::TUPLE, op::REDUCE]);
-            }
-        }
-        Ok(())
-    }
-
-    /// The beginning of a sparse tensor: the function and its layout.
-    fn sparse(&mut self, layout: &str) -> Result<()> {
-        self.global("torch._utils", "_rebuild_sparse_tensor");
-        self.global("torch.serialization", "_get_layout");
-        self.text(&format!("torch.{layout}"))?;
-        self.out.extend([op::TUPLE1, op::REDUCE]);
-        Ok(())
-    }
-
-    fn size(&mut self, shape: &[u64]) {
-        self.global("torch", "Size");
-        self.counts(shape);
-        self.out.extend([op::TUPLE1, op::REDUCE]);
-    }
-
-    fn quantization(&mut self, scheme: &Quantization) -> Result<()> {
-        match scheme {
-            Quantization::PerTensor { scale, zero_point } => {
-                self.global("torch", "per_tensor_affine");
-                self.float(*scale);
-                self.int(*zero_point);
-                self.op(op::TUPLE3);
-            }
-            Quantization::PerChannel { scales, zero_points, axis, float_params } => {
-                self.op(op::MARK);
-                self.global("torch", if *float_params { "per_channel_affine_float_qparams" } else { "per_channel_affine" });
-                self.bare_tensor(scales, false)?;
-                self.bare_tensor(zero_points, false)?;
-                self.int(*axis);
-                self.op(op::TUPLE);
-            }
-        }
-        Ok(())
-    }
-
-    /// A storage by its number: `('storage', torch.FloatStorage, '0', 'cpu', elements)`.
-    fn storage(&mut self, class: Option<&'static str>, key: usize, nbytes: u64, dtype: DType) -> Result<()> {
-        self.op(op::MARK);
-        self.text("storage")?;
-        match class {
-            Some(class) => self.global("torch", class),
-            // PyTorch's legacy loader asks every class for its element type, which the untyped one has not.
-            None if self.legacy => self.global("torch", "ByteStorage"),
-            None => self.global("torch.storage", "UntypedStorage"),
-        }
-        self.text(&key.to_string())?;
-        self.text("cpu")?;
-        self.count(if class.is_some() { nbytes / dtype.size() as u64 } else { nbytes });
-        if self.legacy {
-            self.op(op::NONE); // Not a view of another storage.
-        }
-        self.out.extend([op::TUPLE, op::BINPERSID]);
-        Ok(())
-    }
-}
-
-/// The class that PyTorch names a storage by; the types added since 2.1 have none.
-fn storage_class(dtype: DType) -> Option<&'static str> {
-    Some(match dtype {
-        DType::F64 => "DoubleStorage",
-        DType::F32 => "FloatStorage",
-        DType::F16 => "HalfStorage",
-        DType::BF16 => "BFloat16Storage",
-        DType::I64 => "LongStorage",
-        DType::I32 => "IntStorage",
-        DType::I16 => "ShortStorage",
-        DType::I8 => "CharStorage",
-        DType::U8 => "ByteStorage",
-        DType::Bool => "BoolStorage",
-        DType::Complex64 => "ComplexFloatStorage",
-        DType::Complex128 => "ComplexDoubleStorage",
-        DType::QInt8 => "QInt8Storage",
-        DType::QUInt8 => "QUInt8Storage",
-        DType::QInt32 => "QInt32Storage",
-        DType::QUInt4x2 => "QUInt4x2Storage",
-        DType::QUInt2x4 => "QUInt2x4Storage",
-        _ => return None,
-    })
 }

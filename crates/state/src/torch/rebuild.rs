@@ -1,8 +1,6 @@
 //! Known constructors: calls that stand for data become values, all others stay opaque objects. Nothing is called.
 
-use indexmap::IndexSet;
-
-use crate::torch::{keys, numpy, tensors};
+use crate::torch::{Globals, keys, numpy, tensors};
 use crate::{DictKind, Error, Global, Key, Object, Result, StateDict, Value};
 
 /// A call that unpickling would have made, with everything that would have been done to its result.
@@ -44,7 +42,7 @@ impl Made {
 }
 
 /// The value that a call stands for. Globals of files inside the file are added to `globals`.
-pub(crate) fn call(mut made: Made, globals: &mut IndexSet<Global>) -> Result<Value> {
+pub(crate) fn call(mut made: Made, globals: &mut Globals) -> Result<Value> {
     let (module, name) = (made.class.module.clone(), made.class.name.clone());
     match (module.as_str(), name.as_str()) {
         ("collections", "OrderedDict" | "defaultdict" | "Counter") => dictionary(made),
@@ -165,7 +163,7 @@ fn latin1(text: &str, encoding: &str) -> Option<Vec<u8>> {
 }
 
 /// Protocols 0 and 1 make instances through functions of `copyreg`: the class is the first argument.
-fn reconstructed(mut made: Made, globals: &mut IndexSet<Global>) -> Result<Value> {
+fn reconstructed(mut made: Made, globals: &mut Globals) -> Result<Value> {
     let Value::Global(class) = made.take(0) else { return Ok(made.object()) };
     let args = match made.class.name.as_str() {
         "__newobj__" => made.args.split_off(1),
@@ -192,7 +190,7 @@ fn device(made: Made) -> Result<Value> {
 }
 
 /// A tensor subclass or a tensor with attributes: (function, class, its arguments, attributes).
-fn from_type(mut made: Made, globals: &mut IndexSet<Global>) -> Result<Value> {
+fn from_type(mut made: Made, globals: &mut Globals) -> Result<Value> {
     let (Value::Global(function), Value::Tuple(args)) = (made.take(0), made.take(2)) else {
         return Err(made.wrong("a function, a class, a tuple and attributes"));
     };

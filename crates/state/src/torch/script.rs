@@ -2,13 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use indexmap::IndexSet;
 use serde::Deserialize;
 
 use super::archive::{read_record, root_folder};
-use super::content;
 use super::module::ModuleTree;
 use super::zip::Zip;
+use super::{Globals, content};
 use crate::{Content, DType, Error, Global, Key, Object, Result, StateDict, Tensor, Value, View};
 
 /// Whether an archive is TorchScript's, in either layout.
@@ -26,10 +25,10 @@ pub(crate) fn read_script(zip: &Zip) -> Result<(Content, Option<ModuleTree>)> {
     }
     if let Some(entry) = zip.entries().iter().find(|entry| entry.name == "model.json" || entry.name.ends_with("/model.json")) {
         let root = entry.name.trim_end_matches("model.json").to_string();
-        return Ok((content(Value::Dict(read_model_json(zip, &root)?), IndexSet::new()), None));
+        return Ok((content(Value::Dict(read_model_json(zip, &root)?), Globals::default()), None));
     }
     let root = root_folder(zip)?;
-    let mut globals = IndexSet::new();
+    let mut globals = Globals::default();
     let value = read_record(zip, &root, "data.pkl", "data/", &mut globals)?;
     let Value::Object(object) = &value else { return Ok((content(value, globals), None)) };
     let mut code = Code { zip, root: &root, classes: HashMap::new() };

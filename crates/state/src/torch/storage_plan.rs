@@ -160,10 +160,15 @@ impl StoragePlan {
         };
         let nbytes = self.storages[key].nbytes;
         let (mut offset, mut strides) = (view.offset, view.strides.clone());
-        if tensor.shape().contains(&0) {
-            // Nothing is read through the view; PyTorch still refuses numbers beyond its own.
+        let empty = tensor.shape().contains(&0);
+        if empty {
             offset = offset.min(nbytes / size);
-            strides.iter_mut().for_each(|stride| *stride = (*stride).min(1 << 32));
+        }
+        // Strides that are never taken can be any number; PyTorch refuses those beyond its own.
+        for (stride, &axis) in strides.iter_mut().zip(tensor.shape()) {
+            if empty || axis == 1 {
+                *stride = (*stride).min(1 << 32);
+            }
         }
         Placed { key, nbytes, untyped, offset, strides, conjugate: view.conjugate, negative: view.negative }
     }

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use indexmap::IndexSet;
-
 use super::pickle::{self, Loader};
-use super::{content, dtypes, tensors};
+use super::{Globals, content, dtypes, tensors};
 use crate::{Content, DType, Error, Global, Map, Result, Storage, Tensor, Value, View};
 
 const BLOCK: usize = 512;
@@ -67,7 +65,7 @@ pub(crate) fn read_tar(map: &Map) -> Result<Content> {
         })
     };
     let (main, storages, tensors) = (member("pickle")?, member("storages")?, member("tensors")?);
-    let mut globals = IndexSet::new();
+    let mut globals = Globals::default();
     let storages = read_storages(map, storages, &mut globals).map_err(|error| error.within("storages"))?;
     let tensors = read_tensors(map, tensors, &storages, &mut globals).map_err(|error| error.within("tensors"))?;
     let graph = pickle::read(&map.bytes()[main]).map_err(|error| error.within("pickle"))?;
@@ -82,7 +80,7 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    fn pickle(&mut self, globals: &mut IndexSet<Global>) -> Result<Value> {
+    fn pickle(&mut self, globals: &mut Globals) -> Result<Value> {
         let graph = pickle::read(&self.map.bytes()[self.range.clone()])?;
         self.range.start += graph.len;
         pickle::build(&graph, &mut super::Bare, globals)
@@ -101,7 +99,7 @@ impl Cursor<'_> {
     }
 
     /// How many objects follow; each takes more than one byte.
-    fn count(&mut self, globals: &mut IndexSet<Global>) -> Result<usize> {
+    fn count(&mut self, globals: &mut Globals) -> Result<usize> {
         let count = self.pickle(globals)?;
         let found = count.as_int().and_then(|count| usize::try_from(count).ok());
         found.filter(|&count| count <= self.range.len()).ok_or_else(|| Error::damaged("the number of objects is out of range"))
@@ -128,7 +126,7 @@ struct Elements {
     numel: u64,
 }
 
-fn read_storages(map: &Map, range: Range<usize>, globals: &mut IndexSet<Global>) -> Result<HashMap<String, Elements>> {
+fn read_storages(map: &Map, range: Range<usize>, globals: &mut Globals) -> Result<HashMap<String, Elements>> {
     let mut cursor = Cursor { map, range };
     let mut storages = HashMap::new();
     for _ in 0..cursor.count(globals)? {
@@ -171,7 +169,7 @@ fn read_tensors(
     map: &Map,
     range: Range<usize>,
     storages: &HashMap<String, Elements>,
-    globals: &mut IndexSet<Global>,
+    globals: &mut Globals,
 ) -> Result<HashMap<String, Tensor>> {
     let mut cursor = Cursor { map, range };
     let mut tensors = HashMap::new();

@@ -1,7 +1,7 @@
 //! Zip archives over a mapped file: the directory is read, entries are found in place, nothing is unpacked unasked.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -46,7 +46,7 @@ pub(crate) struct Zip {
     map: Map,
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
-    duplicates: Vec<String>,
+    duplicates: HashSet<String>,
 }
 
 /// Whether a file has a zip's end record somewhere near its end.
@@ -99,7 +99,8 @@ impl Zip {
                 "the zip end record declares {count} entries, more than its directory of {size} bytes holds"
             )));
         }
-        let mut zip = Self { map: map.clone(), entries: Vec::with_capacity(count as usize), index: HashMap::new(), duplicates: Vec::new() };
+        let mut zip =
+            Self { map: map.clone(), entries: Vec::with_capacity(count as usize), index: HashMap::new(), duplicates: HashSet::new() };
         let mut at = 0;
         for number in 0..count {
             let Some((entry, next)) = central_entry(table, at) else {
@@ -107,7 +108,7 @@ impl Zip {
             };
             at = next;
             if zip.index.insert(entry.name.clone(), zip.entries.len()).is_some() {
-                zip.duplicates.push(entry.name.clone());
+                zip.duplicates.insert(entry.name.clone());
             }
             zip.entries.push(entry);
         }
@@ -125,7 +126,7 @@ impl Zip {
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
-        if self.duplicates.iter().any(|duplicate| duplicate == name) {
+        if self.duplicates.contains(name) {
             return Err(Error::damaged(format!("the zip archive has two entries named '{name}': which one counts is ambiguous")));
         }
         match self.index.get(name) {

@@ -42,18 +42,30 @@ impl ZipWriter {
 
     /// Adds an entry.
     pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.add_parts(name, &[], bytes)
+    }
+
+    /// Adds an entry whose content is a short beginning and the rest.
+    pub fn add_parts(&mut self, name: &str, head: &[u8], bytes: &[u8]) -> Result<()> {
         let header = self.file.position();
-        let size = bytes.len() as u64;
-        let early = if bytes.len() <= BESIDE { crc32fast::hash(bytes) } else { 0 };
+        let size = head.len() as u64 + bytes.len() as u64;
+        let checksum = || {
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(head);
+            hasher.update(bytes);
+            hasher.finalize()
+        };
+        let early = if bytes.len() <= BESIDE { checksum() } else { 0 };
         let local = self.local_header(name, early, size, header)?;
         self.file.put(&local)?;
+        self.file.put(head)?;
         let crc = if bytes.len() <= BESIDE {
             self.file.put(bytes)?;
             early
         } else {
             let file = &mut self.file;
             let (crc, written) = std::thread::scope(|scope| {
-                let crc = scope.spawn(|| crc32fast::hash(bytes));
+                let crc = scope.spawn(checksum);
                 let written = bytes.chunks(BESIDE).try_for_each(|chunk| file.put(chunk));
                 (crc.join(), written)
             });
@@ -179,4 +191,43 @@ fn version(zip64: bool) -> u16 {
 
 fn name_length(name: &str) -> Result<u16> {
     u16::try_from(name.len()).map_err(|_| Error::unsupported(format!("a name of {} bytes does not go into a zip archive", name.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::zip::Zip;
+    use super::*;
+    use crate::Map;
+
+    /// The archive of a limit, read back; `with_limit` stands for files of 4 GiB.
+    fn round_trip(limit: u64, large: usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.zip");
+        let mut zip = ZipWriter::new(AtomicFile::create(&path).unwrap()).with_limit(limit);
+        let content: Vec<u8> = (0..large).map(|i| i as u8).collect();
+        zip.add("root/small", b"abc").unwrap();
+        zip.add("root/large", &content).unwrap();
+        zip.add_parts("root/parts", b"head", &content).unwrap();
+        zip.finish().unwrap();
+        let map = Map::open(&path).unwrap();
+        let zip = Zip::open(&map).unwrap();
+        assert_eq!(zip.read("root/small").unwrap().as_ref(), b"abc");
+        let (storage, range) = zip.storage("root/large", "").unwrap();
+        assert_eq!(range.start % ALIGNMENT, 0);
+        assert!(storage.bytes().unwrap().as_ref() == content);
+        assert_eq!(zip.read("root/parts").unwrap().len(), large + 4);
+    }
+
+    #[test]
+    fn entries_read_back() {
+        round_trip(u64::from(u32::MAX), 1000);
+        round_trip(u64::from(u32::MAX), BESIDE + 1);
+    }
+
+    #[test]
+    fn wide_sizes_and_offsets_read_back() {
+        round_trip(0, 1000);
+        round_trip(500, 1000);
+        round_trip(1200, 1000);
+    }
 }

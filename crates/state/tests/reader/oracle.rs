@@ -7,11 +7,11 @@ use serde_json::Value as Json;
 
 /// Formats of this crate's PyTorch reader; the others have tests of their own.
 fn is_torch(file: &str) -> bool {
-    [".pth", ".pt"].iter().any(|end| file.ends_with(end))
+    [".pth", ".pt", ".pkl"].iter().any(|end| file.ends_with(end))
 }
 
-fn check_manifest(folder: &Path) {
-    let manifest = json(&folder.join("manifest.json"));
+fn check_manifest(folder: &Path, manifest: &str) {
+    let manifest = json(&folder.join(manifest));
     let (mut checked, mut failures) = (0, Vec::new());
     for entry in manifest["files"].as_array().into_iter().flatten() {
         let file = entry["file"].as_str().unwrap_or_default();
@@ -53,14 +53,16 @@ fn check_entry(folder: &Path, file: &str, entry: &Json) -> Vec<String> {
 
 #[test]
 fn own_fixtures() {
-    check_manifest(&own());
+    check_manifest(&own(), "manifest.json");
+    check_manifest(&own(), "old/manifest.json");
+    check_manifest(&own(), "variants/manifest.json");
     assert!(!Path::new("PWNED").exists());
 }
 
 #[test]
 fn shared_fixtures() {
     if let Some(folder) = shared("oracle/fixtures") {
-        check_manifest(&folder);
+        check_manifest(&folder, "manifest.json");
         assert!(!Path::new("PWNED").exists());
     }
 }
@@ -119,4 +121,21 @@ fn public_models() {
     }
     eprintln!("{checked} public models checked");
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn other_formats() {
+    let Some(folder) = shared("models") else { return };
+    let safetensors = listing(&folder.join("two-linear.safetensors")).unwrap();
+    assert_eq!(safetensors.format, "safetensors");
+    let expected = json(&folder.join("expected/two-linear.safetensors.json"));
+    for (found, expected) in safetensors.tensors.iter().zip(expected["tensors"].as_array().unwrap()) {
+        assert_eq!(Some(found.name.as_str()), expected["name"].as_str());
+        assert_eq!(found.sha256.as_deref(), expected["sha256"].as_str());
+    }
+    for name in ["mnist-8.onnx", "super_resolution.onnx", "tiny-distilbert.onnx", "lstm-coffee.onnx"] {
+        let onnx = listing(&folder.join(name)).unwrap();
+        assert_eq!(onnx.format, "onnx");
+        assert!(!onnx.tensors.is_empty());
+    }
 }

@@ -192,17 +192,16 @@ impl<'a> Machine<'a> {
     /// The node that an opcode changes in place.
     fn target(&mut self, what: &str) -> Result<&mut Node<'a>> {
         let item = self.top()?;
-        let name = self.graph.type_name(item);
-        let node = match item {
-            Item::Node(id) => self.graph.nodes.get_mut(id as usize),
-            _ => None,
-        };
-        node.ok_or_else(|| Error::damaged(format!("{what} {name}")))
+        match item {
+            Item::Node(id) if (id as usize) < self.graph.nodes.len() => Ok(&mut self.graph.nodes[id as usize]),
+            _ => Err(Error::damaged(format!("{what} {}", self.graph.type_name(item)))),
+        }
     }
 
     fn append(&mut self, items: Vec<Item<'a>>) -> Result<bool> {
         self.graph.count(items.len())?;
         match self.target("values are appended to")? {
+            Node::List(list) if list.is_empty() => *list = items,
             Node::List(list) => list.extend(items),
             Node::Call(call) => call.items.extend(items),
             _ => return Err(Error::damaged("values are appended to something that is no list")),

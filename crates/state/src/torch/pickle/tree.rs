@@ -2,17 +2,20 @@
 
 use std::collections::HashMap;
 
-use indexmap::IndexSet;
-
 use super::graph::{Call, Graph, Item, Node};
 use crate::torch::rebuild::{self, Made};
-use crate::torch::{dtypes, keys};
+use crate::torch::{Globals, dtypes, keys};
 use crate::{Error, Global, Object, Result, StateDict, Value};
 
 /// How deep containers may be nested: what walks a tree of values may recurse as deep.
 const DEPTH: u32 = 1000;
 /// How many values copies of shared parts may add.
 const COPIES: u64 = 1 << 18;
+
+/// How many bytes beyond its own length a pickle's text may take when it is copied for each use.
+const COPIED_TEXT: u64 = 64 << 20;
+/// Bytes that count as one value more.
+const BYTES_A_VALUE: u64 = 64;
 
 /// What a file keeps outside its pickle.
 pub(crate) trait Loader {
@@ -21,8 +24,8 @@ pub(crate) trait Loader {
 }
 
 /// The value that a pickle describes. Classes and functions are added to `globals` in their order.
-pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut IndexSet<Global>) -> Result<Value> {
-    globals.extend(graph.globals.iter().cloned());
+pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut Globals) -> Result<Value> {
+    globals.found.extend(graph.globals.iter().cloned());
     let count = graph.nodes.len();
     let mut tree = Tree {
         graph,
@@ -32,8 +35,13 @@ pub(crate) fn build(graph: &Graph<'_>, loader: &mut dyn Loader, globals: &mut In
         values: HashMap::new(),
         parents: vec![(u32::MAX, 0); count],
         copies: COPIES.max(2 * count as u64),
+        text: COPIED_TEXT.saturating_add(graph.len as u64),
     };
-    for id in tree.order()? {
+    let order = tree.order()?;
+    if loads_unseen(graph, &order) {
+        tree.globals.found.insert(Global { module: "torch".to_string(), name: "load".to_string() });
+    }
+    for id in order {
         let made = tree.convert(id).map_err(|error| match tree.path(id) {
             path if path.is_empty() => error,
             path => error.within(format_args!("'{path}'")),
@@ -73,7 +81,7 @@ struct Sums {
 struct Tree<'g, 'a> {
     graph: &'g Graph<'a>,
     loader: &'g mut dyn Loader,
-    globals: &'g mut IndexSet<Global>,
+    globals: &'g mut Globals,
     slots: Vec<Slot>,
     /// Values that are made and still have users.
     values: HashMap<u32, Value>,
@@ -81,6 +89,8 @@ struct Tree<'g, 'a> {
     parents: Vec<(u32, u32)>,
     /// How many more values copies may add.
     copies: u64,
+    /// How many more bytes of text and bytes may be copied out of the pickle.
+    text: u64,
 }
 
 /// The child of a node with a number; `None` past the last.
@@ -166,8 +176,14 @@ impl<'a> Tree<'_, 'a> {
             Item::Bool(value) => return Ok(Value::Bool(value)),
             Item::Int(int) => return Ok(Value::Int(int)),
             Item::Float(float) => return Ok(Value::Float(float)),
-            Item::Str(text) => return Ok(Value::Str(text.to_string())),
-            Item::Bytes(bytes) => return Ok(Value::Bytes(bytes.to_vec())),
+            Item::Str(text) => {
+                self.charge(text.len(), sums)?;
+                return Ok(Value::Str(text.to_string()));
+            }
+            Item::Bytes(bytes) => {
+                self.charge(bytes.len(), sums)?;
+                return Ok(Value::Bytes(bytes.to_vec()));
+            }
             Item::Global(index) => return Ok(self.graph.globals.get_index(index as usize).map_or(Value::None, global_value)),
             Item::Node(id) => id,
         };
@@ -195,6 +211,18 @@ impl<'a> Tree<'_, 'a> {
         Ok(self.values.get(&id).cloned().unwrap_or(Value::None))
     }
 
+    /// Counts text or bytes that are copied out of the pickle: one that is named a million times is copied as often.
+    fn charge(&mut self, len: usize, sums: &mut Sums) -> Result<()> {
+        sums.size = sums.size.saturating_add(len as u64 / BYTES_A_VALUE);
+        match self.text.checked_sub(len as u64) {
+            Some(left) => {
+                self.text = left;
+                Ok(())
+            }
+            None => Err(Error::unsupported("text or bytes that are used again and again would fill the memory: such files are not read")),
+        }
+    }
+
     /// An object by its class alone.
     fn stub(&self, id: u32) -> Value {
         let class = match &self.graph.nodes[id as usize] {
@@ -216,7 +244,10 @@ impl<'a> Tree<'_, 'a> {
         let mut dict = StateDict::new();
         for &(key, value) in entries {
             let key = match key {
-                Item::Str(text) => text.into(),
+                Item::Str(text) => {
+                    self.charge(text.len(), sums)?;
+                    text.into()
+                }
                 other => keys::key(self.item(other, sums)?, dict.len())?,
             };
             let value = self.item(value, sums)?;
@@ -233,8 +264,14 @@ impl<'a> Tree<'_, 'a> {
             Node::Tuple(items) => Value::Tuple(self.items(items, &mut sums)?),
             Node::Set(items) => Value::Set(self.items(items, &mut sums)?),
             Node::Dict(entries) => Value::Dict(self.dict(entries, &mut sums)?),
-            Node::Text(text) => Value::Str(text.clone()),
-            Node::Blob(bytes) => Value::Bytes(bytes.clone()),
+            Node::Text(text) => {
+                self.charge(text.len(), &mut sums)?;
+                Value::Str(text.clone())
+            }
+            Node::Blob(bytes) => {
+                self.charge(bytes.len(), &mut sums)?;
+                Value::Bytes(bytes.clone())
+            }
             Node::Big(int) => Value::BigInt(int.clone()),
             Node::Persistent(id) => {
                 let id = self.item(*id, &mut sums)?;
@@ -313,6 +350,25 @@ impl<'a> Tree<'_, 'a> {
         parts.reverse();
         parts.join("/")
     }
+}
+
+/// Whether `torch.storage._load_from_bytes` is used in another way than in a call whose result is kept.
+///
+/// It is harmless because the file in its bytes is read and judged too; a call whose result is dropped, or a function that is
+/// handed on, escapes that, and unpickling it is a `torch.load` of bytes that nobody saw.
+fn loads_unseen(graph: &Graph<'_>, reached: &[u32]) -> bool {
+    let loader = graph.globals.iter().position(|global| global.module == "torch.storage" && global.name == "_load_from_bytes");
+    let Some(loader) = loader else { return false };
+    let is_loader = |item: Item<'_>| matches!(item, Item::Global(index) if index as usize == loader);
+    let mut kept = vec![false; graph.nodes.len()];
+    for &id in reached {
+        kept[id as usize] = true;
+    }
+    graph.nodes.iter().zip(kept).any(|(node, kept)| {
+        let called = matches!(node, Node::Call(call) if is_loader(call.callee));
+        let uses = (0..).map_while(|at| child(node, at)).filter(|&item| is_loader(item)).count();
+        uses > usize::from(called && kept)
+    })
 }
 
 fn too_deep() -> Error {
