@@ -15,7 +15,7 @@ mod with_loss;
 
 pub use metrics::{Score, Sums};
 pub use recipe::{Loaded, Recipe, RecipeError};
-pub use session::{Outcome, Session, Start};
+pub use session::{Outcome, Session, Start, check_fit, fresh, recipe_of, restored, trained_parameters};
 pub use step::{StepInput, StepOutput};
 
 use crate::checkpoint::CheckpointError;
