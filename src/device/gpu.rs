@@ -68,12 +68,7 @@ fn find_adapters() -> Vec<Adapter> {
         wgpu::DeviceType::Cpu => Some(DeviceKind::Cpu),
         wgpu::DeviceType::Other => None,
     };
-    found
-        .unwrap_or_default()
-        .into_iter()
-        .enumerate()
-        .map(|(index, info)| Adapter { index, kind: number(&info, &mut next), info })
-        .collect()
+    found.unwrap_or_default().into_iter().enumerate().map(|(index, info)| Adapter { index, kind: number(&info, &mut next), info }).collect()
 }
 
 /// The adapters of one graphics API, asked without a display: others write to stderr when there is none.
