@@ -2,4 +2,6 @@
 
 mod data;
 mod optim;
+mod recipes;
 mod support;
+mod training;
