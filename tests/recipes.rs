@@ -75,10 +75,7 @@ fn wrong_types_say_what_was_expected_in_words() {
     assert_eq!(message("lr = 1e-2", "lr = \"x\""), "r.toml: line 10: optimizer.lr: expected a number, found the text \"x\"");
     assert_eq!(message("[\"^fc4\"]", "\"^fc4\""), "r.toml: line 14: train.freeze: expected a list in [ ], found the text \"^fc4\"");
     assert_eq!(message("batch_size = 50", "shuffle = 1"), "r.toml: line 6: data.shuffle: expected true or false, found 1");
-    assert_eq!(
-        message("batch_size = 50", "limit = 5"),
-        "r.toml: line 6: data.limit: expected a section of keys and values, found 5"
-    );
+    assert_eq!(message("batch_size = 50", "limit = 5"), "r.toml: line 6: data.limit: expected a section of keys and values, found 5");
     assert_eq!(
         message("batch_size = 50", "resize = \"big\""),
         "r.toml: line 6: data.resize: expected a size as 32, [32, 48] or { height = 32, width = 48 }, found the text \"big\""
@@ -96,10 +93,7 @@ fn missing_keys_name_their_section() {
     assert_eq!(message("model =", "# model ="), "r.toml: the key 'model' is missing");
     assert_eq!(message("name = \"fashion_classifier\", ", ""), "r.toml: line 2: model: the key 'name' is missing");
     assert_eq!(message("name = \"sgd\"\n", ""), "r.toml: line 8: optimizer: the key 'name' is missing");
-    assert_eq!(
-        message("lr = 1e-2", "groups = [{ lr = 1.0 }]"),
-        "r.toml: line 10: optimizer.groups: the key 'match' is missing"
-    );
+    assert_eq!(message("lr = 1e-2", "groups = [{ lr = 1.0 }]"), "r.toml: line 10: optimizer.groups: the key 'match' is missing");
     assert_eq!(message("epochs = 2", "early_stopping = {}"), "r.toml: line 13: train.early_stopping: the key 'patience' is missing");
 }
 
@@ -116,10 +110,7 @@ fn what_is_no_toml_is_said_to_be_none() {
 fn impossible_values_are_refused() {
     assert_eq!(message("epochs = 2", "epochs = 0"), "r.toml: line 13: train.epochs: must be at least 1, found 0");
     assert_eq!(message("batch_size = 50", "batch_size = 0"), "r.toml: line 6: data.batch_size: must be at least 1, found 0");
-    assert_eq!(
-        message("lr = 1e-2", "lr = -1"),
-        "r.toml: line 8: optimizer 'sgd' cannot have lr = -1: expected a number that is 0 or more"
-    );
+    assert_eq!(message("lr = 1e-2", "lr = -1"), "r.toml: line 8: optimizer 'sgd' cannot have lr = -1: expected a number that is 0 or more");
     assert_eq!(
         message("lr = 1e-2", "nesterov = true"),
         "r.toml: line 8: optimizer 'sgd' with nesterov = true needs a momentum above 0 and dampening = 0: \
@@ -129,10 +120,7 @@ fn impossible_values_are_refused() {
         message("lr = 1e-2", "betas = [0.9, 0.99]"),
         "r.toml: line 8: optimizer 'sgd' has no setting 'betas': it knows lr, momentum, dampening, weight_decay, nesterov, maximize"
     );
-    assert_eq!(
-        message("\"^fc4\"", "\"(\""),
-        "r.toml: line 14: train.freeze: '(' is not a regular expression: unclosed group"
-    );
+    assert_eq!(message("\"^fc4\"", "\"(\""), "r.toml: line 14: train.freeze: '(' is not a regular expression: unclosed group");
     assert_eq!(
         message("lr = 1e-2", "groups = [{ match = \"(\" }]"),
         "r.toml: line 8: optimizer group '(' is not a regular expression: unclosed group"
@@ -147,7 +135,10 @@ fn impossible_values_are_refused() {
         message("epochs = 2", "early_stopping = { patience = 0 }"),
         "r.toml: line 13: train.early_stopping.patience: must be at least 1, found 0"
     );
-    assert_eq!(message("[checkpoint]", "[checkpoint]\nevery_steps = 0"), "r.toml: line 17: checkpoint.every_steps: must be at least 1, found 0");
+    assert_eq!(
+        message("[checkpoint]", "[checkpoint]\nevery_steps = 0"),
+        "r.toml: line 17: checkpoint.every_steps: must be at least 1, found 0"
+    );
     assert_eq!(
         message("[checkpoint]", "[checkpoint]\nkeep_last = 0"),
         "r.toml: line 17: checkpoint.keep_last: must be at least 1: the newest checkpoint is always kept"
@@ -157,10 +148,7 @@ fn impossible_values_are_refused() {
 
 #[test]
 fn unknown_names_list_those_that_exist() {
-    assert_eq!(
-        message("\"sgd\"", "\"adagrad\""),
-        "r.toml: line 8: unknown optimizer 'adagrad': expected one of sgd, adam, adamw, rmsprop"
-    );
+    assert_eq!(message("\"sgd\"", "\"adagrad\""), "r.toml: line 8: unknown optimizer 'adagrad': expected one of sgd, adam, adamw, rmsprop");
     assert_eq!(
         message("epochs = 2", "loss = \"huber\""),
         "r.toml: line 13: unknown loss 'huber': expected one of cross-entropy, nll, mse, l1"

@@ -126,7 +126,8 @@ impl Answer {
     /// The line that begins with `error:`, without that.
     #[track_caller]
     fn error(&self) -> String {
-        let mut errors = self.stderr.lines().filter_map(|line| line.strip_prefix("error: ")).filter(|line| !line.starts_with("XDG_RUNTIME_DIR"));
+        let mut errors =
+            self.stderr.lines().filter_map(|line| line.strip_prefix("error: ")).filter(|line| !line.starts_with("XDG_RUNTIME_DIR"));
         errors.next().unwrap_or_else(|| panic!("no error in: {}", self.stderr)).to_string()
     }
 
@@ -184,11 +185,7 @@ fn an_interrupted_and_resumed_run_is_the_run_that_was_not() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let answer = Answer::from(child.wait_with_output().unwrap());
     assert_eq!(answer.code, 130, "{}{}", answer.stdout, answer.stderr);
-    assert!(
-        answer.stderr.ends_with("interrupted; everything is saved. Go on with:\n  rekindle resume broken\n"),
-        "{}",
-        answer.stderr
-    );
+    assert!(answer.stderr.ends_with("interrupted; everything is saved. Go on with:\n  rekindle resume broken\n"), "{}", answer.stderr);
     assert_ne!(dir.weights("broken"), dir.weights("whole"));
 
     dir.run(&["resume", "broken", "--device", "flex"]).done();
@@ -253,10 +250,7 @@ fn a_run_that_is_there_is_not_written_over() {
     let before = dir.weights("run");
     let answer = dir.run(&["train", "r.toml", "--device", "flex", "--run", "run"]);
     assert_eq!(answer.code, 2);
-    assert_eq!(
-        answer.error(),
-        "run: a run is here already: continue it with `rekindle resume run`, or give another folder with --run"
-    );
+    assert_eq!(answer.error(), "run: a run is here already: continue it with `rekindle resume run`, or give another folder with --run");
     assert_eq!(dir.weights("run"), before);
 }
 
@@ -295,10 +289,7 @@ fn what_cannot_be_trained_is_refused_in_a_sentence() {
         refused("train.freeze=[\"^head\"]"),
         "r.toml: train.freeze: '^head' matches no parameter: the model's are fc.weight, fc.bias, fc1.weight, fc1.bias, …"
     );
-    assert_eq!(
-        refused("train.freeze=[\".\"]"),
-        "r.toml: train.freeze: every parameter of the model is frozen, nothing is left to train"
-    );
+    assert_eq!(refused("train.freeze=[\".\"]"), "r.toml: train.freeze: every parameter of the model is frozen, nothing is left to train");
     assert_eq!(
         refused("optimizer.groups=[{ match = \"^x\", lr = 1.0 }]"),
         "optimizer group '^x' matches no parameter: the model's are fc.weight, fc.bias, fc1.weight, fc1.bias, …"
@@ -308,10 +299,7 @@ fn what_cannot_be_trained_is_refused_in_a_sentence() {
         refused("data={ name = \"mnist\", dir = \"nowhere\" }"),
         "nowhere: there is no such file or folder; run `rekindle datasets fetch mnist` and leave out data.dir, or correct data.dir"
     );
-    assert_eq!(
-        refused("train.init={ weights = \"nowhere.pth\" }"),
-        "nowhere.pth: no such file or folder"
-    );
+    assert_eq!(refused("train.init={ weights = \"nowhere.pth\" }"), "nowhere.pth: no such file or folder");
 }
 
 #[cfg(unix)]
