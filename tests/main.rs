@@ -2,5 +2,7 @@
 
 mod data;
 mod optim;
+mod recipes;
 mod support;
+mod training;
 mod weights;

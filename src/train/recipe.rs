@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::DeTable;
 
 use crate::data::DataConfig;
 use crate::models::{self, Architecture};
@@ -107,7 +109,7 @@ pub struct EarlyStopping {
     /// Whether less or more of it is better; by default, what fits the metric.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// Epochs without improvement before stopping.
+    /// Epochs without improvement before stopping, at least 1.
     pub patience: usize,
     /// A change smaller than this is no improvement.
     #[serde(default)]
@@ -260,24 +262,26 @@ pub fn load(source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> 
 /// # Errors
 /// With the place, the line and the key.
 pub fn parse(text: &str, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
-    let recipe: Recipe = toml::from_str(text).map_err(|error| key_error(&error, Some(text), place))?;
-    let recipe = if overrides.is_empty() { recipe } else { override_keys(text, overrides, place)? };
-    check(&recipe, place)?;
+    let source = Source::new(text, overrides, place)?;
+    let recipe: Recipe = toml::from_str(text).map_err(|error| source.key_error(&error))?;
+    let recipe = if overrides.is_empty() { recipe } else { override_keys(&source)? };
+    check(&recipe, &source)?;
     Ok(recipe)
 }
 
-fn override_keys(text: &str, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
-    let mut table: toml::Table = toml::from_str(text).map_err(|error| key_error(&error, Some(text), place))?;
-    for setting in overrides {
+fn override_keys(source: &Source<'_>) -> Result<Recipe, RecipeError> {
+    let mut table: toml::Table = toml::from_str(source.text).map_err(|error| source.key_error(&error))?;
+    for setting in source.overrides {
         let flag = format!("--set {setting}");
         let Some((path, value)) = setting.split_once('=') else {
             return Err(RecipeError::Key { place: flag, problem: "expected key=value, such as train.epochs=3".into() });
         };
         set_key(&mut table, path.trim(), value.trim()).map_err(|problem| RecipeError::Key { place: flag.clone(), problem })?;
         // Reading the recipe after each setting names the one that is wrong.
-        Recipe::deserialize(table.clone()).map_err(|error| key_error(&error, None, &flag))?;
+        Recipe::deserialize(table.clone()).map_err(|error| RecipeError::Key { place: flag, problem: in_words(error.message()) })?;
     }
-    Recipe::deserialize(table).map_err(|error| key_error(&error, None, place))
+    let read = Recipe::deserialize(table);
+    read.map_err(|error| RecipeError::Key { place: source.place.to_string(), problem: in_words(error.message()) })
 }
 
 /// Sets `a.b.c` in a table to a TOML value; what is no TOML value is taken as text.
@@ -295,61 +299,204 @@ fn set_key(table: &mut toml::Table, path: &str, value: &str) -> Result<(), Strin
     Ok(())
 }
 
-/// serde's message with the line and, for an unknown key, the nearest known one.
-fn key_error(error: &toml::de::Error, text: Option<&str>, place: &str) -> RecipeError {
-    let place = match (text, error.span()) {
-        (Some(text), Some(span)) => {
-            let line = text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
-            format!("{place}: line {line}")
+/// A recipe's text with the position of every key, and the overrides that go on top of it.
+struct Source<'a> {
+    text: &'a str,
+    overrides: &'a [String],
+    place: &'a str,
+    table: Spanned<DeTable<'a>>,
+}
+
+impl<'a> Source<'a> {
+    fn new(text: &'a str, overrides: &'a [String], place: &'a str) -> Result<Self, RecipeError> {
+        match DeTable::parse(text) {
+            Ok(table) => Ok(Self { text, overrides, place, table }),
+            Err(error) => {
+                let at = error.span().map_or_else(|| place.to_string(), |span| format!("{place}: line {}", line(text, span.start)));
+                Err(RecipeError::Key { place: at, problem: format!("this is not valid TOML: {}", one_line(error.message())) })
+            }
         }
-        _ => place.to_string(),
-    };
-    let message = error.message();
+    }
+
+    /// Where a key was set: the flag, or the file and the line. Keys that are nowhere take the place of their section.
+    fn place_of(&self, path: &str) -> String {
+        let sets = |setting: &&String| setting.split_once('=').is_some_and(|(key, _)| key.trim() == path);
+        if let Some(setting) = self.overrides.iter().rev().find(sets) {
+            return format!("--set {setting}");
+        }
+        let mut at = self.table.get_ref();
+        let mut found = None;
+        for key in path.split('.') {
+            let Some((key, value)) = at.get_key_value(key) else { break };
+            found = Some(key.span().start);
+            let Some(inner) = value.get_ref().as_table() else { break };
+            at = inner;
+        }
+        found.map_or_else(|| self.place.to_string(), |start| format!("{}: line {}", self.place, line(self.text, start)))
+    }
+
+    /// The path of the innermost value at a position of the text: `train.epochs`, `optimizer.groups`.
+    fn path_at(&self, position: usize) -> String {
+        fn find<'t>(table: &'t DeTable<'_>, position: usize, path: &mut Vec<&'t str>) -> bool {
+            table.iter().any(|(key, value)| {
+                path.push(key.get_ref());
+                // The span of a section is its header alone, so what is inside is looked at in any case.
+                let inside = value.get_ref().as_table().is_some_and(|table| find(table, position, path));
+                let found = inside || value.span().contains(&position);
+                if !found {
+                    path.pop();
+                }
+                found
+            })
+        }
+        let mut path = Vec::new();
+        find(self.table.get_ref(), position, &mut path);
+        path.join(".")
+    }
+
+    /// serde's message with the line, the key and, for an unknown key, the nearest known one.
+    fn key_error(&self, error: &toml::de::Error) -> RecipeError {
+        let message = error.message();
+        let problem = in_words(message);
+        let Some(span) = error.span() else { return RecipeError::Key { place: self.place.to_string(), problem } };
+        let path = self.path_at(span.start);
+        if message.starts_with("missing field") && path.is_empty() {
+            // A section that is nowhere has no line.
+            return RecipeError::Key { place: self.place.to_string(), problem };
+        }
+        let place = format!("{}: line {}", self.place, line(self.text, span.start));
+        let names_value = ["invalid", "unknown variant", "missing field"].iter().any(|start| message.starts_with(start));
+        let problem = if names_value && !path.is_empty() { format!("{path}: {problem}") } else { problem };
+        RecipeError::Key { place, problem }
+    }
+}
+
+/// The number of the line of a position, from 1.
+fn line(text: &str, position: usize) -> usize {
+    text.get(..position).map_or(1, |before| before.matches('\n').count() + 1)
+}
+
+fn one_line(message: &str) -> String {
+    message.trim().replace('\n', "; ").replace('`', "'")
+}
+
+/// serde's message for somebody who writes TOML and not Rust.
+fn in_words(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let problem = match quoted.next() {
-        Some(key) if message.starts_with("unknown field") => {
-            let known: Vec<&str> = quoted.collect();
-            format!("unknown key '{key}'{}", crate::error::nearest_or_list(key, &known))
+    if message.starts_with("unknown field") || message.starts_with("unknown variant") {
+        let name = quoted.next().unwrap_or_default();
+        let known: Vec<&str> = quoted.collect();
+        return match message.starts_with("unknown variant") {
+            true => format!("unknown value '{name}', expected one of {}", known.join(", ")),
+            false => format!("unknown key '{name}'{}", crate::error::nearest_or_list(name, &known)),
+        };
+    }
+    if message.starts_with("missing field") {
+        return format!("the key '{}' is missing", quoted.next().unwrap_or_default());
+    }
+    let wrong = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    match wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) {
+        Some((found, expected)) if !expected.contains('{') => {
+            format!("expected {}, found {}", expected_in_words(expected), found_in_words(found))
         }
-        Some(key) if message.starts_with("missing field") => format!("the key '{key}' is missing"),
-        _ => message.trim().replace('\n', "; ").replace('`', "'"),
-    };
-    RecipeError::Key { place, problem }
+        // A message of ours, whose own commas must stay.
+        _ => match wrong.and_then(|wrong| wrong.split_once(", expected ")) {
+            Some((found, expected)) => format!("expected {}, found {}", one_line(expected), found_in_words(found)),
+            None => one_line(message),
+        },
+    }
+}
+
+fn expected_in_words(expected: &str) -> String {
+    match expected.trim() {
+        "usize" | "u64" | "u32" => "a whole number, 0 or more".to_string(),
+        "i64" => "a whole number".to_string(),
+        "f64" | "f32" => "a number".to_string(),
+        "a string" => "text in quotes".to_string(),
+        "a boolean" => "true or false".to_string(),
+        "a sequence" => "a list in [ ]".to_string(),
+        "struct ModelSection" => "a section such as { name = \"net\" }".to_string(),
+        structure if structure.starts_with("struct ") => "a section of keys and values".to_string(),
+        other => one_line(other),
+    }
+}
+
+fn found_in_words(found: &str) -> String {
+    let found = one_line(found);
+    let bare = ["integer ", "floating point ", "boolean "].iter().find_map(|kind| found.strip_prefix(kind));
+    match (bare, found.strip_prefix("string "), found.as_str()) {
+        (Some(value), ..) => value.trim_matches('\'').to_string(),
+        (_, Some(text), _) => format!("the text {text}"),
+        (.., "sequence") => "a list".to_string(),
+        (.., "map") => "a section".to_string(),
+        _ => found,
+    }
 }
 
 /// Checks values that types alone do not.
-fn check(recipe: &Recipe, place: &str) -> Result<(), RecipeError> {
-    let wrong = |key: &str, problem: String| Err(RecipeError::Value { place: place.to_string(), key: key.to_string(), problem });
+fn check(recipe: &Recipe, source: &Source<'_>) -> Result<(), RecipeError> {
+    let wrong = |key: &str, problem: String| Err(RecipeError::Value { place: source.place_of(key), key: key.to_string(), problem });
+    let train = &recipe.train;
     if recipe.name.is_empty() || recipe.name.contains(['/', '\\']) || recipe.name.starts_with('.') {
         return wrong("name", format!("'{}' cannot name a folder", recipe.name));
     }
-    if recipe.train.epochs == 0 {
-        return wrong("train.epochs", "must be at least 1, found 0".into());
+    let counts = [
+        ("data.batch_size", Some(recipe.data.batch_size)),
+        ("train.epochs", Some(train.epochs)),
+        ("train.early_stopping.patience", train.early_stopping.as_ref().map(|stopping| stopping.patience)),
+        ("checkpoint.every_steps", recipe.checkpoint.every_steps),
+    ];
+    if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
+        return wrong(key, "must be at least 1, found 0".into());
     }
-    for (key, value) in [("train.clip_grad_norm", recipe.train.clip_grad_norm), ("train.clip_grad_value", recipe.train.clip_grad_value)] {
+    for (key, value) in [("train.clip_grad_norm", train.clip_grad_norm), ("train.clip_grad_value", train.clip_grad_value)] {
         if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
             return wrong(key, format!("must be positive, found {value}"));
         }
     }
-    if recipe.train.clip_grad_norm.is_some() && recipe.train.clip_grad_value.is_some() {
+    if train.clip_grad_norm.is_some() && train.clip_grad_value.is_some() {
         return wrong("train.clip_grad_value", "cannot be used together with clip_grad_norm".into());
     }
-    for pattern in &recipe.train.freeze {
+    for pattern in &train.freeze {
         if let Err(error) = regex::Regex::new(pattern) {
             let reason = error.to_string();
-            return wrong("train.freeze", format!("'{pattern}' is no regular expression: {}", reason.lines().last().unwrap_or_default()));
-        }
-    }
-    let monitors = recipe.train.early_stopping.as_ref().map(|stopping| ("train.early_stopping.monitor", &stopping.monitor));
-    for (key, monitor) in monitors.into_iter().chain([("checkpoint.monitor", &recipe.checkpoint.monitor)]) {
-        if !METRICS.contains(&monitor.as_str()) {
-            return wrong(key, format!("unknown metric '{monitor}'{}", crate::error::nearest_or_list(monitor, METRICS)));
+            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            return wrong("train.freeze", format!("'{pattern}' is not a regular expression: {reason}"));
         }
     }
     if recipe.checkpoint.keep_last == 0 {
         return wrong("checkpoint.keep_last", "must be at least 1: the newest checkpoint is always kept".into());
     }
-    architecture(recipe).map(|_| ()).or_else(|error| wrong("model", error.to_string()))
+    let architecture = architecture(recipe).map_err(|error| model_error(&error, source))?;
+    let (score, other) = if architecture.classes().is_some() { ("accuracy", "psnr") } else { ("psnr", "accuracy") };
+    let monitors = train.early_stopping.as_ref().map(|stopping| ("train.early_stopping.monitor", &stopping.monitor));
+    for (key, monitor) in monitors.into_iter().chain([("checkpoint.monitor", &recipe.checkpoint.monitor)]) {
+        if !METRICS.contains(&monitor.as_str()) {
+            return wrong(key, format!("unknown metric '{monitor}'{}", crate::error::nearest_or_list(monitor, METRICS)));
+        }
+        if monitor.ends_with(other) {
+            let gives = if score == "accuracy" { "classes" } else { "images" };
+            let problem = format!("a model that gives {gives} has no {other}: use valid.loss or valid.{score}");
+            return wrong(key, problem);
+        }
+    }
+    Ok(())
+}
+
+/// A network's message with the line of the key that it names.
+fn model_error(error: &models::ModelError, source: &Source<'_>) -> RecipeError {
+    match error {
+        models::ModelError::Config { name, problem } => {
+            let key = problem.split('\'').nth(1).unwrap_or_default();
+            let problem = match problem.split_once("': invalid ") {
+                Some((_, serde)) => in_words(&format!("invalid {serde}")),
+                None => problem.trim_start_matches(&format!("key '{key}' ")).to_string(),
+            };
+            let problem = if problem.starts_with("unknown key") { problem } else { format!("key '{key}': {problem}") };
+            RecipeError::Key { place: source.place_of(&format!("model.{key}")), problem: format!("model '{name}': {problem}") }
+        }
+        other => RecipeError::Key { place: source.place_of("model.name"), problem: other.to_string() },
+    }
 }
 
 /// The network that a recipe describes.
