@@ -6,6 +6,7 @@
 mod cifar_cnn;
 mod fashion_classifier;
 pub mod import;
+pub mod infer;
 mod summary;
 mod super_resolution;
 mod two_conv;
