@@ -104,10 +104,16 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if output::is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             Exit::Error.into()
         }
     }
+}
+
+/// An error with its causes. The operating system's words are in the sentence of whoever met them.
+fn sentence(error: &anyhow::Error) -> String {
+    let texts = error.chain().enumerate().filter(|(place, cause)| *place == 0 || !cause.is::<std::io::Error>());
+    texts.map(|(_, cause)| cause.to_string()).collect::<Vec<_>>().join(": ")
 }
 
 fn run(verb: Verb) -> Answer {

@@ -65,7 +65,7 @@ pub fn resolve(name: &str, weights: &WeightArgs, which: Which) -> anyhow::Result
 fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Box<dyn Architecture>> {
     let Some(source) = source else { return Ok(entry.configure(&Map::new())?) };
     let file = rekindle_state::open(weight_file(source)?)?;
-    let Some(config) = infer::configuration(entry, &file.content.root) else { return Ok(entry.configure(&Map::new())?) };
+    let Some(config) = infer::configuration(entry, &file) else { return Ok(entry.configure(&Map::new())?) };
     let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     eprintln!("{}: sizes taken from the weights: {}; what weights do not tell keeps its default", entry.name, keys.join(", "));
     Ok(entry.configure(&config)?)

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::Device;
-use rekindle_state::{MatchOptions, Value, match_weights};
+use rekindle_state::{MatchOptions, ModelFile, match_weights};
 use serde_json::{Map, Value as Json, json};
 
 use super::vgg::VggDepth;
@@ -15,9 +15,9 @@ use super::{Architecture, Entry, import, weights};
 /// The configuration keys with which a network gets the shapes of a weight file, only those that differ from the defaults.
 ///
 /// None when the defaults fit already, or no configuration would fit.
-pub fn configuration(entry: &Entry, root: &Value) -> Option<Map<String, Json>> {
+pub fn configuration(entry: &Entry, file: &ModelFile) -> Option<Map<String, Json>> {
     let standard = entry.configure(&Map::new()).ok()?;
-    let known = shapes(&*standard, root)?;
+    let known = shapes(&*standard, file)?;
     let mut config = sizes(entry.name, &known)?;
     let defaults = standard.config();
     config.retain(|key, value| defaults.get(key) != Some(value));
@@ -26,7 +26,7 @@ pub fn configuration(entry: &Entry, root: &Value) -> Option<Map<String, Json>> {
     }
     // Only a network that then fits entirely is worth proposing.
     let other = entry.configure(&config).ok()?;
-    shapes(&*other, root)?.fit.then_some(config)
+    shapes(&*other, file)?.fit.then_some(config)
 }
 
 /// Shapes in a file by the names of a network.
@@ -51,10 +51,12 @@ impl Shapes {
 }
 
 /// Matches a file with a network that has no weights yet; none when names are missing or left over.
-fn shapes(architecture: &dyn Architecture, root: &Value) -> Option<Shapes> {
+fn shapes(architecture: &dyn Architecture, file: &ModelFile) -> Option<Shapes> {
     // Parameters are drawn when they are first used: this costs nothing.
-    let wanted = import::wanted(&weights::entries(&architecture.build(&Device::flex())));
-    let found = match_weights(root, &wanted, &MatchOptions::default()).ok()?;
+    let entries = weights::entries(&architecture.build(&Device::flex()));
+    let wanted = import::wanted(&entries);
+    let record = import::from_record(&entries, file).ok()?;
+    let found = match_weights(record.as_ref().unwrap_or(&file.content.root), &wanted, &MatchOptions::default()).ok()?;
     if !found.missing.is_empty() || !found.unused.is_empty() {
         return None;
     }
