@@ -8,6 +8,10 @@ fn main() -> ExitCode {
     unsafe {
         // Burn builds optimizer state on its default device first: it must be one that every machine has.
         std::env::set_var("BURN_DEVICE", "flex");
+        if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+            // Without it, graphics drivers write a complaint to stderr for each adapter that is probed.
+            std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir());
+        }
         if let Some(threads) = rekindle::cli::threads_asked_for(std::env::args()) {
             // The pools of the CPU backends read these when they start.
             std::env::set_var("RAYON_NUM_THREADS", &threads);

@@ -5,3 +5,4 @@ mod optim;
 mod recipes;
 mod support;
 mod training;
+mod weights;

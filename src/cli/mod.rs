@@ -1,8 +1,12 @@
 //! The command line: one file a verb. Only here is anything printed.
 
+mod convert;
 mod datasets;
 mod devices;
+mod diff;
 mod eval;
+mod export;
+mod inspect;
 mod model;
 mod models;
 mod output;
@@ -10,6 +14,7 @@ mod predict;
 mod resume;
 mod runs;
 mod signals;
+mod source;
 mod train;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,6 +54,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Inspect(inspect::Args),
+    Diff(diff::Args),
+    Convert(convert::Args),
+    Export(export::Args),
     Train(train::Args),
     Resume(resume::Args),
     Eval(eval::Args),
@@ -103,6 +112,10 @@ pub fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Answer {
     match verb {
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Diff(args) => diff::run(&args),
+        Verb::Convert(args) => convert::run(args),
+        Verb::Export(args) => export::run(&args),
         Verb::Train(args) => train::run(args),
         Verb::Resume(args) => resume::run(&args),
         Verb::Eval(args) => eval::run(&args),

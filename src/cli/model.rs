@@ -8,7 +8,7 @@ use serde_json::Map;
 use crate::checkpoint::{Checkpoint, Contents, Run, Which};
 use crate::data::download::{Progress, download};
 use crate::models::import::{ImportOptions, import};
-use crate::models::{self, Architecture, Network};
+use crate::models::{self, Architecture, Entry, Network, infer};
 use crate::train::{self, Recipe, recipe};
 
 /// A network with its weights, on the CPU, and what is known of its data.
@@ -43,7 +43,7 @@ pub fn resolve(name: &str, weights: &WeightArgs, which: Which) -> anyhow::Result
         return from_run(path, weights, which);
     }
     let (architecture, recipe, base) = match models::find(name) {
-        Ok(entry) => (entry.configure(&Map::new())?, None, PathBuf::new()),
+        Ok(entry) => (configured(entry, weights.weights.as_deref())?, None, PathBuf::new()),
         Err(unknown) => {
             let is_recipe = path.is_file() || recipe::EMBEDDED.iter().any(|(known, _)| *known == name);
             if !is_recipe {
@@ -59,6 +59,16 @@ pub fn resolve(name: &str, weights: &WeightArgs, which: Which) -> anyhow::Result
     let network = train::fresh(&*architecture, 0);
     let network = load(network, source, weights.partial)?;
     Ok(Model { architecture, network, recipe, base, description: format!("{name} with {source}") })
+}
+
+/// A built-in network with the sizes that its weights tell, or with the published ones.
+fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Box<dyn Architecture>> {
+    let Some(source) = source else { return Ok(entry.configure(&Map::new())?) };
+    let file = rekindle_state::open(weight_file(source)?)?;
+    let Some(config) = infer::configuration(entry, &file.content.root) else { return Ok(entry.configure(&Map::new())?) };
+    let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    eprintln!("{}: sizes taken from the weights: {}; what weights do not tell keeps its default", entry.name, keys.join(", "));
+    Ok(entry.configure(&config)?)
 }
 
 fn from_run(path: &Path, weights: &WeightArgs, which: Which) -> anyhow::Result<Model> {

@@ -1,11 +1,15 @@
 //! Weights from any model file into a network, with what was matched, missing and left over.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
 use burn::module::Module;
-use rekindle_state::{MatchOptions, Matching, StateDict, Wanted, match_weights, show_shape};
+use burn::store::{ModuleRecord, RecordError};
+use burn::tensor::Bytes;
+use rekindle_state::{ErrorKind, Format, MatchOptions, Matching, ModelFile, StateDict, Value, Wanted, match_weights, show_shape};
 
+use super::weights::Entry;
 use super::{ModelError, weights};
 
 /// How a weight file is read.
@@ -24,15 +28,12 @@ pub struct ImportOptions {
 pub fn import<M: Module>(module: M, path: &Path, options: &ImportOptions) -> Result<(M, Report), ModelError> {
     let file = rekindle_state::open(path)?;
     let entries = weights::entries(&module);
-    let wanted: Vec<Wanted> = entries
-        .iter()
-        .map(|entry| Wanted {
-            name: entry.name.clone(),
-            shape: entry.shape.iter().map(|&axis| axis as u64).collect(),
-            // Files from before PyTorch 0.4.1 do not count batches.
-            optional: entry.name.ends_with("num_batches_tracked"),
-        })
-        .collect();
+    let wanted = wanted(&entries);
+    if let Some(module) = from_record(&module, &entries, &file)? {
+        let root = Value::Dict(weights::to_state_dict(&module)?);
+        let matching = match_weights(&root, &wanted, &MatchOptions::default())?;
+        return Ok((module, Report { file: path.display().to_string(), wanted: wanted.len(), matching }));
+    }
     let matching = match_weights(&file.content.root, &wanted, &options.matching).map_err(|error| error.at(path))?;
     let report = Report { file: path.display().to_string(), wanted: wanted.len(), matching };
     if !options.partial && !report.matching.is_complete() {
@@ -47,6 +48,52 @@ pub fn import<M: Module>(module: M, path: &Path, options: &ImportOptions) -> Res
     }
     let module = weights::load(module, &found).map_err(|error| error.at(path))?;
     Ok((module, report))
+}
+
+/// What a file has to hold for some parameters.
+pub(super) fn wanted(entries: &[Entry]) -> Vec<Wanted> {
+    let wanted = entries.iter().map(|entry| Wanted {
+        name: entry.name.clone(),
+        shape: entry.shape.iter().map(|&axis| axis as u64).collect(),
+        // Files from before PyTorch 0.4.1 do not count batches.
+        optional: entry.name.ends_with("num_batches_tracked"),
+    });
+    wanted.collect()
+}
+
+/// The module with the weights of a file that is a record of Burn's for just this module: there, every tensor carries Burn's
+/// identity, names are Burn's, and linear weights lie as Burn keeps them.
+fn from_record<M: Module>(module: &M, entries: &[Entry], file: &ModelFile) -> Result<Option<M>, ModelError> {
+    if file.format != Format::Burnpack {
+        return Ok(None);
+    }
+    let map = rekindle_state::Map::open(&file.path)?;
+    let (_, ids) = rekindle_state::read_burnpack_with_ids(&map)?;
+    let tensors = rekindle_state::tensors(&file.content.root);
+    let is_record = tensors.len() == entries.len()
+        && tensors.iter().all(|(name, _)| ids.contains_key(name))
+        && entries.iter().all(|entry| ids.contains_key(&entry.path));
+    if !is_record {
+        return Ok(None);
+    }
+    let shapes: HashMap<&str, &[u64]> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
+    let fits = |entry: &Entry| {
+        let mut shape: Vec<u64> = entry.shape.iter().map(|&axis| axis as u64).collect();
+        if entry.transposed {
+            shape.reverse();
+        }
+        // The count of batches is a scalar in PyTorch alone.
+        shape.is_empty() || shapes.get(entry.path.as_str()) == Some(&shape.as_slice())
+    };
+    if !entries.iter().all(fits) {
+        return Ok(None);
+    }
+    let unfit = |error: RecordError| {
+        let message = format!("it is a record of Burn's that does not fit the model: {error}");
+        rekindle_state::Error::new(ErrorKind::Mismatch, message).at(&file.path)
+    };
+    let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(map.bytes().to_vec())).map_err(unfit)?;
+    Ok(Some(module.clone().try_load_record(record).map_err(unfit)?))
 }
 
 /// What came of matching a file with a network.
@@ -69,14 +116,22 @@ impl fmt::Display for Report {
             write!(f, "\n  {help}")?;
         }
         let nearest = |name: &String| suggestions.iter().find(|(missing, _)| missing == name).map(|(_, found)| found);
-        list(f, "missing in the file", missing.iter().map(|name| match nearest(name) {
-            Some(found) => format!("{name} (the file has '{found}')"),
-            None => name.clone(),
-        }))?;
+        list(
+            f,
+            "missing in the file",
+            missing.iter().map(|name| match nearest(name) {
+                Some(found) => format!("{name} (the file has '{found}')"),
+                None => name.clone(),
+            }),
+        )?;
         list(f, "not used from the file", unused.iter().cloned())?;
-        list(f, "of another shape", shape_differs.iter().map(|(name, expected, found)| {
-            format!("{name}: the model has {}, the file {}", show_shape(expected), show_shape(found))
-        }))
+        list(
+            f,
+            "of another shape",
+            shape_differs
+                .iter()
+                .map(|(name, expected, found)| format!("{name}: the model has {}, the file {}", show_shape(expected), show_shape(found))),
+        )
     }
 }
 

@@ -6,6 +6,7 @@
 mod cifar_cnn;
 mod fashion_classifier;
 pub mod import;
+pub mod infer;
 mod summary;
 mod super_resolution;
 mod two_conv;
@@ -26,6 +27,7 @@ pub use vgg::{Vgg, VggConfig, VggDepth};
 
 /// A built-in network.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a process holds a network or two, and a box would be one more hop to each layer")]
 pub enum Network {
     /// Two convolutions and three linear layers.
     TheModelClass(TheModelClass),
@@ -147,8 +149,11 @@ pub struct Entry {
     pub name: &'static str,
     /// One line about it.
     pub about: &'static str,
-    configure: fn(&'static str, &Map<String, Value>) -> Result<Box<dyn Architecture>, ModelError>,
+    configure: Configurer,
 }
+
+/// Reads the keys of a network's configuration.
+type Configurer = fn(&'static str, &Map<String, Value>) -> Result<Box<dyn Architecture>, ModelError>;
 
 /// Every built-in network.
 pub const MODELS: &[Entry] = &[

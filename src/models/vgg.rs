@@ -91,7 +91,8 @@ impl VggDepth {
         (depth, name.ends_with("_bn"))
     }
 
-    fn repeats(self) -> [usize; 5] {
+    /// Convolutions in each of the five stages.
+    pub(super) fn repeats(self) -> [usize; 5] {
         match self {
             Self::Eleven => [1, 1, 2, 2, 2],
             Self::Thirteen => [2, 2, 2, 2, 2],

@@ -116,6 +116,25 @@ pub fn to_state_dict<M: Module>(module: &M) -> state::Result<StateDict> {
     }
 }
 
+/// The `_metadata` that PyTorch hangs on a state dict: the version of each module's state, by its path.
+///
+/// Without it, loading takes batch normalisation for the kind that did not count batches yet.
+pub fn metadata<M: Module>(module: &M) -> state::Value {
+    let names: Vec<String> = entries(module).into_iter().map(|entry| entry.name).collect();
+    let mut dict = StateDict::ordered();
+    let mut add = |path: &str| {
+        let counts = names.iter().any(|name| name.strip_prefix(path).is_some_and(|rest| rest == ".num_batches_tracked"));
+        if dict.get(path).is_none() {
+            dict.insert(path, StateDict::from_iter([(state::Key::from("version"), state::Value::Int(if counts { 2 } else { 1 }))]));
+        }
+    };
+    add("");
+    for name in &names {
+        name.match_indices('.').for_each(|(at, _)| add(&name[..at]));
+    }
+    state::Value::Dict(dict)
+}
+
 struct Reader {
     path: Path,
     dict: StateDict,

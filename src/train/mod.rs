@@ -4,6 +4,7 @@
 //! with a strategy of ours, which owns epochs, the order of samples, random numbers and saving.
 
 pub mod evaluate;
+mod export;
 mod metrics;
 mod progress;
 pub mod recipe;
@@ -13,6 +14,7 @@ mod step;
 mod strategy;
 mod with_loss;
 
+pub use export::Snapshot;
 pub use metrics::{Score, Sums};
 pub use recipe::{Loaded, Recipe, RecipeError};
 pub use session::{Outcome, Session, Start, check_fit, fresh, recipe_of, restored, trained_parameters};
