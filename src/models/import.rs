@@ -5,9 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::store::{ModuleRecord, RecordError};
-use burn::tensor::Bytes;
-use rekindle_state::{ErrorKind, Format, MatchOptions, Matching, ModelFile, StateDict, Value, Wanted, match_weights, show_shape};
+use rekindle_state as state;
+use rekindle_state::{Format, MatchOptions, Matching, ModelFile, StateDict, Value, Wanted, match_weights, show_shape};
 
 use super::weights::Entry;
 use super::{ModelError, weights};
@@ -29,12 +28,9 @@ pub fn import<M: Module>(module: M, path: &Path, options: &ImportOptions) -> Res
     let file = rekindle_state::open(path)?;
     let entries = weights::entries(&module);
     let wanted = wanted(&entries);
-    if let Some(module) = from_record(&module, &entries, &file)? {
-        let root = Value::Dict(weights::to_state_dict(&module)?);
-        let matching = match_weights(&root, &wanted, &MatchOptions::default())?;
-        return Ok((module, Report { file: path.display().to_string(), wanted: wanted.len(), matching }));
-    }
-    let matching = match_weights(&file.content.root, &wanted, &options.matching).map_err(|error| error.at(path))?;
+    let record = from_record(&entries, &file)?;
+    let root = record.as_ref().unwrap_or(&file.content.root);
+    let matching = match_weights(root, &wanted, &options.matching).map_err(|error| error.at(path))?;
     let report = Report { file: path.display().to_string(), wanted: wanted.len(), matching };
     if !options.partial && !report.matching.is_complete() {
         return Err(ModelError::Weights { table: Box::new(report) });
@@ -61,39 +57,44 @@ pub(super) fn wanted(entries: &[Entry]) -> Vec<Wanted> {
     wanted.collect()
 }
 
-/// The module with the weights of a file that is a record of Burn's for just this module: there, every tensor carries Burn's
-/// identity, names are Burn's, and linear weights lie as Burn keeps them.
-fn from_record<M: Module>(module: &M, entries: &[Entry], file: &ModelFile) -> Result<Option<M>, ModelError> {
+/// A record of Burn's in PyTorch's terms, if the file is one for such a module: there, every tensor carries Burn's identity,
+/// names are Burn's, and linear weights lie as Burn keeps them. A square one would otherwise be taken for what it is not.
+fn from_record(entries: &[Entry], file: &ModelFile) -> Result<Option<Value>, ModelError> {
     if file.format != Format::Burnpack {
         return Ok(None);
     }
     let map = rekindle_state::Map::open(&file.path)?;
     let (_, ids) = rekindle_state::read_burnpack_with_ids(&map)?;
     let tensors = rekindle_state::tensors(&file.content.root);
-    let is_record = tensors.len() == entries.len()
-        && tensors.iter().all(|(name, _)| ids.contains_key(name))
-        && entries.iter().all(|entry| ids.contains_key(&entry.path));
+    let by_path: HashMap<&str, &Entry> = entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
+    let is_record =
+        tensors.iter().all(|(name, _)| ids.contains_key(name)) && tensors.iter().any(|(name, _)| by_path.contains_key(name.as_str()));
     if !is_record {
         return Ok(None);
     }
-    let shapes: HashMap<&str, &[u64]> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape())).collect();
-    let fits = |entry: &Entry| {
-        let mut shape: Vec<u64> = entry.shape.iter().map(|&axis| axis as u64).collect();
-        if entry.transposed {
-            shape.reverse();
-        }
-        // The count of batches is a scalar in PyTorch alone.
-        shape.is_empty() || shapes.get(entry.path.as_str()) == Some(&shape.as_slice())
-    };
-    if !entries.iter().all(fits) {
-        return Ok(None);
+    let mut dict = StateDict::ordered();
+    for (name, tensor) in tensors {
+        match by_path.get(name.as_str()) {
+            Some(entry) => dict.insert(entry.name.as_str(), torch_layout(tensor, entry)?),
+            None => dict.insert(name, tensor.clone()),
+        };
     }
-    let unfit = |error: RecordError| {
-        let message = format!("it is a record of Burn's that does not fit the model: {error}");
-        rekindle_state::Error::new(ErrorKind::Mismatch, message).at(&file.path)
-    };
-    let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(map.bytes().to_vec())).map_err(unfit)?;
-    Ok(Some(module.clone().try_load_record(record).map_err(unfit)?))
+    Ok(Some(Value::Dict(dict)))
+}
+
+/// A view of a tensor of a record as PyTorch would have it.
+fn torch_layout(tensor: &state::Tensor, entry: &Entry) -> Result<state::Tensor, ModelError> {
+    let (Some(view), mut shape) = (tensor.view(), tensor.shape().to_vec()) else { return Ok(tensor.clone()) };
+    let mut view = view.clone();
+    if entry.transposed {
+        shape.reverse();
+        view.strides.reverse();
+    } else if entry.shape.is_empty() && shape == [1] {
+        // The count of batches is a scalar in PyTorch alone.
+        shape.clear();
+        view.strides.clear();
+    }
+    Ok(state::Tensor::strided(tensor.dtype(), &shape, view)?)
 }
 
 /// What came of matching a file with a network.
