@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use burn::module::Module;
-use rekindle_state::{Format, MatchOptions, Matching, ModelFile, StateDict, Tensor, Value, Wanted, match_weights, show_shape};
+use rekindle_state as state;
+use rekindle_state::{Format, MatchOptions, Matching, ModelFile, StateDict, Value, Wanted, match_weights, show_shape};
 
 use super::weights::Entry;
 use super::{ModelError, weights};
@@ -56,34 +57,44 @@ pub(super) fn wanted(entries: &[Entry]) -> Vec<Wanted> {
     wanted.collect()
 }
 
-/// A record of Burn's for a module of this kind, seen as PyTorch's state dict; none for any other file.
-///
-/// In a record every tensor carries Burn's identity, names are Burn's paths, and linear weights lie transposed.
+/// A record of Burn's in PyTorch's terms, if the file is one for such a module: there, every tensor carries Burn's identity,
+/// names are Burn's, and linear weights lie as Burn keeps them. A square one would otherwise be taken for what it is not.
 pub(super) fn from_record(entries: &[Entry], file: &ModelFile) -> Result<Option<Value>, ModelError> {
     if file.format != Format::Burnpack {
         return Ok(None);
     }
-    let (_, ids) = rekindle_state::read_burnpack_with_ids(&rekindle_state::Map::open(&file.path)?)?;
-    let tensors: HashMap<String, &Tensor> = rekindle_state::tensors(&file.content.root).into_iter().collect();
-    if tensors.len() != entries.len() || !entries.iter().all(|entry| ids.contains_key(&entry.path)) {
+    let map = rekindle_state::Map::open(&file.path)?;
+    let (_, ids) = rekindle_state::read_burnpack_with_ids(&map)?;
+    let tensors = rekindle_state::tensors(&file.content.root);
+    let by_path: HashMap<&str, &Entry> = entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
+    let is_record =
+        tensors.iter().all(|(name, _)| ids.contains_key(name)) && tensors.iter().any(|(name, _)| by_path.contains_key(name.as_str()));
+    if !is_record {
         return Ok(None);
     }
     let mut dict = StateDict::ordered();
-    for entry in entries {
-        let Some((tensor, view)) = tensors.get(&entry.path).and_then(|tensor| Some((tensor, tensor.view()?))) else { return Ok(None) };
-        let (mut shape, mut view) = (tensor.shape().to_vec(), view.clone());
-        if entry.transposed {
-            shape.reverse();
-            view.strides.reverse();
-        }
-        // PyTorch's count of batches is a scalar.
-        if entry.shape.is_empty() && shape == [1] {
-            shape.clear();
-            view.strides.clear();
-        }
-        dict.insert(entry.name.as_str(), Tensor::strided(tensor.dtype(), &shape, view)?);
+    for (name, tensor) in tensors {
+        match by_path.get(name.as_str()) {
+            Some(entry) => dict.insert(entry.name.as_str(), torch_layout(tensor, entry)?),
+            None => dict.insert(name, tensor.clone()),
+        };
     }
     Ok(Some(Value::Dict(dict)))
+}
+
+/// A view of a tensor of a record as PyTorch would have it.
+fn torch_layout(tensor: &state::Tensor, entry: &Entry) -> Result<state::Tensor, ModelError> {
+    let (Some(view), mut shape) = (tensor.view(), tensor.shape().to_vec()) else { return Ok(tensor.clone()) };
+    let mut view = view.clone();
+    if entry.transposed {
+        shape.reverse();
+        view.strides.reverse();
+    } else if entry.shape.is_empty() && shape == [1] {
+        // The count of batches is a scalar in PyTorch alone.
+        shape.clear();
+        view.strides.clear();
+    }
+    Ok(state::Tensor::strided(tensor.dtype(), &shape, view)?)
 }
 
 /// What came of matching a file with a network.
