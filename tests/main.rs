@@ -3,3 +3,4 @@
 mod data;
 mod optim;
 mod support;
+mod swap;
