@@ -33,6 +33,7 @@ use serde::Serialize;
 pub use error::CheckError;
 pub use fixture::Fixture;
 pub use measure::Measure;
+pub use networks::Trainer;
 
 use crate::device::OpenDevice;
 

@@ -47,7 +47,7 @@ fn network() -> Result<Network> {
 
 fn loader(device: &Device) -> Result<Loader> {
     let data: DataConfig = serde_json::from_value(json!({
-        "name": "fashion-mnist-sample", "batch_size": 64, "workers": 0, "limit": { "train": 256 },
+        "name": "fashion-mnist-sample", "batch_size": 16, "workers": 0, "limit": { "train": 256 },
         "normalize": { "mean": [0.286], "std": [0.353] },
     }))
     .map_err(wrong)?;
@@ -56,7 +56,7 @@ fn loader(device: &Device) -> Result<Loader> {
 
 fn optimizer() -> Result<OptimizerConfig> {
     // Momentum, not Adam: Adam's first steps divide rounding errors by themselves.
-    serde_json::from_value(json!({ "name": "sgd", "lr": 0.05, "momentum": 0.9 })).map_err(wrong)
+    serde_json::from_value(json!({ "name": "sgd", "lr": 0.1, "momentum": 0.9 })).map_err(wrong)
 }
 
 /// Trains an epoch, from fresh weights or from what another device saved.
