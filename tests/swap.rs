@@ -1,7 +1,7 @@
 //! Backends are exchangeable: one list of cases on every device that opens here, compared with PyTorch and with each other.
 
-use std::fmt::Write;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -43,7 +43,7 @@ fn open(name: &str) -> Option<OpenDevice> {
 
 fn every_case(name: &str) {
     let Some(device) = open(name) else { return };
-    let mut table = format!("{} ({})\n", device.name, device.description);
+    println!("{} ({})", device.name, device.description);
     let mut failed = Vec::new();
     let started = Instant::now();
     for case in cases().unwrap() {
@@ -54,13 +54,27 @@ fn every_case(name: &str) {
             Outcome::Failed { reason } => format!("FAILED   {reason}"),
             Outcome::NotRun { reason } => format!("not run  {reason}"),
         };
-        writeln!(table, "{:<36} {shown:<24} {:.1} s", case.name, begun.elapsed().as_secs_f64()).unwrap();
+        println!("{name:<8} {:<36} {shown:<24} {:.1} s", case.name, begun.elapsed().as_secs_f64());
         if outcome.failed() {
-            failed.push(case.name);
+            failed.push(format!("{}: {shown}", case.name));
         }
     }
-    println!("{table}{:.1} s in all", started.elapsed().as_secs_f64());
-    assert!(failed.is_empty(), "{name} computes wrongly: {failed:?}\n{table}");
+    println!("{name}: {:.1} s in all", started.elapsed().as_secs_f64());
+    assert!(failed.is_empty(), "{name} computes wrongly:\n{}", failed.join("\n"));
+}
+
+#[test]
+fn bench_check_answers_in_json_and_by_its_exit_code() {
+    let program = || Command::new(env!("CARGO_BIN_EXE_rekindle"));
+    let output =
+        program().args(["bench", "--check", "--device", "flex", "--json", "fashion_classifier", "deterministic"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let results = answer["cases"].as_array().unwrap();
+    assert!(results.len() > 5 && results.iter().all(|case| case["result"] == "passed" && case["device"] == "flex"), "{answer}");
+    let unknown = program().args(["bench", "--check", "nonsense"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).starts_with("error: nothing has 'nonsense' in its name"), "{unknown:?}");
 }
 
 /// Trains the sample recipe on a few images and gives the checkpoint that is left.

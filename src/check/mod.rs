@@ -92,7 +92,8 @@ impl Case {
 
     /// A case that CPUs alone may run.
     fn on_cpus(name: &str, reason: &'static str, check: impl Fn(&OpenDevice) -> Result<Measure> + Send + Sync + 'static) -> Self {
-        let check = move |device: &OpenDevice| if is_cpu(device) { check(device).map(Answer::Measured) } else { Ok(Answer::NotRun(reason)) };
+        let check =
+            move |device: &OpenDevice| if is_cpu(device) { check(device).map(Answer::Measured) } else { Ok(Answer::NotRun(reason)) };
         Self { name: name.to_string(), check: Box::new(check) }
     }
 }

@@ -34,7 +34,12 @@ impl Args {
     /// Stops at names that ask for nothing.
     fn check_names(&self, known: &[&str]) -> anyhow::Result<()> {
         match self.names.iter().find(|part| !known.iter().any(|name| name.contains(part.as_str()))) {
-            Some(part) => anyhow::bail!("nothing has '{part}' in its name; there are {}", known.join(", ")),
+            Some(part) => {
+                let mut kinds: Vec<&str> = known.iter().filter_map(|name| name.split('/').next()).collect();
+                kinds.sort_unstable();
+                kinds.dedup();
+                anyhow::bail!("nothing has '{part}' in its name; there are {}, most of them followed by /MODEL", kinds.join(", "))
+            }
             None => Ok(()),
         }
     }

@@ -51,7 +51,10 @@ pub fn run(args: &Args) -> Answer {
         }
         let (cases, devices) = (wanted.len(), devices.len());
         line(match failed {
-            0 => format!("{cases} cases on {devices} devices: everything agrees with PyTorch"),
+            0 => format!(
+                "{cases} cases on {}: everything agrees with PyTorch",
+                if devices == 1 { "one device".into() } else { format!("{devices} devices") }
+            ),
             _ => format!("{failed} of {} results are wrong", rows.len()),
         })?;
     }
