@@ -108,12 +108,18 @@ impl BatchNorm2d {
         self.update(&self.running_mean, result.mean.detach(), &device);
         self.update(&self.running_var, unbiased, &device);
         let counted = self.num_batches_tracked.value_sync().to_device(&device) + 1.0;
-        self.num_batches_tracked.update(counted.detach());
+        set(&self.num_batches_tracked, counted.detach());
         result.output
     }
 
     fn update(&self, state: &RunningState<Tensor<1>>, batch: Tensor<1>, device: &Device) {
         let kept = state.value_sync().to_device(device) * (1.0 - self.momentum);
-        state.update((kept + batch * self.momentum).detach());
+        set(state, (kept + batch * self.momentum).detach());
     }
+}
+
+/// Sets a running value at once. Burn's update alone waits for the next one, and records and state dicts would lack the last batch.
+fn set(state: &RunningState<Tensor<1>>, value: Tensor<1>) {
+    state.update(value);
+    state.value_sync();
 }

@@ -5,6 +5,7 @@
 //! `flex` before anything else: Burn builds the state of optimizers on its default device first, and a machine without a GPU
 //! would panic there.
 
+pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

@@ -4,5 +4,6 @@ mod data;
 mod optim;
 mod recipes;
 mod support;
+mod swap;
 mod training;
 mod weights;

@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Only here is anything printed.
 
+mod bench;
 mod convert;
 mod datasets;
 mod devices;
@@ -66,6 +67,7 @@ enum Verb {
     Models(models::Args),
     Datasets(datasets::Args),
     Devices(devices::Args),
+    Bench(bench::Args),
 }
 
 /// The number after `--threads`, if one is given; it must be known before anything is computed.
@@ -130,5 +132,6 @@ fn run(verb: Verb) -> Answer {
         Verb::Models(args) => models::run(&args),
         Verb::Datasets(args) => datasets::run(&args),
         Verb::Devices(args) => devices::run(&args),
+        Verb::Bench(args) => bench::run(&args),
     }
 }
