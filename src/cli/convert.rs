@@ -14,7 +14,9 @@ use super::{Answer, Exit};
 ///
 /// Everything is kept that the format can say; what it cannot is told. Nothing in the file is executed.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rekindle convert checkpoint.pth weights.safetensors --key model_state_dict --strip module. --dtype f16")]
+#[command(
+    after_help = "Example:\n  rekindle convert checkpoint.pth weights.safetensors --key model_state_dict --strip module. --dtype f16"
+)]
 pub struct Args {
     /// A model file of any format.
     input: PathBuf,

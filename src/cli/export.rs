@@ -19,7 +19,9 @@ use crate::models::{Network, weights};
 /// `--checkpoint` likewise. Burn loads a .bpk with `ModuleRecord::load` and `Module::try_load_record`: it has Burn's names and
 /// layout. For PyTorch's names in a .bpk, export a .pth and convert it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rekindle export vgg16 --weights torchmodel_weights.pth vgg16.safetensors\n  rekindle export checkpoints/fashion_mnist_sample checkpoint.pth --checkpoint")]
+#[command(
+    after_help = "Example:\n  rekindle export vgg16 --weights torchmodel_weights.pth vgg16.safetensors\n  rekindle export checkpoints/fashion_mnist_sample checkpoint.pth --checkpoint"
+)]
 pub struct Args {
     /// A built-in name, a recipe, or the folder of a run or checkpoint.
     model: String,
@@ -76,7 +78,10 @@ fn checkpoint(args: &Args, format: OutputFormat) -> Answer {
         bail!("--checkpoint takes the optimizer's state along, which only a run or checkpoint has; '{}' is no folder of one", args.model);
     }
     if format == OutputFormat::Npz {
-        bail!("{}: an .npz file holds arrays alone, and a checkpoint has other values: name it .pth or .safetensors", args.output.display());
+        bail!(
+            "{}: an .npz file holds arrays alone, and a checkpoint has other values: name it .pth or .safetensors",
+            args.output.display()
+        );
     }
     let saved = Saved::open(path, args.from.unwrap_or(Which::Last))?;
     let dict = saved.checkpoint_dict()?;

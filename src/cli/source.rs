@@ -114,7 +114,10 @@ fn list(folder: &Path, at: &Path, depth: usize, files: &mut Vec<(PathBuf, u64)>)
 /// Refuses a folder where a file is expected.
 pub fn expect_file(path: &Path) -> anyhow::Result<()> {
     if path.is_dir() {
-        bail!("{0}: this is a folder, expected a model file; a run or checkpoint is written as a file by `rekindle export {0} OUT`", path.display());
+        bail!(
+            "{0}: this is a folder, expected a model file; a run or checkpoint is written as a file by `rekindle export {0} OUT`",
+            path.display()
+        );
     }
     Ok(())
 }

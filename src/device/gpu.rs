@@ -69,12 +69,7 @@ fn find_adapters() -> Vec<Adapter> {
         wgpu::DeviceType::Cpu => Some(DeviceKind::Cpu),
         wgpu::DeviceType::Other => None,
     };
-    found
-        .unwrap_or_default()
-        .into_iter()
-        .enumerate()
-        .map(|(index, info)| Adapter { index, kind: number(&info, &mut next), info })
-        .collect()
+    found.unwrap_or_default().into_iter().enumerate().map(|(index, info)| Adapter { index, kind: number(&info, &mut next), info }).collect()
 }
 
 fn burn_adapters(instance: &wgpu::Instance, api: wgpu::Backends) -> Vec<wgpu::AdapterInfo> {

@@ -106,14 +106,22 @@ impl fmt::Display for Report {
             write!(f, "\n  {help}")?;
         }
         let nearest = |name: &String| suggestions.iter().find(|(missing, _)| missing == name).map(|(_, found)| found);
-        list(f, "missing in the file", missing.iter().map(|name| match nearest(name) {
-            Some(found) => format!("{name} (the file has '{found}')"),
-            None => name.clone(),
-        }))?;
+        list(
+            f,
+            "missing in the file",
+            missing.iter().map(|name| match nearest(name) {
+                Some(found) => format!("{name} (the file has '{found}')"),
+                None => name.clone(),
+            }),
+        )?;
         list(f, "not used from the file", unused.iter().cloned())?;
-        list(f, "of another shape", shape_differs.iter().map(|(name, expected, found)| {
-            format!("{name}: the model has {}, the file {}", show_shape(expected), show_shape(found))
-        }))
+        list(
+            f,
+            "of another shape",
+            shape_differs
+                .iter()
+                .map(|(name, expected, found)| format!("{name}: the model has {}, the file {}", show_shape(expected), show_shape(found))),
+        )
     }
 }
 

@@ -13,12 +13,12 @@ use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use regex::Regex;
 
+use super::TrainError;
 use super::metrics::Score;
 use super::progress::Silent;
 use super::recipe::{self, Loaded, Recipe};
 use super::saving::{Staging, WhenAsked};
 use super::strategy::{Standing, Strategy, step_seed};
-use super::TrainError;
 use super::with_loss::WithLoss;
 use crate::checkpoint::{Contents, Policy, Run, Which};
 use crate::data::{DataConfig, Loader, Split};
@@ -301,10 +301,8 @@ pub fn trained_parameters(network: &Network) -> Vec<ParameterInfo> {
 }
 
 fn load_optimizer(optimizer: ModuleOptimizer, contents: &Contents, place: &str) -> Result<ModuleOptimizer, TrainError> {
-    let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(contents.optimizer.clone())).map_err(|error| TrainError::Mismatch {
-        place: place.to_string(),
-        problem: format!("optimizer.bpk cannot be read: {error}"),
-    })?;
+    let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(contents.optimizer.clone()))
+        .map_err(|error| TrainError::Mismatch { place: place.to_string(), problem: format!("optimizer.bpk cannot be read: {error}") })?;
     Ok(optimizer.load_record(record))
 }
 

@@ -130,7 +130,8 @@ fn print_optimizer(optimizer: &OptimizerEntry, limit: usize) -> anyhow::Result<(
         let settings: Vec<String> = settings.map(|(key, value)| format!("{key} = {}", cut(&value.to_string()))).collect();
         line(format!("  group {place}: {}", printable(&settings.join(", "))))?;
         let params = group.get("params").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-        let names: Vec<String> = limited(params, limit).iter().map(|name| name.as_str().map_or_else(|| name.to_string(), printable)).collect();
+        let names: Vec<String> =
+            limited(params, limit).iter().map(|name| name.as_str().map_or_else(|| name.to_string(), printable)).collect();
         line(format!("    {}: {}", counted(params.len() as u64, "parameter"), names.join(", ")))?;
         more(params.len(), limit)?;
     }
@@ -215,7 +216,8 @@ fn verdict(globals: &[GlobalEntry], format: &str) -> anyhow::Result<()> {
     let of = |verdict: &str| globals.iter().filter(|global| global.verdict == verdict).collect::<Vec<_>>();
     let (dangerous, unknown) = (of("runs code"), of("unknown"));
     if globals.is_empty() {
-        let why = if format.starts_with("torch") || format == "pickle" { "it names no class or function" } else { "this format holds no code" };
+        let why =
+            if format.starts_with("torch") || format == "pickle" { "it names no class or function" } else { "this format holds no code" };
         return line(format!("safe: {why}"));
     }
     if dangerous.is_empty() && unknown.is_empty() {
