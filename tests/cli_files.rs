@@ -58,7 +58,7 @@ fn inspect_gives_what_the_manifest_says() {
         let file = entry["file"].as_str().unwrap();
         let found = inspected(&fixtures().join(file));
         assert_eq!(found["bytes"], entry["bytes"], "{file}");
-        let tensors = entry["tensors"].as_array().unwrap();
+        let Some(tensors) = entry["tensors"].as_array() else { continue };
         assert_eq!(found["tensors"].as_array().unwrap().len(), tensors.len(), "{file}");
         for (found, expected) in found["tensors"].as_array().unwrap().iter().zip(tensors) {
             for key in ["name", "dtype", "shape", "sha256"] {
@@ -142,7 +142,7 @@ fn diff_works_across_formats() {
     let found: Json = serde_json::from_str(&answer(dir, &["diff", original, "half.bpk", "--json"], 1)).unwrap();
     assert_eq!((&found["same"], &found["compared"], found["dtypes"].as_array().unwrap().len()), (&json!(false), &json!(8), 8));
     answer(dir, &["diff", original, "half.bpk", "--rtol", "1e-3", "--atol", "1e-6"], 0);
-    answer(dir, &["convert", original, "less.pth", "--only", "^conv1", "--rename", "^conv1=first"], 0);
+    answer(dir, &["convert", original, "less.pth", "--only", "^first", "--rename", "^conv1=first"], 0);
     let shown = answer(dir, &["diff", original, "less.pth"], 1);
     assert!(shown.contains("first.weight: only in less.pth"), "{shown}");
     // Onto itself: the new file takes the place of the old one at once.
@@ -213,7 +213,7 @@ fn a_run_is_inspected_compared_and_exported() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let settings =
-        ["--set", "data.limit=128", "--set", "model.hidden=[20,16,14,12]", "--set", "optimizer.groups=[{match=\"bias\",lr=0.01}]"];
+        ["--set", "data.limit.train=128", "--set", "model.hidden=[20,16,14,12]", "--set", "optimizer.groups=[{match=\"bias\",lr=0.01}]"];
     let mut arguments = vec!["train", "fashion_mnist_sample", "--run", "run", "--epochs", "1", "--device", "flex"];
     arguments.extend(settings);
     answer(dir, &arguments, 0);
