@@ -254,7 +254,8 @@ pub fn list() -> Vec<DeviceReport> {
 }
 
 fn report(name: &str, description: &str, open: Result<OpenDevice, DeviceError>) -> DeviceReport {
-    let mut report = DeviceReport { name: name.to_string(), description: description.to_string(), works: false, reason: None, auto: false };
+    let mut report =
+        DeviceReport { name: name.to_string(), description: description.to_string(), works: false, reason: None, auto: false };
     match open {
         Err(error) => report.reason = Some(error.to_string()),
         Ok(open) => {

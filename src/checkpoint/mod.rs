@@ -15,7 +15,7 @@ mod retention;
 mod run;
 mod write;
 
-pub use manifest::{Best, EarlyState, EpochSums, FORMAT, FileEntry, Manifest};
+pub use manifest::{FORMAT, Best, EarlyState, EpochSums, FileEntry, Manifest};
 pub use retention::{Policy, doomed};
 pub use run::{Checkpoint, Contents, Run, Which};
 pub use write::publish;

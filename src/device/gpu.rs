@@ -1,7 +1,7 @@
 //! Adapters of wgpu: listing them, and opening one by the route that returns an error instead of panicking.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 
 use burn::tensor::{Device, DeviceKind};
 use burn_wgpu::wgpu;
@@ -54,7 +54,8 @@ fn find_adapters() -> Vec<Adapter> {
     } else {
         vec![wgpu::Backends::VULKAN, wgpu::Backends::DX12, wgpu::Backends::GL]
     };
-    let found = apis.into_iter().map(adapters_of).find(|adapters| !adapters.is_empty());
+    let instance = wgpu::Instance::default();
+    let found = apis.into_iter().map(|api| burn_adapters(&instance, api)).find(|adapters| !adapters.is_empty());
     // Burn counts each kind of adapter from zero.
     let mut counts = [0_usize; 3];
     let mut next = |kind: usize| {
@@ -68,13 +69,15 @@ fn find_adapters() -> Vec<Adapter> {
         wgpu::DeviceType::Cpu => Some(DeviceKind::Cpu),
         wgpu::DeviceType::Other => None,
     };
-    found.unwrap_or_default().into_iter().enumerate().map(|(index, info)| Adapter { index, kind: number(&info, &mut next), info }).collect()
+    found
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+        .map(|(index, info)| Adapter { index, kind: number(&info, &mut next), info })
+        .collect()
 }
 
-/// The adapters of one graphics API, asked without a display: others write to stderr when there is none.
-fn adapters_of(api: wgpu::Backends) -> Vec<wgpu::AdapterInfo> {
-    let descriptor = wgpu::InstanceDescriptor { backends: api, ..wgpu::InstanceDescriptor::new_without_display_handle() };
-    let instance = wgpu::Instance::new(descriptor);
+fn burn_adapters(instance: &wgpu::Instance, api: wgpu::Backends) -> Vec<wgpu::AdapterInfo> {
     let adapters = burn::tensor::read_sync(instance.enumerate_adapters(api));
     adapters.iter().map(wgpu::Adapter::get_info).collect()
 }
@@ -86,7 +89,7 @@ pub(super) fn open_real_gpu() -> Option<OpenDevice> {
 
 /// Opens an adapter by its number in the list, or the first. An adapter is opened once in a process and remembered.
 pub(super) fn open(backend: Backend, index: Option<usize>) -> Result<OpenDevice, DeviceError> {
-    static OPEN: LazyLock<Mutex<HashMap<(Backend, usize), OpenDevice>>> = LazyLock::new(Mutex::default);
+    static OPEN: Mutex<Option<HashMap<(Backend, usize), OpenDevice>>> = Mutex::new(None);
     let requested = super::DeviceName { backend, index }.to_string();
     let adapters = adapters();
     let position = index.unwrap_or(0);
@@ -99,6 +102,7 @@ pub(super) fn open(backend: Backend, index: Option<usize>) -> Result<OpenDevice,
         return Err(DeviceError::NotFound { name: requested, problem });
     };
     let mut opened = OPEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let opened = opened.get_or_insert_default();
     if let Some(open) = opened.get(&(backend, position)) {
         return Ok(open.clone());
     }

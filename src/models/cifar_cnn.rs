@@ -62,16 +62,7 @@ pub struct CifarCnnConfig {
 
 impl Default for CifarCnnConfig {
     fn default() -> Self {
-        Self {
-            in_channels: 3,
-            channels: [66, 66, 130],
-            kernel: 7,
-            padding: [1, 3, 3],
-            pool: [5, 4],
-            hidden: 1000,
-            classes: 10,
-            dropout: 0.7,
-        }
+        Self { in_channels: 3, channels: [66, 66, 130], kernel: 7, padding: [1, 3, 3], pool: [5, 4], hidden: 1000, classes: 10, dropout: 0.7 }
     }
 }
 

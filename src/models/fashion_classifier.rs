@@ -56,7 +56,13 @@ impl FashionClassifierConfig {
     /// Inputs and outputs of each layer with its name.
     fn layers(&self) -> [(&'static str, usize, usize); 5] {
         let h = self.hidden;
-        [("fc", self.inputs, h[0]), ("fc1", h[0], h[1]), ("fc2", h[1], h[2]), ("fc3", h[2], h[3]), ("fc4", h[3], self.classes)]
+        [
+            ("fc", self.inputs, h[0]),
+            ("fc1", h[0], h[1]),
+            ("fc2", h[1], h[2]),
+            ("fc3", h[2], h[3]),
+            ("fc4", h[3], self.classes),
+        ]
     }
 }
 

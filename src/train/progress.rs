@@ -55,8 +55,9 @@ impl Progress {
             bar.finish_and_clear();
         }
         let seconds = self.started.elapsed().as_secs_f64();
-        let part =
-            |sums: &EpochSums| format!("loss {:.4} {} {}", metrics::loss(sums), self.score.name(), self.score.show(metrics::score(sums)));
+        let part = |sums: &EpochSums| {
+            format!("loss {:.4} {} {}", metrics::loss(sums), self.score.name(), self.score.show(metrics::score(sums)))
+        };
         let best = if best { "  best so far" } else { "" };
         eprintln!(
             "epoch {epoch}/{}  train {}  valid {}  {} items/s, {}{best}",

@@ -13,14 +13,14 @@ use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use regex::Regex;
 
-use super::TrainError;
 use super::metrics::Score;
 use super::progress::Silent;
 use super::recipe::{self, Loaded, Recipe};
 use super::saving::{Staging, WhenAsked};
 use super::strategy::{Standing, Strategy, step_seed};
+use super::TrainError;
 use super::with_loss::WithLoss;
-use crate::checkpoint::{CheckpointError, Contents, Policy, Run, Which};
+use crate::checkpoint::{Contents, Policy, Run, Which};
 use crate::data::{DataConfig, Loader, Split};
 use crate::device::{self, DeviceName, OpenDevice};
 use crate::models::import::{ImportOptions, Report, import};
@@ -95,8 +95,8 @@ impl Session {
             }
         };
         let text = toml::to_string(&plan.recipe).map_err(|error| plan.mismatch(format!("it cannot be written: {error}")))?;
-        let create = || Run::create(dir, &text);
-        let mut session = plan.session(network, None, Standing::default(), create, device, stop)?;
+        let run = Run::create(dir, &text)?;
+        let mut session = plan.session(network, None, Standing::default(), run, device, stop)?;
         session.report = report;
         Ok(session)
     }
@@ -122,7 +122,7 @@ impl Session {
         run.forget_metrics_after(manifest.step)?;
         let plan = Plan::new(recipe, &place)?;
         let network = restored(&*plan.architecture, &contents, &place)?;
-        plan.session(network, Some(contents), standing, || Ok(run), device, stop)
+        plan.session(network, Some(contents), standing, run, device, stop)
     }
 
     /// Trains until the end, an error or a signal.
@@ -226,21 +226,6 @@ impl Plan {
         TrainError::Mismatch { place: self.place.clone(), problem }
     }
 
-    /// Checks that each pattern of `train.freeze` freezes something, and that something is left to train.
-    fn check_freeze(&self, parameters: &[ParameterInfo]) -> Result<(), TrainError> {
-        let patterns = patterns(&self.recipe.train.freeze);
-        if let Some(idle) = patterns.iter().find(|pattern| !parameters.iter().any(|parameter| pattern.is_match(&parameter.name))) {
-            let names: Vec<&str> = parameters.iter().take(4).map(|parameter| parameter.name.as_str()).collect();
-            let names = names.join(", ");
-            return Err(self.mismatch(format!("train.freeze: '{idle}' matches no parameter: the model's are {names}, …")));
-        }
-        let frozen = |parameter: &ParameterInfo| patterns.iter().any(|pattern| pattern.is_match(&parameter.name));
-        if parameters.iter().all(frozen) {
-            return Err(self.mismatch("train.freeze: every parameter of the model is frozen, nothing is left to train".into()));
-        }
-        Ok(())
-    }
-
     /// Opens the data of a split and checks that it fits the network.
     fn loader(&self, split: Split, device: &Device) -> Result<Loader, TrainError> {
         let data: &DataConfig = &self.recipe.data;
@@ -254,7 +239,7 @@ impl Plan {
         network: Network,
         contents: Option<Contents>,
         standing: Standing,
-        run: impl FnOnce() -> Result<Run, CheckpointError>,
+        run: Run,
         device: OpenDevice,
         stop: Arc<AtomicBool>,
     ) -> Result<Session, TrainError> {
@@ -263,9 +248,8 @@ impl Plan {
         let valid = self.loader(Split::Test, &device.device)?;
         let recipe = &self.recipe;
         let network = network.train().fork(&training_device);
-        let parameters = trained_parameters(&network);
-        self.check_freeze(&parameters)?;
         let network = weights::freeze(network, &patterns(&recipe.train.freeze));
+        let parameters = trained_parameters(&network);
         let groups = recipe.optimizer.resolve(&parameters)?;
         let steps = train.num_batches() as u64;
         let schedule = recipe.scheduler.resolve(recipe.train.epochs as u64, steps);
@@ -285,8 +269,6 @@ impl Plan {
         };
         let score = if self.architecture.classes().is_some() { Score::Accuracy } else { Score::Psnr };
         let learner = Learner::new(network, optimizer, scheduler);
-        // Last, so that a recipe that cannot be trained leaves no folder behind.
-        let run = run()?;
         let strategy = Strategy {
             loss: self.loss,
             score,
@@ -319,8 +301,10 @@ pub fn trained_parameters(network: &Network) -> Vec<ParameterInfo> {
 }
 
 fn load_optimizer(optimizer: ModuleOptimizer, contents: &Contents, place: &str) -> Result<ModuleOptimizer, TrainError> {
-    let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(contents.optimizer.clone()))
-        .map_err(|error| TrainError::Mismatch { place: place.to_string(), problem: format!("optimizer.bpk cannot be read: {error}") })?;
+    let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(contents.optimizer.clone())).map_err(|error| TrainError::Mismatch {
+        place: place.to_string(),
+        problem: format!("optimizer.bpk cannot be read: {error}"),
+    })?;
     Ok(optimizer.load_record(record))
 }
 
