@@ -52,7 +52,7 @@ fn check(device: &OpenDevice, unit: usize, forward: impl Fn(Tensor<4>) -> Tensor
     if samples.iter().all(|share| *share == samples[0]) {
         return Err(CheckError::Wrong("every sample of a batch keeps the same share".to_string()));
     }
-    let mut measure = Measure::none(SHARE);
+    let mut measure = Measure { rounding: false, ..Measure::none(SHARE) };
     measure.note((kept(&units) - (1.0 - PROB)).abs(), "the share of values that are kept");
     Ok(measure)
 }

@@ -11,6 +11,8 @@ pub struct Measure {
     pub error: f64,
     /// What is allowed on a CPU.
     pub allowed: f64,
+    /// Whether rounding makes the difference, which is larger on a GPU.
+    pub rounding: bool,
     /// Where the difference is.
     pub place: String,
 }
@@ -18,7 +20,7 @@ pub struct Measure {
 impl Measure {
     /// No difference yet.
     pub fn none(allowed: f64) -> Self {
-        Self { error: 0.0, allowed, place: "nothing".to_string() }
+        Self { error: 0.0, allowed, rounding: true, place: "nothing".to_string() }
     }
 
     /// Takes note of a difference; what is no number counts as infinitely far.
