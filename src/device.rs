@@ -155,6 +155,14 @@ pub struct OpenDevice {
     pub name: String,
     /// The adapter, or what the backend is.
     pub description: String,
+    /// Whether it is a GPU that is computed in software, whose kernels take long to compile.
+    pub software_gpu: bool,
+}
+
+impl OpenDevice {
+    fn new(device: Device, name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { device, name: name.into(), description: description.into(), software_gpu: false }
+    }
 }
 
 impl DeviceName {
@@ -197,12 +205,12 @@ impl DeviceName {
 }
 
 fn flex() -> OpenDevice {
-    OpenDevice { device: Device::flex(), name: "flex".into(), description: "CPU, burn-flex".into() }
+    OpenDevice::new(Device::flex(), "flex", "CPU, burn-flex")
 }
 
 #[allow(deprecated, reason = "burn-ndarray is deprecated upstream, and kept beside flex on purpose")]
 fn ndarray() -> OpenDevice {
-    OpenDevice { device: Device::ndarray(), name: "ndarray".into(), description: "CPU, burn-ndarray".into() }
+    OpenDevice::new(Device::ndarray(), "ndarray", "CPU, burn-ndarray")
 }
 
 #[cfg(feature = "cuda")]
@@ -213,7 +221,7 @@ fn cuda(index: usize) -> Result<OpenDevice, DeviceError> {
         (index < found).then(|| Device::cuda(index)).ok_or(found)
     });
     match open {
-        Ok(Ok(device)) => Ok(OpenDevice { device, name, description: "NVIDIA GPU, CUDA".into() }),
+        Ok(Ok(device)) => Ok(OpenDevice::new(device, name, "NVIDIA GPU, CUDA")),
         Ok(Err(found)) => Err(DeviceError::NotFound { name, problem: format!("{found} CUDA devices were found") }),
         Err(reason) => Err(DeviceError::Refused { name, reason }),
     }
