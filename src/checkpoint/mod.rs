@@ -10,6 +10,7 @@
 //!     manifest.json                            what they are, their sizes and hashes, and the state of the run
 //! ```
 
+mod disk;
 mod manifest;
 mod retention;
 mod run;

@@ -5,12 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::disk::{TEMPORARY, replace, sha256};
 use super::manifest::{FORMAT, Manifest};
-use super::write::{replace, sha256};
 use super::{CheckpointError, FILES};
-
-/// Prefix of names that are under way; they are removed when the run is opened again.
-pub(super) const TEMPORARY: &str = ".unfinished-";
 
 /// A run directory.
 #[derive(Debug, Clone)]

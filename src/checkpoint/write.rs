@@ -1,13 +1,11 @@
 //! Publishing a checkpoint: everything is written and synced under a temporary name, then one rename makes it exist.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
+use super::disk::{TEMPORARY, sha256, sync_folder, write_synced};
 use super::manifest::{FileEntry, Manifest};
-use super::run::{Checkpoint, TEMPORARY};
+use super::run::Checkpoint;
 use super::{CheckpointError, Run};
 
 /// Writes a checkpoint of `run`. On an error nothing is left behind, and what was there before is untouched.
@@ -52,36 +50,4 @@ fn write_all(folder: &Path, manifest: &mut Manifest, files: &[(&str, &[u8])]) ->
     })?;
     write_synced(&folder.join("manifest.json"), text.as_bytes())?;
     sync_folder(folder)
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| CheckpointError::io("write it", path, &error))
-}
-
-/// Makes renames and new files in a folder durable.
-fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|file| file.sync_all()).map_err(|error| CheckpointError::io("sync it", folder, &error))?;
-    }
-    Ok(())
-}
-
-/// Replaces a small file at once: a temporary name, sync, rename.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), CheckpointError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!("{TEMPORARY}{name}"));
-    write_synced(&temporary, text.as_bytes())?;
-    fs::rename(&temporary, path).map_err(|error| CheckpointError::io("replace it", path, &error))?;
-    sync_folder(folder)
-}
-
-/// The sha256 of some bytes in hexadecimal digits.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::module::Module;
 use burn::tensor::activation::softmax;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
 use super::model::{self, Model, WeightArgs};
@@ -77,14 +77,12 @@ pub fn run(args: &Args) -> Answer {
     let preparation = if architecture.classes().is_none() { preparation.any_size() } else { preparation };
     let labels = labels(args.labels.as_deref(), recipe.as_ref(), &*architecture)?;
     let device = args.device.open()?;
-    let network = network.fork(&device.device).valid();
     eprintln!("inputs: {preparation}; device {}", device.name);
+    let network = network.fork(&device.device).valid();
+    let predictor = Predictor { args, architecture: &*architecture, network, preparation, device: device.device };
     let mut predictions = Vec::new();
     for paths in args.inputs.chunks(usize::from(args.batch_size)) {
-        predictions.extend(match architecture.classes() {
-            Some(_) => classify(args, &*architecture, &network, &preparation, &device.device, paths, &labels)?,
-            None => enlarge(args, &*architecture, &network, &preparation, &device.device, paths)?,
-        });
+        predictions.extend(predictor.predict(paths, &labels)?);
     }
     if args.json {
         json(&predictions)?;
@@ -120,61 +118,60 @@ fn labels(file: Option<&Path>, recipe: Option<&crate::train::Recipe>, architectu
     Ok(names)
 }
 
-fn classify(
-    args: &Args,
-    architecture: &dyn Architecture,
-    network: &Network,
-    preparation: &Preparation,
-    device: &burn::tensor::Device,
-    paths: &[PathBuf],
-    labels: &[String],
-) -> anyhow::Result<Vec<Prediction>> {
-    let mut values = Vec::new();
-    let mut shape = [0; 3];
-    for path in paths {
-        shape = preparation.read(path, &mut values)?.into();
-    }
-    architecture.check_input(shape)?;
-    let [channels, height, width] = shape;
-    let input = Tensor::<4>::from_data(TensorData::new(values, [paths.len(), channels, height, width]), device);
-    let Output::Classes(scores) = network.forward(input) else { bail!("the model gives images, not classes") };
-    let classes = scores.dims()[1];
-    // The softmax of log-probabilities is the probabilities themselves.
-    let probabilities: Vec<f32> = softmax(scores, 1).into_data().iter::<f32>().collect();
-    let predictions = paths.iter().zip(probabilities.chunks(classes)).map(|(path, row)| {
-        let mut ranked: Vec<(usize, f32)> = row.iter().copied().enumerate().collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let top = ranked.into_iter().take(args.top).map(|(class, probability)| Label { class, label: labels[class].clone(), probability });
-        Prediction { input: path.clone(), labels: top.collect(), output: None }
-    });
-    Ok(predictions.collect())
+/// A network on its device, ready to take pictures.
+struct Predictor<'a> {
+    args: &'a Args,
+    architecture: &'a dyn Architecture,
+    network: Network,
+    preparation: Preparation,
+    device: Device,
 }
 
-/// Each image on its own, because sizes may differ. Colour is kept: the network enlarges the luma, an interpolation the rest.
-fn enlarge(
-    args: &Args,
-    architecture: &dyn Architecture,
-    network: &Network,
-    preparation: &Preparation,
-    device: &burn::tensor::Device,
-    paths: &[PathBuf],
-) -> anyhow::Result<Vec<Prediction>> {
-    let mut predictions = Vec::new();
-    for path in paths {
+impl Predictor<'_> {
+    /// Runs the network on pictures of one size.
+    fn forward(&self, paths: &[PathBuf]) -> anyhow::Result<Output> {
         let mut values = Vec::new();
-        let [channels, height, width] = preparation.read(path, &mut values)?.into();
-        architecture.check_input([channels, height, width])?;
-        let input = Tensor::<4>::from_data(TensorData::new(values, [1, channels, height, width]), device);
-        let Output::Images(images) = network.forward(input) else { bail!("the model gives classes, not images") };
-        let [_, _, out_height, out_width] = images.dims();
+        let mut shape = [0; 3];
+        for path in paths {
+            shape = self.preparation.read(path, &mut values)?.into();
+        }
+        self.architecture.check_input(shape)?;
+        let [channels, height, width] = shape;
+        let input = Tensor::<4>::from_data(TensorData::new(values, [paths.len(), channels, height, width]), &self.device);
+        Ok(self.network.forward(input))
+    }
+
+    fn predict(&self, paths: &[PathBuf], labels: &[String]) -> anyhow::Result<Vec<Prediction>> {
+        if self.architecture.classes().is_none() {
+            // Each image on its own, because sizes may differ.
+            return paths.iter().map(|path| self.enlarge(path)).collect();
+        }
+        let Output::Classes(scores) = self.forward(paths)? else { bail!("the model gives images, not classes") };
+        let classes = scores.dims()[1];
+        // The softmax of log-probabilities is the probabilities themselves.
+        let probabilities: Vec<f32> = softmax(scores, 1).into_data().iter::<f32>().collect();
+        let rows = paths.iter().zip(probabilities.chunks(classes));
+        Ok(rows.map(|(path, row)| Prediction { input: path.clone(), labels: self.ranked(row, labels), output: None }).collect())
+    }
+
+    /// The likeliest labels, the likeliest first.
+    fn ranked(&self, probabilities: &[f32], labels: &[String]) -> Vec<Label> {
+        let mut ranked: Vec<(usize, f32)> = probabilities.iter().copied().enumerate().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let top = ranked.into_iter().take(self.args.top);
+        top.map(|(class, probability)| Label { class, label: labels[class].clone(), probability }).collect()
+    }
+
+    /// Colour is kept: the network enlarges the luma, an interpolation the rest.
+    fn enlarge(&self, path: &Path) -> anyhow::Result<Prediction> {
+        let Output::Images(images) = self.forward(&[path.to_path_buf()])? else { bail!("the model gives classes, not images") };
+        let [_, _, height, width] = images.dims();
         let luma: Vec<u8> = images.into_data().iter::<f32>().map(|value| (value * 255.0).round().clamp(0.0, 255.0) as u8).collect();
-        let folder = args.output.as_deref().or(path.parent()).unwrap_or(Path::new("."));
+        let folder = self.args.output.as_deref().or(path.parent()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let factor = architecture.upscale_factor().unwrap_or(1);
-        let output = folder.join(format!("{stem}-x{factor}.png"));
-        preparation.save_enlarged(path, &luma, out_height, out_width, &output)?;
-        predictions.push(Prediction { input: path.clone(), labels: Vec::new(), output: Some(output) });
+        let output = folder.join(format!("{stem}-x{}.png", self.architecture.upscale_factor().unwrap_or(1)));
+        self.preparation.save_enlarged(path, &luma, height, width, &output)?;
+        Ok(Prediction { input: path.to_path_buf(), labels: Vec::new(), output: Some(output) })
     }
-    Ok(predictions)
 }

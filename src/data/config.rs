@@ -6,9 +6,9 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::cache::cache_dir;
 use super::catalog::{FASHION_CLASSES, MNIST_CLASSES};
 use super::embedded::{SAMPLE, sample};
-use super::fetch::cache_dir;
 use super::transform::{Augment, Extent, Normalize, Transforms};
 use super::{DataError, FolderDataset, ImageDataset, Loader, LoaderConfig, Split, SuperResolution, cifar, idx};
 

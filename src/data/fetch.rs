@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::DataError;
+use super::cache::cache_dir;
 use super::catalog::{PublishedSet, published};
 use super::config::nearest;
 use super::download::{Progress, download, sha256_of};
@@ -65,17 +66,4 @@ pub fn fetch_set(set: &PublishedSet, mirror: Option<&str>, dest: &Path, progress
         fetched.downloaded.push(file.name.clone());
     }
     Ok(fetched)
-}
-
-/// The folder in the user's cache that holds a fetched data set.
-pub fn cache_dir(name: &str) -> Result<PathBuf, DataError> {
-    match dirs::cache_dir() {
-        Some(cache) => Ok(cache.join("rekindle").join("datasets").join(name)),
-        None => Err(DataError::setting(
-            "dir",
-            "a folder, because this user has no cache folder",
-            "none",
-            "set data.dir, or HOME for a cache folder",
-        )),
-    }
 }

@@ -7,6 +7,7 @@
 
 mod batch;
 mod blob;
+mod cache;
 pub mod catalog;
 pub mod cifar;
 mod config;
@@ -28,11 +29,12 @@ mod super_resolution;
 pub mod transform;
 
 pub use batch::{Batch, BatchTarget};
+pub use cache::cache_dir;
 pub use config::{DataConfig, DatasetName, Limit, open};
 pub use dataset::{ImageDataset, Packed};
 pub use embedded::{SAMPLE, sample};
 pub use error::DataError;
-pub use fetch::{cache_dir, fetch};
+pub use fetch::fetch;
 pub use folder::FolderDataset;
 pub use loader::{Batches, Loader, LoaderConfig, Position};
 pub use memory::MemoryDataset;

@@ -17,8 +17,9 @@ mod with_loss;
 pub use export::Snapshot;
 pub use metrics::{Score, Sums};
 pub use recipe::{Loaded, Recipe, RecipeError};
-pub use session::{Outcome, Session, Start, check_fit, fresh, recipe_of, restored, trained_parameters};
+pub use session::{Session, Start, check_fit, fresh, recipe_of, restored, trained_parameters};
 pub use step::{StepInput, StepOutput};
+pub use strategy::Outcome;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;

@@ -18,7 +18,7 @@ use super::metrics::Score;
 use super::progress::Silent;
 use super::recipe::{self, Loaded, Recipe};
 use super::saving::{Staging, WhenAsked};
-use super::strategy::{Standing, Strategy, step_seed};
+use super::strategy::{Outcome, Standing, Strategy, step_seed};
 use super::with_loss::WithLoss;
 use crate::checkpoint::{CheckpointError, Contents, Policy, Run, Which};
 use crate::data::{DataConfig, Loader, Split};
@@ -26,17 +26,6 @@ use crate::device::{self, DeviceName, OpenDevice};
 use crate::models::import::{ImportOptions, Report, import};
 use crate::models::{Architecture, Network, weights};
 use crate::optim::{self, LossConfig, ParameterInfo};
-
-/// How a training ended without an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// All epochs are done.
-    Finished,
-    /// The metric did not improve any more.
-    EarlyStopped,
-    /// A signal asked to stop; everything is saved.
-    Interrupted,
-}
 
 /// What a session starts from.
 pub enum Start {

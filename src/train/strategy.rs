@@ -17,12 +17,22 @@ use super::metrics::{self, Score, Sums};
 use super::progress::Progress;
 use super::recipe::{EarlyStopping, Mode, Recipe};
 use super::saving::{Draft, Staging};
-use super::session::Outcome;
 use super::{StepInput, TrainError};
 use crate::checkpoint::{Best, EarlyState, EpochSums, Manifest, Run};
 use crate::data::Loader;
 use crate::models::Network;
 use crate::optim::{self, LossConfig};
+
+/// How a training ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// The metric did not improve any more.
+    EarlyStopped,
+    /// A signal asked to stop; everything is saved.
+    Interrupted,
+}
 
 /// Where a run stands: what a manifest records besides the recipe.
 #[derive(Debug, Clone, Default)]
