@@ -22,8 +22,11 @@ use std::path::Path;
 
 type Answer = Result<(), Box<dyn Error>>;
 
+/// Does everything of one section, in a scratch folder.
+type Section = fn(&Path) -> Answer;
+
 /// Name, what PyTorch calls it, the section.
-const SECTIONS: &[(&str, &str, fn(&Path) -> Answer)] = &[
+const SECTIONS: &[(&str, &str, Section)] = &[
     ("save_weights", "torch.save(vgg16.state_dict(), …), load_state_dict", save_weights::run),
     ("state_dict", "print the state_dict of a model and its optimizer", state_dict::run),
     ("own_model", "a model class of one's own, saved and loaded", own_model::run),
