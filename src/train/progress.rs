@@ -29,7 +29,7 @@ impl Progress {
         self.started = Instant::now();
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(items);
-            let template = "{prefix} [{bar:30}] {pos}/{len}  {msg}  {per_sec:.0}, {eta} left";
+            let template = "{prefix} [{bar:30}] {pos}/{len}  {msg}  {eta} left";
             bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
             bar.set_position(done);
@@ -44,7 +44,8 @@ impl Progress {
             bar.set_position(items);
             if sums.items > 0 {
                 let score = self.score.show(metrics::score(sums));
-                bar.set_message(format!("loss {:.4}  {} {score}", metrics::loss(sums), self.score.name()));
+                let speed = bar.per_sec();
+                bar.set_message(format!("loss {:.4}  {} {score}  {speed:.0} items/s", metrics::loss(sums), self.score.name()));
             }
         }
     }
