@@ -52,7 +52,7 @@ fn find_adapters() -> Vec<Adapter> {
     let apis = if cfg!(target_vendor = "apple") {
         vec![wgpu::Backends::METAL, wgpu::Backends::VULKAN]
     } else {
-        vec![wgpu::Backends::VULKAN, wgpu::Backends::DX12, wgpu::Backends::GL]
+        vec![wgpu::Backends::VULKAN, wgpu::Backends::DX12]
     };
     let found = apis.into_iter().map(adapters_of).find(|adapters| !adapters.is_empty());
     // Burn counts each kind of adapter from zero.
