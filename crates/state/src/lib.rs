@@ -20,7 +20,7 @@ mod map;
 mod matching;
 mod module;
 mod npy;
-mod onnx;
+pub mod onnx;
 mod optimizer;
 mod pairs;
 mod plain;

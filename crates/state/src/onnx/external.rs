@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::proto::StringStringEntry;
+use super::proto::StringStringEntryProto;
 use crate::{Error, ErrorKind, Map, Result, Storage};
 
 /// The files of weights of one model.
-pub(super) struct External {
+pub struct External {
     folder: PathBuf,
     maps: HashMap<String, Map>,
 }
@@ -20,7 +20,10 @@ impl External {
     }
 
     /// The bytes that a tensor's `external_data` names.
-    pub fn storage(&mut self, entries: &[StringStringEntry]) -> Result<Storage> {
+    ///
+    /// # Errors
+    /// When it names no regular file beside the model, or more bytes than that file has.
+    pub fn storage(&mut self, entries: &[StringStringEntryProto]) -> Result<Storage> {
         let field = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
         let location = field("location").ok_or_else(|| Error::damaged("its data is in another file that is not named"))?;
         let number = |key: &str| -> Result<Option<u64>> {

@@ -1,7 +1,8 @@
 //! ONNX models: their weights in order, and what goes in and out. Reading them runs nothing and allocates no more than they hold.
 
 mod external;
-mod proto;
+mod outline;
+pub mod proto;
 mod tensor;
 
 use std::path::Path;
@@ -12,7 +13,8 @@ use prost::bytes::Bytes;
 use serde::Serialize;
 
 use crate::{Content, Error, Map, Result, StateDict, Value};
-use external::External;
+pub use external::External;
+pub use tensor::value as tensor_value;
 
 /// What an ONNX file says of its model, besides the weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,7 +48,7 @@ pub struct OnnxValue {
 
 /// Whether bytes have the outline of an ONNX model: a plausible version and a graph, in fields that end where the file does.
 pub fn is_onnx(bytes: &[u8]) -> bool {
-    proto::has_outline(bytes)
+    outline::has_outline(bytes)
 }
 
 /// Reads an ONNX model. Weights stay in the file; those in other files are found beside it and nowhere else.
@@ -59,7 +61,7 @@ pub fn read_onnx(map: &Map) -> Result<(Content, OnnxSummary)> {
 
 fn read(map: &Map) -> Result<(Content, OnnxSummary)> {
     let bytes = Bytes::from_owner(Whole(map.clone()));
-    let model = proto::Model::decode(bytes).map_err(|error| Error::damaged(format!("it is no valid ONNX model: {error}")))?;
+    let model = proto::ModelProto::decode(bytes).map_err(|error| Error::damaged(format!("it is no valid ONNX model: {error}")))?;
     let graph = model.graph.as_ref().ok_or_else(|| Error::damaged("the ONNX model has no graph"))?;
     let mut external = External::new(map.path().parent().unwrap_or(Path::new("")));
     let mut root = StateDict::new();
@@ -84,7 +86,7 @@ impl AsRef<[u8]> for Whole {
     }
 }
 
-fn summary(model: &proto::Model, graph: &proto::Graph, weights: &StateDict) -> OnnxSummary {
+fn summary(model: &proto::ModelProto, graph: &proto::GraphProto, weights: &StateDict) -> OnnxSummary {
     let mut operators = IndexMap::new();
     count(graph, &mut operators);
     let domain = |domain: &str| if domain.is_empty() { "ai.onnx".to_string() } else { domain.to_string() };
@@ -100,7 +102,7 @@ fn summary(model: &proto::Model, graph: &proto::Graph, weights: &StateDict) -> O
     }
 }
 
-fn count(graph: &proto::Graph, operators: &mut IndexMap<String, u64>) {
+fn count(graph: &proto::GraphProto, operators: &mut IndexMap<String, u64>) {
     for node in &graph.node {
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
         let name = if standard { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) };
@@ -111,20 +113,21 @@ fn count(graph: &proto::Graph, operators: &mut IndexMap<String, u64>) {
     }
 }
 
-fn described(info: &proto::ValueInfo) -> OnnxValue {
+fn described(info: &proto::ValueInfoProto) -> OnnxValue {
     use proto::dimension::Value as Axis;
     use proto::type_proto::Value as Type;
     let name = info.name.clone();
     let Some(kind) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
         return OnnxValue { name, dtype: "?".to_string(), shape: None };
     };
-    let Type::Tensor(tensor) = kind else {
+    let Type::TensorType(tensor) = kind else {
         let dtype = match kind {
-            Type::Sequence(_) => "sequence",
-            Type::Map(_) => "map",
-            Type::Optional(_) => "optional",
-            Type::SparseTensor(_) => "sparse tensor",
-            Type::Tensor(_) => "tensor",
+            Type::SequenceType(_) => "sequence",
+            Type::MapType(_) => "map",
+            Type::OptionalType(_) => "optional",
+            Type::SparseTensorType(_) => "sparse tensor",
+            Type::OpaqueType(_) => "opaque",
+            Type::TensorType(_) => "tensor",
         };
         return OnnxValue { name, dtype: dtype.to_string(), shape: None };
     };

@@ -74,7 +74,10 @@ impl Source for Shared {
 }
 
 /// The value of an initializer: a tensor, a list of texts, or the raw bytes of types of less than a byte.
-pub(super) fn value(proto: &TensorProto, external: &mut External) -> Result<Value> {
+///
+/// # Errors
+/// When it does not hold as many values as its shape has, its type is unknown, or its data is in a file that is not beside the model.
+pub fn value(proto: &TensorProto, external: &mut External) -> Result<Value> {
     let shape: Option<Vec<u64>> = proto.dims.iter().map(|&axis| u64::try_from(axis).ok()).collect();
     let shape = shape.ok_or_else(|| Error::damaged(format!("its shape {:?} has a negative axis", proto.dims)))?;
     let count = shape.iter().try_fold(1_u64, |n, &axis| n.checked_mul(axis));
