@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::exact;
+
 /// The version of the directory's format.
 pub const FORMAT: u32 = 1;
 
@@ -26,9 +28,13 @@ pub struct Manifest {
     pub epoch: usize,
     /// Batches done in the epoch after those.
     pub batch: usize,
+    /// Batches of a whole epoch; 0 where it was not known.
+    #[serde(default)]
+    pub batches: usize,
     /// The seed of order, augmentation and dropout.
     pub seed: u64,
     /// Metrics of the last completed epoch, by name (`valid.loss`).
+    #[serde(deserialize_with = "exact::floats")]
     pub metrics: BTreeMap<String, f64>,
     /// Running sums of the epoch that is under way.
     pub sums: EpochSums,
@@ -42,14 +48,38 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileEntry>,
 }
 
+impl Manifest {
+    /// The text of `manifest.json`, which [`Manifest::from_json`] reads back with every bit of every number.
+    ///
+    /// # Errors
+    /// When a map has keys that JSON cannot have.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        let mut json = serde_json::to_value(self)?;
+        exact::protect(&mut json);
+        serde_json::to_string_pretty(&json)
+    }
+
+    /// Reads the text of `manifest.json`.
+    ///
+    /// # Errors
+    /// When it is no manifest.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        let mut json = serde_json::from_str(text)?;
+        exact::restore(&mut json);
+        serde_json::from_value(json)
+    }
+}
+
 /// Running sums of an epoch: what its metrics are computed from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochSums {
     /// Items seen.
     pub items: u64,
     /// Sum of the loss over items.
+    #[serde(deserialize_with = "exact::float")]
     pub loss: f64,
     /// Sum of the score over items: right answers, or decibels of PSNR.
+    #[serde(deserialize_with = "exact::float")]
     pub score: f64,
 }
 
@@ -59,6 +89,7 @@ pub struct Best {
     /// The metric.
     pub metric: String,
     /// Its best value.
+    #[serde(deserialize_with = "exact::float")]
     pub value: f64,
     /// The step at which it was reached.
     pub step: u64,
@@ -68,6 +99,7 @@ pub struct Best {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlyState {
     /// The best value so far.
+    #[serde(deserialize_with = "exact::float")]
     pub best: f64,
     /// Epochs without improvement.
     pub bad_epochs: usize,

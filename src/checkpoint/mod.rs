@@ -11,6 +11,7 @@
 //! ```
 
 mod disk;
+mod exact;
 mod manifest;
 mod retention;
 mod run;

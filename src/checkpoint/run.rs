@@ -171,7 +171,10 @@ impl Run {
         if !path.exists() {
             return Ok(());
         }
-        let kept = self.metrics().into_iter().filter(|line| line["step"].as_u64().is_some_and(|at| at <= step));
+        let text = fs::read_to_string(&path).map_err(|error| CheckpointError::io("read it", &path, &error))?;
+        let at = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64();
+        // The lines as they are: printed anew, some numbers would lose their last bit.
+        let kept = text.lines().filter(|line| at(line).is_some_and(|at| at <= step));
         replace(&path, &kept.map(|line| format!("{line}\n")).collect::<String>())
     }
 
@@ -207,7 +210,7 @@ impl Checkpoint {
         let path = self.path.join("manifest.json");
         let text = fs::read_to_string(&path).map_err(|error| CheckpointError::io("read it", &path, &error))?;
         let damaged = |problem| CheckpointError::Damaged { path: path.clone(), problem };
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| damaged(format!("the manifest is broken ({error})")))?;
+        let manifest = Manifest::from_json(&text).map_err(|error| damaged(format!("the manifest is broken ({error})")))?;
         if manifest.format != FORMAT {
             return Err(damaged(format!("its format is {}, this program reads {FORMAT}; use the rekindle that wrote it", manifest.format)));
         }

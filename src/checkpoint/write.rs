@@ -44,7 +44,7 @@ fn write_all(folder: &Path, manifest: &mut Manifest, files: &[(&str, &[u8])]) ->
         write_synced(&folder.join(name), bytes)?;
         manifest.files.insert((*name).to_string(), FileEntry { bytes: bytes.len() as u64, sha256: sha256(bytes) });
     }
-    let text = serde_json::to_string_pretty(manifest).map_err(|error| CheckpointError::Damaged {
+    let text = manifest.to_json().map_err(|error| CheckpointError::Damaged {
         path: folder.to_path_buf(),
         problem: format!("its manifest cannot be written: {error}"),
     })?;

@@ -6,8 +6,10 @@
 pub mod evaluate;
 mod export;
 mod metrics;
+mod plan;
 mod progress;
 pub mod recipe;
+mod restore;
 mod saving;
 mod session;
 mod step;
@@ -16,8 +18,10 @@ mod with_loss;
 
 pub use export::Snapshot;
 pub use metrics::{Score, Sums};
+pub use plan::{Plan, Position};
 pub use recipe::{Loaded, Recipe, RecipeError};
-pub use session::{Session, Start, check_fit, fresh, recipe_of, restored, trained_parameters};
+pub use restore::{check_fit, fresh, recipe_of, restored, trained_parameters};
+pub use session::{Session, Start};
 pub use step::{StepInput, StepOutput};
 pub use strategy::Outcome;
 

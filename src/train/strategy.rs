@@ -209,7 +209,8 @@ impl Strategy {
         }
         let section = &self.recipe.checkpoint;
         let Some(&value) = at.metrics.get(&section.monitor) else { return false };
-        let better = at.best.as_ref().is_none_or(|best| section.mode().better(value, best.value, 0.0));
+        // What is no number is no better than nothing.
+        let better = !value.is_nan() && at.best.as_ref().is_none_or(|best| section.mode().better(value, best.value, 0.0));
         if better {
             at.best = Some(Best { metric: section.monitor.clone(), value, step: at.step });
         }
@@ -241,6 +242,7 @@ impl Strategy {
             step: at.step,
             epoch: at.epoch,
             batch: at.batch,
+            batches: self.train.num_batches(),
             seed: self.recipe.train.seed,
             metrics: at.metrics.clone(),
             sums: at.sums,

@@ -1,0 +1,132 @@
+//! A recipe with its network's architecture, and what is made of them: loaders, and the learner that trains.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::optim::OptimizerRecord;
+use burn::tensor::{Bytes, Device};
+use burn::train::Learner;
+use regex::Regex;
+
+use super::TrainError;
+use super::recipe::{self, Recipe};
+use super::restore::{check_fit, trained_parameters};
+use crate::data::{DataConfig, Loader, Split};
+use crate::models::{Architecture, Network, weights};
+use crate::optim::{self, LossConfig, ParameterInfo, Per};
+
+/// A recipe with its network's architecture, checked.
+pub struct Plan {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Its network.
+    pub architecture: Box<dyn Architecture>,
+    /// Its loss, or the one that fits the network.
+    pub loss: LossConfig,
+    /// Where the recipe comes from, for messages.
+    pub place: String,
+}
+
+/// How far a training has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Epochs completed.
+    pub epoch: usize,
+    /// Batches done in the epoch after those.
+    pub batch: usize,
+}
+
+impl Position {
+    /// How often Burn's learner would have stepped a scheduler, had every epoch had this many batches.
+    fn calls(self, per: Per, batches: usize) -> u64 {
+        match per {
+            // An epoch that had another number of batches is an epoch all the same.
+            Per::Epoch => (self.epoch * batches + self.batch) as u64,
+            Per::Step => self.step,
+        }
+    }
+}
+
+impl Plan {
+    /// Checks that the parts of a recipe fit each other.
+    ///
+    /// # Errors
+    /// With what does not.
+    pub fn new(recipe: Recipe, place: &str) -> Result<Self, TrainError> {
+        let architecture = recipe::architecture(&recipe)?;
+        let loss = recipe.loss(&*architecture);
+        let plan = Self { recipe, architecture, loss, place: place.to_string() };
+        if plan.architecture.classes().is_some() != plan.loss.takes_classes() {
+            let gives = if plan.architecture.classes().is_some() { "classes" } else { "images" };
+            return Err(plan.mismatch(format!("train.loss = \"{}\" does not fit a model that gives {gives}", plan.loss.name())));
+        }
+        Ok(plan)
+    }
+
+    pub(super) fn mismatch(&self, problem: String) -> TrainError {
+        TrainError::Mismatch { place: self.place.clone(), problem }
+    }
+
+    /// Checks that each pattern of `train.freeze` freezes something, and that something is left to train.
+    fn check_freeze(&self, parameters: &[ParameterInfo]) -> Result<(), TrainError> {
+        let patterns = patterns(&self.recipe.train.freeze);
+        if let Some(idle) = patterns.iter().find(|pattern| !parameters.iter().any(|parameter| pattern.is_match(&parameter.name))) {
+            let names: Vec<&str> = parameters.iter().take(4).map(|parameter| parameter.name.as_str()).collect();
+            let names = names.join(", ");
+            return Err(self.mismatch(format!("train.freeze: '{idle}' matches no parameter: the model's are {names}, …")));
+        }
+        let frozen = |parameter: &ParameterInfo| patterns.iter().any(|pattern| pattern.is_match(&parameter.name));
+        if parameters.iter().all(frozen) {
+            return Err(self.mismatch("train.freeze: every parameter of the model is frozen, nothing is left to train".into()));
+        }
+        Ok(())
+    }
+
+    /// Opens the data of a split and checks that it fits the network.
+    pub(super) fn loader(&self, split: Split, device: &Device) -> Result<Loader, TrainError> {
+        let data: &DataConfig = &self.recipe.data;
+        let loader = data.loader(Path::new(""), split, self.recipe.train.seed, device)?;
+        check_fit(&*self.architecture, &loader, &self.place)?;
+        Ok(loader)
+    }
+
+    /// The learner that trains a network from a position on, with the optimizer's state (`optimizer.bpk`) if it has one already.
+    ///
+    /// # Errors
+    /// When the optimizer does not fit the network, or its state cannot be read.
+    pub fn learner(
+        &self,
+        network: Network,
+        state: Option<&[u8]>,
+        at: Position,
+        batches: usize,
+        device: &Device,
+    ) -> Result<Learner<Network>, TrainError> {
+        let recipe = &self.recipe;
+        let network = network.train().fork(device);
+        let parameters = trained_parameters(&network);
+        self.check_freeze(&parameters)?;
+        let network = weights::freeze(network, &patterns(&recipe.train.freeze));
+        let groups = recipe.optimizer.resolve(&parameters)?;
+        let steps = batches as u64;
+        let schedule = recipe.scheduler.resolve(recipe.train.epochs as u64, steps);
+        let interval = recipe.scheduler.interval(steps);
+        let scheduler = optim::module_scheduler(&groups, &parameters, &schedule, interval, at.calls(recipe.scheduler.per, batches))?;
+        let optimizer = optim::module_optimizer(&groups, &parameters)?;
+        let optimizer = match state {
+            None => optimizer,
+            Some(bytes) => {
+                let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()));
+                optimizer.load_record(record.map_err(|error| self.mismatch(format!("optimizer.bpk cannot be read: {error}")))?)
+            }
+        };
+        Ok(Learner::new(network, optimizer, scheduler))
+    }
+}
+
+/// The recipe's patterns, which were checked when it was read.
+pub(super) fn patterns(patterns: &[String]) -> Vec<Regex> {
+    patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
+}

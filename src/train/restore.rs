@@ -1,0 +1,78 @@
+//! Networks and recipes: fresh, or from a checkpoint; and whether a network and its data fit.
+
+use burn::module::Module;
+use burn::store::ModuleRecord;
+use burn::tensor::{Bytes, Device};
+
+use super::TrainError;
+use super::recipe::Recipe;
+use super::strategy::step_seed;
+use crate::checkpoint::Contents;
+use crate::data::Loader;
+use crate::device;
+use crate::models::{Architecture, Network, weights};
+use crate::optim::ParameterInfo;
+
+/// The recipe that a checkpoint was trained with.
+///
+/// # Errors
+/// When the manifest's recipe is not one.
+pub fn recipe_of(contents: &Contents, place: &str) -> Result<Recipe, TrainError> {
+    serde_json::from_value(contents.manifest.recipe.clone())
+        .map_err(|error| TrainError::Mismatch { place: place.to_string(), problem: format!("its recipe cannot be used: {error}") })
+}
+
+/// A network with fresh weights on the CPU: the same for a seed whatever device it goes to.
+pub fn fresh(architecture: &dyn Architecture, seed: u64) -> Network {
+    let cpu = Device::flex();
+    let _seeds = device::seed_lock();
+    device::seed(&cpu, step_seed(seed, u64::MAX));
+    architecture.build(&cpu).materialize()
+}
+
+/// A network with the weights of a checkpoint, on the CPU.
+///
+/// # Errors
+/// When the record does not fit the network of the recipe.
+pub fn restored(architecture: &dyn Architecture, contents: &Contents, place: &str) -> Result<Network, TrainError> {
+    let broken = |error: burn::store::RecordError| TrainError::Mismatch {
+        place: place.to_string(),
+        problem: format!("model.bpk does not fit the recipe's model: {error}"),
+    };
+    let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(contents.model.clone())).map_err(broken)?;
+    architecture.build(&Device::flex()).try_load_record(record).map_err(broken)
+}
+
+/// The table of parameters (buffers left out) that optimizers work by.
+pub fn trained_parameters(network: &Network) -> Vec<ParameterInfo> {
+    let entries = weights::entries(network).into_iter().filter(|entry| entry.trained);
+    entries
+        .map(|entry| ParameterInfo { id: entry.id, path: entry.path, name: entry.name, shape: entry.shape, transposed: entry.transposed })
+        .collect()
+}
+
+/// Checks that images of a data set can pass a network, and that its answers are of the set's kind.
+///
+/// # Errors
+/// With what does not fit.
+pub fn check_fit(architecture: &dyn Architecture, loader: &Loader, place: &str) -> Result<(), TrainError> {
+    let mismatch = |problem: String| Err(TrainError::Mismatch { place: place.to_string(), problem });
+    let shape = loader.input_shape();
+    architecture.check_input([shape.channels, shape.height, shape.width])?;
+    let dataset = loader.dataset();
+    match (architecture.classes(), dataset.target_shape()) {
+        (Some(classes), None) if dataset.num_classes() > classes => {
+            mismatch(format!("the data has {} classes, the model only {classes}: set model.classes", dataset.num_classes()))
+        }
+        (Some(_), Some(_)) => mismatch(format!("the model gives classes, the data ({}) pairs of images", dataset.name())),
+        (None, None) => mismatch(format!("the model gives images, the data ({}) classes", dataset.name())),
+        (None, Some(target)) => match architecture.upscale_factor() {
+            Some(factor) if (target.height, target.width) != (shape.height * factor, shape.width * factor) => mismatch(format!(
+                "the model enlarges {}×{} by {factor}, the data has targets of {}×{}: set data.upscale_factor and model.upscale_factor alike",
+                shape.height, shape.width, target.height, target.width
+            )),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
