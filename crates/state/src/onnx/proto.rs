@@ -498,4 +498,8 @@ pub mod attribute {
     pub const TENSORS: i32 = 9;
     /// Graphs.
     pub const GRAPHS: i32 = 10;
+    /// A sparse tensor.
+    pub const SPARSE_TENSOR: i32 = 11;
+    /// A type.
+    pub const TYPE: i32 = 13;
 }

@@ -1,0 +1,190 @@
+//! A model read from a file: names resolved to numbers, nodes in an order in which they can run.
+
+mod attributes;
+mod build;
+mod functions;
+mod order;
+mod ports;
+mod scope;
+pub mod weight;
+
+use std::path::Path;
+
+use prost::Message;
+use prost::bytes::Bytes;
+use rekindle_state::onnx::External;
+use rekindle_state::onnx::proto::ModelProto;
+use rekindle_state::{Map, is_onnx};
+
+pub use attributes::{Attribute, Attributes};
+pub use ports::{Axis, Kind, Port};
+pub use weight::Weight;
+
+use crate::ops::HostOp;
+use crate::{Error, Missing, Result};
+
+/// The number of a value in its graph.
+pub type ValueId = usize;
+
+/// A model: its graph and what the file says of it.
+#[derive(Debug)]
+pub struct Model {
+    /// The graph.
+    pub graph: Graph,
+    /// Version of the file format.
+    pub ir_version: i64,
+    /// Operator sets by domain, the standard one under `""`.
+    pub opsets: Vec<(String, i64)>,
+    /// Free entries of the file.
+    pub metadata: Vec<(String, String)>,
+    /// How many graphs there are, nested ones included: graph numbers are below it.
+    pub graphs: usize,
+}
+
+/// Nodes with what goes in and out. Nested graphs are in the nodes that run them.
+#[derive(Debug)]
+pub struct Graph {
+    /// A number that no other graph of the model has.
+    pub id: usize,
+    /// What goes in, weights aside.
+    pub inputs: Vec<Port>,
+    /// What comes out.
+    pub outputs: Vec<Port>,
+    /// The nodes, in an order in which they can run.
+    pub nodes: Vec<Node>,
+    /// Values that are always the same: weights and `Constant` nodes.
+    pub constants: Vec<(ValueId, Weight)>,
+    /// Values of the graph around this one that are used here: their numbers there and here.
+    pub captures: Vec<(ValueId, ValueId)>,
+    /// Names of the values, by number.
+    pub names: Vec<String>,
+}
+
+/// One use of an operator.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name, or that of its first output.
+    pub name: String,
+    /// The operator.
+    pub operator: String,
+    /// The domain of the operator; empty for the standard one.
+    pub domain: String,
+    /// The version of the operator set in use.
+    pub version: i64,
+    /// What goes in; `None` for an input left out.
+    pub inputs: Vec<Option<ValueId>>,
+    /// What comes out; `None` for an output that nobody wants.
+    pub outputs: Vec<Option<ValueId>>,
+    /// Constants of the node.
+    pub attributes: Attributes,
+    /// How it is run.
+    pub body: Body,
+    /// Values that no later node needs.
+    pub frees: Vec<ValueId>,
+}
+
+/// How a node is run.
+#[derive(Debug)]
+pub enum Body {
+    /// By an operator of the host, unless an accelerator takes it.
+    Operator(HostOp),
+    /// By running nested graphs, by the name of their attribute.
+    Control(Control, Vec<(String, Graph)>),
+    /// By a function that the model itself defines.
+    Function(Box<Graph>),
+    /// Not at all: the operator is not implemented.
+    Missing,
+}
+
+/// Operators that run nested graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// `If`.
+    If,
+    /// `Loop`.
+    Loop,
+    /// `Scan`.
+    Scan,
+    /// `SequenceMap`.
+    SequenceMap,
+}
+
+impl Model {
+    /// Reads and checks a model file. Weights stay in the file until they are used.
+    ///
+    /// # Errors
+    /// When it is no valid model: damaged, cyclic, with names that nothing defines, or weights that do not hold what they claim.
+    pub fn open(path: &Path) -> Result<Self> {
+        let map = Map::open(path)?;
+        if !is_onnx(map.bytes()) {
+            return Err(Error::invalid("it is no ONNX model").at(path));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let bytes = Bytes::from_owner(Whole(map));
+        Self::decode(bytes, folder).map_err(|error| error.at(path))
+    }
+
+    /// Reads a model from memory; weights in other files are looked for in `folder`.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn decode(bytes: Bytes, folder: &Path) -> Result<Self> {
+        let proto = ModelProto::decode(bytes).map_err(|error| Error::invalid(format!("it is no valid ONNX model: {error}")))?;
+        Self::from_proto(&proto, &mut External::new(folder))
+    }
+
+    /// Checks a decoded model.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_proto(proto: &ModelProto, external: &mut External) -> Result<Self> {
+        build::model(proto, external)
+    }
+
+    /// The operators that are not implemented, nested graphs included.
+    pub fn missing(&self) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        self.graph.visit(&mut |node| {
+            if !matches!(node.body, Body::Missing) {
+                return;
+            }
+            let operator = node.full_operator();
+            let known = missing.iter_mut().find(|known: &&mut Missing| known.operator == operator && known.version == node.version);
+            match known {
+                Some(known) => known.nodes.push(node.name.clone()),
+                None => missing.push(Missing { operator, version: node.version, nodes: vec![node.name.clone()] }),
+            }
+        });
+        missing
+    }
+}
+
+impl Graph {
+    /// Calls a function for every node, those of nested graphs included.
+    pub fn visit(&self, visit: &mut dyn FnMut(&Node)) {
+        for node in &self.nodes {
+            visit(node);
+            match &node.body {
+                Body::Control(_, graphs) => graphs.iter().for_each(|(_, graph)| graph.visit(visit)),
+                Body::Function(graph) => graph.visit(visit),
+                Body::Operator(_) | Body::Missing => {}
+            }
+        }
+    }
+}
+
+impl Node {
+    /// The operator, with its domain if that is not the standard one.
+    pub fn full_operator(&self) -> String {
+        if self.domain.is_empty() { self.operator.clone() } else { format!("{}.{}", self.domain, self.operator) }
+    }
+}
+
+/// The bytes of a map, as an owner for [`Bytes`]: decoding then copies no weights.
+struct Whole(Map);
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}

@@ -1,0 +1,89 @@
+//! One graph, node after node.
+
+use super::{Accelerator, Session, Slot, control};
+use crate::graph::{Body, Graph, Node};
+use crate::ops::Inputs;
+use crate::{Error, Result};
+
+/// What sees every value of a graph, with its name.
+pub type Watch<'w, T> = &'w mut dyn FnMut(&str, &Slot<T>) -> Result<()>;
+
+/// Runs a graph on inputs by position (`None`: the default) and on the values around it that it uses, in the order of its captures.
+pub(super) fn graph<A: Accelerator>(
+    session: &Session<A>,
+    graph: &Graph,
+    inputs: Vec<Option<Slot<A::Tensor>>>,
+    captured: Vec<Slot<A::Tensor>>,
+    watch: Watch<'_, A::Tensor>,
+) -> Result<Vec<Slot<A::Tensor>>> {
+    let mut values: Vec<Option<Slot<A::Tensor>>> = graph.names.iter().map(|_| None).collect();
+    for (id, slot) in &session.constants.0[graph.id] {
+        values[*id] = Some(slot.clone());
+    }
+    for ((_, id), slot) in graph.captures.iter().zip(captured) {
+        values[*id] = Some(slot);
+    }
+    for (port, slot) in graph.inputs.iter().zip(inputs) {
+        if slot.is_some() {
+            values[port.id] = slot;
+        }
+    }
+    for node in &graph.nodes {
+        let outputs = run(session, node, graph, &mut values).map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
+        if outputs.len() < node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
+            let error = Error::beyond(format!("an output past the {} that it gives", outputs.len()));
+            return Err(error.in_node(&node.name, &node.full_operator()));
+        }
+        for (id, slot) in node.outputs.iter().zip(outputs) {
+            if let Some(id) = id {
+                watch(&graph.names[*id], &slot)?;
+                values[*id] = Some(slot);
+            }
+        }
+        for id in &node.frees {
+            values[*id] = None;
+        }
+    }
+    graph.outputs.iter().map(|port| values[port.id].clone().ok_or_else(|| no_value(&port.name))).collect()
+}
+
+fn no_value(name: &str) -> Error {
+    Error::invalid(format!("the value '{name}' was left out"))
+}
+
+fn run<A: Accelerator>(
+    session: &Session<A>,
+    node: &Node,
+    graph: &Graph,
+    values: &mut [Option<Slot<A::Tensor>>],
+) -> Result<Vec<Slot<A::Tensor>>> {
+    let accelerator = &session.accelerator;
+    let mut slots: Vec<Option<Slot<A::Tensor>>> = Vec::with_capacity(node.inputs.len());
+    for input in &node.inputs {
+        slots.push(match input {
+            None => None,
+            // An input of a function may be left out by its caller: it is then left out of the nodes of the body, too.
+            Some(id) if graph.inputs.iter().any(|port| port.id == *id) => values[*id].clone(),
+            Some(id) => Some(values[*id].clone().ok_or_else(|| no_value(&graph.names[*id]))?),
+        });
+    }
+    // What nothing needs any more is held by this node alone, so that the device may write over it.
+    for id in &node.frees {
+        values[*id] = if matches!(node.body, Body::Control(..)) { values[*id].take() } else { None };
+    }
+    match &node.body {
+        Body::Control(kind, graphs) => control::run(session, *kind, graphs, node, slots, values),
+        Body::Function(body) => self::graph(session, body, slots, Vec::new(), &mut |_, _| Ok(())),
+        Body::Operator(operator) => {
+            if let Some(outputs) = accelerator.run(node, &mut slots)? {
+                return Ok(outputs);
+            }
+            let mut host = Vec::with_capacity(slots.len());
+            for slot in &slots {
+                host.push(slot.as_ref().map(|slot| slot.value(accelerator)).transpose()?);
+            }
+            Ok(operator(node, &Inputs::new(host))?.into_iter().map(Slot::host).collect())
+        }
+        Body::Missing => Err(Error::beyond("the operator")),
+    }
+}

@@ -1,0 +1,101 @@
+//! A value wherever it is: on the host, on the device, or both once both have asked for it.
+
+use std::sync::{Arc, OnceLock};
+
+use super::Accelerator;
+use crate::graph::Weight;
+use crate::{Result, Value};
+
+/// A value that moves between host and device when it is needed on the other side. Clones share it.
+#[derive(Debug)]
+pub struct Slot<T>(Arc<Places<T>>);
+
+#[derive(Debug)]
+struct Places<T> {
+    host: OnceLock<Value>,
+    device: OnceLock<T>,
+    /// A constant that may still be in its file.
+    weight: Option<Weight>,
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Clone> Slot<T> {
+    /// A value on the host.
+    pub fn host(value: impl Into<Value>) -> Self {
+        Self(Arc::new(Places { host: OnceLock::from(value.into()), device: OnceLock::new(), weight: None }))
+    }
+
+    /// A tensor on the device.
+    pub fn device(tensor: T) -> Self {
+        Self(Arc::new(Places { host: OnceLock::new(), device: OnceLock::from(tensor), weight: None }))
+    }
+
+    /// A constant, not read yet.
+    pub fn weight(weight: Weight) -> Self {
+        Self(Arc::new(Places { host: OnceLock::new(), device: OnceLock::new(), weight: Some(weight) }))
+    }
+
+    /// The value on the host; brought there if need be.
+    ///
+    /// # Errors
+    /// When it cannot be read or copied.
+    pub fn value<A: Accelerator<Tensor = T>>(&self, accelerator: &A) -> Result<&Value> {
+        if let Some(value) = self.0.host.get() {
+            return Ok(value);
+        }
+        let value = match (&self.0.weight, self.0.device.get()) {
+            (Some(weight), _) => weight.array()?,
+            (None, Some(tensor)) => accelerator.download(tensor)?,
+            (None, None) => unreachable!("a slot is made with a value"),
+        };
+        Ok(self.0.host.get_or_init(|| value.into()))
+    }
+
+    /// The constant of a file behind this slot, if there is one: type and shape are known without reading it.
+    pub fn constant(&self) -> Option<&Weight> {
+        self.0.weight.as_ref()
+    }
+
+    /// The tensor on the device, if it is there.
+    pub fn on_device(&self) -> Option<&T> {
+        self.0.device.get()
+    }
+
+    /// The value on the host, if it is there.
+    pub fn on_host(&self) -> Option<&Value> {
+        self.0.host.get()
+    }
+
+    /// The tensor on the device; brought there by `upload` if need be. A constant is read for it, and not kept on the host.
+    ///
+    /// # Errors
+    /// When it cannot be read, or what `upload` answers.
+    pub fn tensor(&self, upload: impl FnOnce(&Value) -> Result<T>) -> Result<&T> {
+        if let Some(tensor) = self.0.device.get() {
+            return Ok(tensor);
+        }
+        let tensor = match (self.0.host.get(), &self.0.weight) {
+            (Some(value), _) => upload(value)?,
+            (None, Some(weight)) => upload(&weight.array()?.into())?,
+            (None, None) => unreachable!("a slot is made with a value"),
+        };
+        Ok(self.0.device.get_or_init(|| tensor))
+    }
+
+    /// The tensor on the device, taken out if nothing else shares it, so that the device may write over it.
+    ///
+    /// # Errors
+    /// As [`Slot::tensor`].
+    pub fn into_tensor(self, upload: impl FnOnce(&Value) -> Result<T>) -> Result<T> {
+        self.tensor(upload)?;
+        match Arc::try_unwrap(self.0) {
+            Ok(places) => Ok(places.device.into_inner().expect("the tensor was just put there")),
+            Err(shared) => Ok(shared.device.get().expect("the tensor was just put there").clone()),
+        }
+    }
+}
