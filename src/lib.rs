@@ -13,6 +13,7 @@ pub mod device;
 pub mod error;
 pub mod layers;
 pub mod models;
+pub mod onnx;
 pub mod optim;
 pub mod train;
 

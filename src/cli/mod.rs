@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Only here is anything printed.
 
 mod bench;
+mod codegen;
 mod convert;
 mod datasets;
 mod devices;
@@ -63,6 +64,7 @@ enum Verb {
     Resume(resume::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Codegen(codegen::Args),
     Runs(runs::Args),
     Models(models::Args),
     Datasets(datasets::Args),
@@ -128,6 +130,7 @@ fn run(verb: Verb) -> Answer {
         Verb::Resume(args) => resume::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Predict(args) => predict::run(&args),
+        Verb::Codegen(args) => codegen::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Models(args) => models::run(&args),
         Verb::Datasets(args) => datasets::run(&args),

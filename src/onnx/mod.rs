@@ -1,0 +1,3 @@
+//! ONNX models: as Burn source.
+
+pub mod codegen;
