@@ -54,12 +54,15 @@ pub(super) fn float(inputs: &Inputs<'_>, function: impl Fn(f64) -> f64) -> Resul
     if !x.dtype().is_float() {
         return Err(Error::invalid(format!("expected floats, found {}", x.dtype())));
     }
+    if let Some(values) = x.values::<f32>() {
+        return one(Array::new(x.shape().to_vec(), values.iter().map(|&v| function(f64::from(v)) as f32).collect())?);
+    }
     let values = x.floats()?.into_iter().map(function).collect();
     one(Array::of_floats(x.dtype(), x.shape().to_vec(), values)?)
 }
 
 /// A function that integers have too, exactly.
-fn signed(inputs: &Inputs<'_>, of_float: impl Fn(f64) -> f64, of_int: impl Fn(i128) -> i128) -> Result<Vec<Value>> {
+pub(super) fn signed(inputs: &Inputs<'_>, of_float: impl Fn(f64) -> f64, of_int: impl Fn(i128) -> i128) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     if x.dtype().is_int() {
         return one(Array::of_ints(x.dtype(), x.shape().to_vec(), x.ints()?.into_iter().map(of_int).collect())?);

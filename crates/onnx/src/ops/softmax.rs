@@ -1,0 +1,74 @@
+//! Softmax and its relatives along an axis.
+
+use super::real::{Real, max, read, sum, write};
+use super::{HostOp, Inputs, one};
+use crate::array::axis;
+use crate::{DType, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "Softmax" => |node, inputs| along(node, inputs, softmax::<f32>, softmax::<f64>),
+        "LogSoftmax" => |node, inputs| along(node, inputs, log_softmax::<f32>, log_softmax::<f64>),
+        "Hardmax" => |node, inputs| along(node, inputs, hardmax::<f32>, hardmax::<f64>),
+        _ => return None,
+    })
+}
+
+/// Applies a function to each row along an axis. Before version 13, the axis and all after it make up one row.
+fn along(node: &Node, inputs: &Inputs<'_>, narrow: fn(&mut [f32]), wide: fn(&mut [f64])) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let old = node.version < 13;
+    let at = node.attributes.int_or("axis", if old { 1 } else { -1 })?;
+    // The old form may flatten nothing: the axis is then just past the last one.
+    let (size, inner) = if x.rank() == 0 || (old && at == x.rank() as i64) {
+        (1, 1)
+    } else {
+        let at = axis(at, x.rank())?;
+        let rest: usize = x.shape()[at + 1..].iter().product();
+        if old { (x.shape()[at] * rest, 1) } else { (x.shape()[at], rest) }
+    };
+    let (dtype, shape) = (x.dtype(), x.shape().to_vec());
+    match dtype {
+        DType::F64 => one(write(dtype, shape, rows(read(x)?.into_owned(), size, inner, wide))?),
+        _ if dtype.is_float() => one(write(dtype, shape, rows(read(x)?.into_owned(), size, inner, narrow))?),
+        _ => Err(Error::invalid(format!("expected floats, found {dtype}"))),
+    }
+}
+
+/// Applies a function to rows of so many elements, `inner` apart from one another.
+pub(super) fn rows<T: Real>(mut values: Vec<T>, size: usize, inner: usize, function: fn(&mut [T])) -> Vec<T> {
+    if size == 0 || inner == 0 {
+        return values;
+    }
+    if inner == 1 {
+        values.chunks_mut(size).for_each(function);
+        return values;
+    }
+    let mut row = vec![T::default(); size];
+    for block in values.chunks_mut(size * inner) {
+        for i in 0..inner {
+            row.iter_mut().enumerate().for_each(|(j, v)| *v = block[j * inner + i]);
+            function(&mut row);
+            row.iter().enumerate().for_each(|(j, v)| block[j * inner + i] = *v);
+        }
+    }
+    values
+}
+
+pub(super) fn softmax<T: Real>(row: &mut [T]) {
+    let greatest = max(row);
+    row.iter_mut().for_each(|v| *v = (*v - greatest).exp());
+    let total = sum(row);
+    row.iter_mut().for_each(|v| *v = *v / total);
+}
+
+pub(super) fn log_softmax<T: Real>(row: &mut [T]) {
+    let greatest = max(row);
+    let total = row.iter().fold(T::default(), |total, &v| total + (v - greatest).exp()).ln();
+    row.iter_mut().for_each(|v| *v = *v - greatest - total);
+}
+
+fn hardmax<T: Real>(row: &mut [T]) {
+    let first = (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+    row.iter_mut().enumerate().for_each(|(i, v)| *v = T::of(f64::from(u8::from(i == first))));
+}
