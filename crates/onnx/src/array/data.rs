@@ -16,6 +16,12 @@ pub trait Element: Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static {
     fn slice(data: &Data) -> Option<&[Self]>;
 }
 
+fn joined<T: Clone>(values: &[T], starts: &[usize], len: usize) -> Vec<T> {
+    let mut result = Vec::with_capacity(starts.len() * len);
+    starts.iter().for_each(|&start| result.extend_from_slice(&values[start..start + len]));
+    result
+}
+
 /// Declares the variants that hold values of a Rust type of their own.
 macro_rules! data {
     ($($(#[$doc:meta])* $variant:ident: $ty:ty;)*) => {
@@ -56,6 +62,17 @@ macro_rules! data {
                 match self {
                     $(Self::$variant(values) => Self::$variant(Arc::new(indices.iter().map(|&i| values[i].clone()).collect())),)*
                     Self::Code(dtype, values) => Self::Code(*dtype, Arc::new(indices.iter().map(|&i| values[i]).collect())),
+                }
+            }
+
+            /// Runs of `len` values that begin at positions, one after another.
+            ///
+            /// # Panics
+            /// When a run ends past the last value.
+            pub fn blocks(&self, starts: &[usize], len: usize) -> Self {
+                match self {
+                    $(Self::$variant(values) => Self::$variant(Arc::new(joined(values, starts, len))),)*
+                    Self::Code(dtype, values) => Self::Code(*dtype, Arc::new(joined(values, starts, len))),
                 }
             }
 

@@ -2,11 +2,13 @@
 
 mod cast;
 mod data;
+mod select;
 pub mod small_float;
 mod strides;
 
 pub use cast::Rounding;
 pub use data::{Data, Element};
+pub use select::Positions;
 pub use strides::{Broadcast, broadcast_shape, index_of, offsets, strides};
 
 use crate::{DType, Error, Result};
@@ -21,11 +23,14 @@ pub struct Array {
 /// Number of elements of a shape.
 ///
 /// # Errors
-/// When it is more than memory can address.
+/// When it is more than an array may have: a small file can ask for any size.
 pub fn count(shape: &[usize]) -> Result<usize> {
-    // Any element takes a byte or more, and no allocation is past isize::MAX.
-    let count = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis)).filter(|&n| n <= isize::MAX as usize / 16);
-    count.ok_or_else(|| Error::invalid(format!("an array of shape {} is too large for memory", show(shape))))
+    // Axes of size 0 are left out of the limit, so that no product of some of the axes overflows either.
+    let most = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis.max(1)));
+    if most.is_none_or(|most| most > crate::limit::elements()) {
+        return Err(Error::invalid(format!("an array of shape {} is too large for memory", show(shape))));
+    }
+    Ok(shape.iter().product())
 }
 
 /// A shape as text: `[2, 3]`.

@@ -65,7 +65,8 @@ pub fn encode(dtype: DType, value: f64, saturate: bool, rounding: Rounding) -> u
     let format = format(dtype);
     let sign = if value.is_sign_negative() { format.sign_bit() } else { 0 };
     if value.is_nan() {
-        return format.nan.map_or(format.max, |nan| if nan == 0x7f { nan | sign } else { nan });
+        // Without a code for it NaN is negative zero, as in ml_dtypes.
+        return format.nan.map_or(format.sign_bit(), |nan| if nan == 0x7f { nan | sign } else { nan });
     }
     let magnitude = value.abs();
     // The first code past the greatest finite one would be this far: from halfway there on, a value is too large.

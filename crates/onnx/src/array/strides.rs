@@ -96,7 +96,7 @@ impl Broadcast {
 }
 
 /// Strides of an array of shape `own` when it is stretched to `shape`: 0 along stretched axes.
-fn stretched(own: &[usize], shape: &[usize]) -> Vec<usize> {
+pub(super) fn stretched(own: &[usize], shape: &[usize]) -> Vec<usize> {
     let lead = shape.len() - own.len();
     let mut result = vec![0; shape.len()];
     for (axis, (stride, &size)) in strides(own).into_iter().zip(own).enumerate() {

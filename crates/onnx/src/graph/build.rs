@@ -10,8 +10,8 @@ use crate::{Array, Error, Result, ops};
 
 /// Nodes of all graphs and calls of functions together: a small file may not unfold into more.
 const MAX_NODES: usize = 1_000_000;
-/// Functions that call functions, at most this deep.
-const MAX_CALLS: usize = 64;
+/// Graphs in graphs and functions that call functions, at most this deep: they are read and run by recursion.
+const MAX_DEPTH: usize = 64;
 
 /// The standard domain has two names.
 pub(super) fn normal(domain: &str) -> &str {
@@ -20,7 +20,7 @@ pub(super) fn normal(domain: &str) -> &str {
 
 pub(super) fn model(proto: &ModelProto, external: &mut External) -> Result<Model> {
     let graph = proto.graph.as_ref().ok_or_else(|| Error::invalid("the ONNX model has no graph"))?;
-    let mut builder = Builder { functions: Functions::new(&proto.functions), external, graphs: 0, nodes: 0, calls: 0 };
+    let mut builder = Builder { functions: Functions::new(&proto.functions), external, graphs: 0, nodes: 0, depth: 0 };
     let graph = builder.graph(graph, None, &proto.opset_import)?;
     let opsets = proto.opset_import.iter().map(|set| (normal(&set.domain).to_string(), set.version)).collect();
     let metadata = proto.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
@@ -34,12 +34,16 @@ struct Builder<'m> {
     graphs: usize,
     /// Nodes so far.
     nodes: usize,
-    /// Calls of functions that the current node is in.
-    calls: usize,
+    /// Graphs and calls of functions that the current node is in.
+    depth: usize,
 }
 
 impl Builder<'_> {
     fn graph(&mut self, proto: &GraphProto, outer: Option<&mut dyn Outer>, opsets: &[OperatorSetIdProto]) -> Result<Graph> {
+        if self.depth == MAX_DEPTH {
+            return Err(Error::invalid(format!("graphs and functions are nested more than {MAX_DEPTH} deep")));
+        }
+        self.depth += 1;
         let id = self.graphs;
         self.graphs += 1;
         let mut scope = Scope::new(outer);
@@ -71,6 +75,7 @@ impl Builder<'_> {
         }
         let mut graph = Graph { id, inputs, outputs, nodes, constants, captures: scope.captures, names: scope.names };
         free(&mut graph);
+        self.depth -= 1;
         Ok(graph)
     }
 
@@ -160,17 +165,11 @@ impl Builder<'_> {
 
     /// The body of a function as a graph whose inputs and outputs are those of the call, by position.
     fn call(&mut self, function: &FunctionProto, call: &NodeProto, opsets: &[OperatorSetIdProto]) -> Result<Graph> {
-        if self.calls == MAX_CALLS {
-            return Err(Error::invalid(format!("the function '{}' calls functions more than {MAX_CALLS} deep", function.name)));
-        }
-        self.calls += 1;
         let mut proto = functions::instance(function, call);
         let named = |name: &String| rekindle_state::onnx::proto::ValueInfoProto { name: name.clone(), ..Default::default() };
         proto.input = function.input.iter().map(named).collect();
         proto.output = function.output.iter().map(named).collect();
-        let graph = self.graph(&proto, None, &functions::opsets(function, opsets));
-        self.calls -= 1;
-        graph
+        self.graph(&proto, None, &functions::opsets(function, opsets))
     }
 }
 

@@ -6,26 +6,59 @@
 
 mod activation;
 mod binary;
+mod casting;
+mod cumulative;
 mod erf;
+mod gather;
 mod inputs;
 mod matmul;
 mod mersenne;
+mod movement;
+mod ngrams;
+mod order;
+mod padding;
 mod product;
+mod quantize;
+mod random;
 mod real;
 mod reduce;
+mod scatter;
+mod sequence;
+mod shape;
 mod softmax;
+mod text;
 mod unary;
 
 pub use inputs::Inputs;
 
 use crate::array::{Data, count};
-use crate::{Array, Error, Node, Result, Value};
+use crate::{Array, DType, Error, Node, Result, Value};
 
 /// An operator on the host.
 pub type HostOp = fn(&Node, &Inputs<'_>) -> Result<Vec<Value>>;
 
-/// The tables of the standard domain.
-const FAMILIES: &[fn(&str) -> Option<HostOp>] = &[unary::find, binary::find, activation::find, matmul::find, reduce::find, softmax::find];
+/// The families of the standard domain.
+const FAMILIES: &[fn(&str) -> Option<HostOp>] = &[
+    unary::find,
+    binary::find,
+    activation::find,
+    matmul::find,
+    reduce::find,
+    softmax::find,
+    casting::find,
+    shape::find,
+    movement::find,
+    padding::find,
+    gather::find,
+    scatter::find,
+    order::find,
+    cumulative::find,
+    quantize::find,
+    sequence::find,
+    text::find,
+    ngrams::find,
+    random::find,
+];
 
 /// The operator of a domain (empty for the standard one) and name, if it is implemented at that version.
 pub fn find(domain: &str, operator: &str, _version: i64) -> Option<HostOp> {
@@ -38,6 +71,29 @@ pub fn find(domain: &str, operator: &str, _version: i64) -> Option<HostOp> {
 /// One output.
 fn one(array: Array) -> Result<Vec<Value>> {
     Ok(vec![array.into()])
+}
+
+/// Integers as sizes.
+///
+/// # Errors
+/// When one is negative.
+fn sizes(values: &[i64]) -> Result<Vec<usize>> {
+    let sizes: Option<_> = values.iter().map(|&size| usize::try_from(size).ok()).collect();
+    sizes.ok_or_else(|| Error::invalid(format!("{values:?} should not be negative")))
+}
+
+/// The element type that an attribute names by ONNX's number; 0 is none.
+///
+/// # Errors
+/// When there is no such type.
+fn dtype_attribute(node: &Node, name: &str) -> Result<Option<DType>> {
+    match node.attributes.int(name)? {
+        None | Some(0) => Ok(None),
+        Some(number) => {
+            let dtype = i32::try_from(number).ok().and_then(DType::from_number);
+            dtype.map(Some).ok_or_else(|| Error::beyond(format!("element type {number} (attribute '{name}')")))
+        }
+    }
 }
 
 /// A shape seen from an axis: elements before it, its size, elements after it.

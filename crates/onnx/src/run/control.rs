@@ -1,7 +1,7 @@
 //! Operators that run nested graphs: `If`, `Loop`, `Scan`, `SequenceMap`.
 
 use super::{Accelerator, Session, Slot, execute};
-use crate::array::{Data, axis};
+use crate::array::{Data, axis, count};
 use crate::graph::{Body, Control, Graph, Node};
 use crate::{Array, Error, Result, Value};
 
@@ -97,7 +97,7 @@ impl<A: Accelerator> Run<'_, A> {
         let stacked = body.outputs.len().checked_sub(1 + carried.len());
         let stacked = stacked.ok_or_else(|| Error::invalid("its body gives fewer values than it carries"))?;
         let mut collected: Vec<Vec<Array>> = vec![Vec::new(); stacked];
-        let mut turn = 0_i64;
+        let (mut turn, mut elements) = (0_i64, 0_usize);
         while go_on && limit.is_none_or(|limit| turn < limit) {
             let mut inputs = vec![Slot::host(Array::scalar(turn)), Slot::host(Array::scalar(true))];
             inputs.extend(carried);
@@ -107,7 +107,12 @@ impl<A: Accelerator> Run<'_, A> {
             carried = outputs.split_off(1);
             for (list, slot) in collected.iter_mut().zip(&rest) {
                 list.push(self.array(slot)?);
+                elements = elements.saturating_add(list.last().map_or(0, Array::len).max(1));
             }
+            // What is collected is an array in the end: it may not grow past all bounds before.
+            count(&[elements])?;
+            // Of a graph without nodes no node is counted.
+            crate::limit::node()?;
             turn += 1;
         }
         for (list, port) in collected.iter().zip(&body.outputs[body.outputs.len() - stacked..]) {

@@ -29,6 +29,7 @@ pub(super) fn graph<A: Accelerator>(
         }
     }
     for node in &graph.nodes {
+        crate::limit::node()?;
         let outputs = run(session, node, graph, &mut values).map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
         if outputs.len() < node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
             let error = Error::beyond(format!("an output past the {} that it gives", outputs.len()));

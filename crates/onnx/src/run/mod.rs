@@ -11,7 +11,8 @@ pub use execute::Watch;
 pub use slot::Slot;
 
 use crate::graph::Weight;
-use crate::{Array, Error, Model, Node, Result};
+use crate::limit::Limited;
+use crate::{Array, Error, Limits, Model, Node, Result};
 
 /// A device that runs some operators faster than the host, and keeps its own tensors.
 pub trait Accelerator {
@@ -78,6 +79,7 @@ pub struct Session<A: Accelerator> {
     model: Arc<Model>,
     accelerator: A,
     constants: Constants<A::Tensor>,
+    limits: Limits,
 }
 
 impl<A: Accelerator> Session<A> {
@@ -92,7 +94,7 @@ impl<A: Accelerator> Session<A> {
             return Err(Error::Unsupported(missing));
         }
         let constants = Constants::new(&model);
-        Ok(Self { model, accelerator, constants })
+        Ok(Self { model, accelerator, constants, limits: Limits::default() })
     }
 
     /// The model.
@@ -108,6 +110,11 @@ impl<A: Accelerator> Session<A> {
     /// The constants, to put others in their place.
     pub fn constants_mut(&mut self) -> &mut Constants<A::Tensor> {
         &mut self.constants
+    }
+
+    /// Limits what each run may use, for a model that is not trusted.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Runs the model on values by input name; gives the outputs in the order of the graph, on the host.
@@ -133,6 +140,7 @@ impl<A: Accelerator> Session<A> {
     /// # Errors
     /// As [`Session::run`], or what `watch` answers.
     pub fn run_watched(&self, inputs: Vec<(String, Slot<A::Tensor>)>, watch: Watch<'_, A::Tensor>) -> Result<Vec<Slot<A::Tensor>>> {
+        let _limited = Limited::new(self.limits);
         let inputs = inputs::bind(&self.model.graph, inputs)?;
         execute::graph(self, &self.model.graph, inputs, Vec::new(), watch)
     }

@@ -1,0 +1,126 @@
+//! Values as other types, and their bits.
+
+use super::{HostOp, Inputs, dtype_attribute, one};
+use crate::array::{Broadcast, Data, Rounding, count};
+use crate::graph::weight;
+use crate::{Array, DType, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "Cast" => cast,
+        "CastLike" => |node, inputs| convert(node, inputs.array(0)?, inputs.array(1)?.dtype()),
+        "BitCast" => bit_cast,
+        "BitShift" => bit_shift,
+        "BitwiseNot" => bitwise_not,
+        _ => return None,
+    })
+}
+
+/// Version 1 names the type in a text.
+fn cast(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let dtype = if node.version < 6 {
+        let name = node.attributes.text("to")?.unwrap_or_default();
+        named(name).ok_or_else(|| Error::invalid(format!("'{name}' is no element type")))?
+    } else {
+        target(node)?
+    };
+    convert(node, inputs.array(0)?, dtype)
+}
+
+fn target(node: &Node) -> Result<DType> {
+    dtype_attribute(node, "to")?.ok_or_else(|| Error::invalid("attribute 'to' is missing"))
+}
+
+fn named(name: &str) -> Option<DType> {
+    Some(match name.to_ascii_uppercase().as_str() {
+        "FLOAT" => DType::F32,
+        "DOUBLE" => DType::F64,
+        "BFLOAT16" => DType::BF16,
+        "STRING" => DType::Str,
+        lower => (1..=16).filter_map(DType::from_number).find(|dtype| dtype.name() == lower.to_ascii_lowercase())?,
+    })
+}
+
+fn convert(node: &Node, x: &Array, dtype: DType) -> Result<Vec<Value>> {
+    let rounding = match node.attributes.text_or("round_mode", "up")? {
+        "up" => Rounding::Up,
+        "down" => Rounding::Down,
+        "nearest" => Rounding::Nearest,
+        other => return Err(Error::invalid(format!("round_mode is '{other}', not up, down or nearest"))),
+    };
+    one(x.cast(dtype, node.attributes.flag("saturate", true)?, rounding)?)
+}
+
+/// The same bits under another type of the same width.
+fn bit_cast(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let dtype = target(node)?;
+    if x.dtype().bits() != dtype.bits() || dtype == DType::Str {
+        return Err(Error::invalid(format!("the bits of {} are no {dtype}", x.dtype())));
+    }
+    let mut bytes = bytes(x.data());
+    if dtype.bits() < 8 {
+        // A byte holds an integer sign-extended, a code as it is.
+        let spare = 8 - dtype.bits() as u32;
+        let signed = dtype.is_signed_int();
+        bytes.iter_mut().for_each(|byte| *byte = if signed { ((*byte << spare) as i8 >> spare) as u8 } else { *byte << spare >> spare });
+    }
+    one(Array::from_data(x.shape().to_vec(), weight::values(dtype, &bytes))?)
+}
+
+/// The little-endian bytes of values; codes take one each. Texts have none.
+fn bytes(data: &Data) -> Vec<u8> {
+    fn all<T: Copy, const N: usize>(values: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
+        values.iter().flat_map(|&value| bytes(value)).collect()
+    }
+    match data {
+        Data::F32(values) => all(values, f32::to_le_bytes),
+        Data::F64(values) => all(values, f64::to_le_bytes),
+        Data::F16(values) => all(values, half::f16::to_le_bytes),
+        Data::BF16(values) => all(values, half::bf16::to_le_bytes),
+        Data::I8(values) => all(values, i8::to_le_bytes),
+        Data::I16(values) => all(values, i16::to_le_bytes),
+        Data::I32(values) => all(values, i32::to_le_bytes),
+        Data::I64(values) => all(values, i64::to_le_bytes),
+        Data::U8(values) => values.to_vec(),
+        Data::U16(values) => all(values, u16::to_le_bytes),
+        Data::U32(values) => all(values, u32::to_le_bytes),
+        Data::U64(values) => all(values, u64::to_le_bytes),
+        Data::Bool(values) => all(values, |value| [u8::from(value)]),
+        Data::C64(values) => values.iter().flatten().flat_map(|part| part.to_le_bytes()).collect(),
+        Data::C128(values) => values.iter().flatten().flat_map(|part| part.to_le_bytes()).collect(),
+        Data::Code(_, codes) => codes.to_vec(),
+        Data::Str(_) => Vec::new(),
+    }
+}
+
+fn bit_shift(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (a, b) = (inputs.array(0)?, inputs.array(1)?);
+    let bits = a.dtype().bits() as i128;
+    let left = match node.attributes.text_or("direction", "")? {
+        "LEFT" => true,
+        "RIGHT" => false,
+        other => return Err(Error::invalid(format!("direction is '{other}', not LEFT or RIGHT"))),
+    };
+    if !a.dtype().is_int() || a.dtype() != b.dtype() {
+        return Err(Error::invalid(format!("expected integers of one type, found {} and {}", a.dtype(), b.dtype())));
+    }
+    let both = Broadcast::new(&[a.shape(), b.shape()])?;
+    let (x, y) = (a.ints()?, b.ints()?);
+    // Too far, or a negative distance: only copies of the sign are left, or nothing.
+    let shifted = |value: i128, by: i128| match (left, (0..bits).contains(&by)) {
+        (true, true) => value << by,
+        (true, false) => 0,
+        (false, inside) => value >> if inside { by } else { bits },
+    };
+    let values = (0..count(&both.shape)?).map(|i| shifted(x[both.at(0, i)], y[both.at(1, i)])).collect();
+    one(Array::of_ints(a.dtype(), both.shape, values)?)
+}
+
+fn bitwise_not(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    if !x.dtype().is_int() {
+        return Err(Error::invalid(format!("expected integers, found {}", x.dtype())));
+    }
+    one(Array::of_ints(x.dtype(), x.shape().to_vec(), x.ints()?.into_iter().map(|v| !v).collect())?)
+}

@@ -1,0 +1,58 @@
+//! Sums and products up to each element.
+
+use super::{HostOp, Inputs, around, one};
+use crate::array::axis;
+use crate::{Array, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "CumSum" => |node, inputs| cumulate(node, inputs, (0.0, |a, b| a + b), (0, i128::wrapping_add)),
+        "CumProd" => |node, inputs| cumulate(node, inputs, (1.0, |a, b| a * b), (1, i128::wrapping_mul)),
+        _ => return None,
+    })
+}
+
+/// A first value, and how the next joins in.
+type Fold<T> = (T, fn(T, T) -> T);
+
+fn cumulate(node: &Node, inputs: &Inputs<'_>, floats: Fold<f64>, ints: Fold<i128>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let axis = axis(inputs.array(1)?.int()?, x.rank())?;
+    let walk = Walk {
+        around: around(x.shape(), axis),
+        exclusive: node.attributes.flag("exclusive", false)?,
+        reverse: node.attributes.flag("reverse", false)?,
+    };
+    let shape = x.shape().to_vec();
+    one(if x.dtype().is_float() {
+        Array::of_floats(x.dtype(), shape, walk.run(x.floats()?, floats))?
+    } else if x.dtype().is_int() {
+        Array::of_ints(x.dtype(), shape, walk.run(x.ints()?, ints))?
+    } else {
+        return Err(Error::invalid(format!("expected numbers, found {}", x.dtype())));
+    })
+}
+
+struct Walk {
+    around: (usize, usize, usize),
+    /// Each element is left out of its own result.
+    exclusive: bool,
+    /// From the end.
+    reverse: bool,
+}
+
+impl Walk {
+    fn run<T: Copy>(&self, mut values: Vec<T>, (first, join): Fold<T>) -> Vec<T> {
+        let (outer, size, inner) = self.around;
+        for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
+            let mut total = first;
+            for step in 0..size {
+                let at = (o * size + if self.reverse { size - 1 - step } else { step }) * inner + i;
+                let next = join(total, values[at]);
+                values[at] = if self.exclusive { total } else { next };
+                total = next;
+            }
+        }
+        values
+    }
+}

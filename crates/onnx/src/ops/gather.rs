@@ -1,0 +1,123 @@
+//! Elements looked up by their positions.
+
+use super::{HostOp, Inputs, around, one};
+use crate::array::{axis, count, strides};
+use crate::{Array, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "Gather" => gather,
+        "GatherElements" => gather_elements,
+        "GatherND" => gather_nd,
+        "Compress" => compress,
+        _ => return None,
+    })
+}
+
+/// Positions on an axis; negative ones count from its end.
+///
+/// # Errors
+/// When one is outside the axis.
+pub(super) fn positions(indices: &Array, size: usize) -> Result<Vec<usize>> {
+    if !indices.dtype().is_int() {
+        return Err(Error::invalid(format!("expected integers as positions, found {}", indices.dtype())));
+    }
+    indices.int64s()?.into_iter().map(|index| position(index, size)).collect()
+}
+
+/// A position on an axis, counted from its end when negative.
+pub(super) fn position(index: i64, size: usize) -> Result<usize> {
+    let found = if index < 0 { index.saturating_add(size as i64) } else { index };
+    usize::try_from(found)
+        .ok()
+        .filter(|&found| found < size)
+        .ok_or_else(|| Error::invalid(format!("position {index} is outside an axis of size {size}")))
+}
+
+fn gather(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
+    let axis = axis(node.attributes.int_or("axis", 0)?, x.rank())?;
+    let (outer, size, inner) = around(x.shape(), axis);
+    let chosen = positions(indices, size)?;
+    let shape = [&x.shape()[..axis], indices.shape(), &x.shape()[axis + 1..]].concat();
+    count(&shape)?;
+    let starts: Vec<_> = (0..outer).flat_map(|o| chosen.iter().map(move |position| (o * size + position) * inner)).collect();
+    one(x.blocks(shape, &starts, inner)?)
+}
+
+/// For every index along an axis, the position of the element that it means.
+///
+/// # Errors
+/// When the shapes do not fit, or an index is outside the axis.
+pub(super) fn element_positions(x: &Array, indices: &Array, axis: usize) -> Result<Vec<usize>> {
+    let fits = |(i, (&from, &size)): (usize, (&usize, &usize))| i == axis || from <= size;
+    if indices.rank() != x.rank() || !indices.shape().iter().zip(x.shape()).enumerate().all(fits) {
+        return Err(Error::invalid(format!("indices of shape {:?} do not fit shape {:?}", indices.shape(), x.shape())));
+    }
+    let mut steps = strides(x.shape());
+    let step = std::mem::replace(&mut steps[axis], 0);
+    let bases = crate::array::offsets(indices.shape(), &steps)?;
+    let chosen = positions(indices, x.shape()[axis])?;
+    Ok(bases.into_iter().zip(chosen).map(|(base, position)| base + position * step).collect())
+}
+
+fn gather_elements(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
+    let axis = axis(node.attributes.int_or("axis", 0)?, x.rank())?;
+    one(x.take(indices.shape().to_vec(), &element_positions(x, indices, axis)?)?)
+}
+
+/// Where the blocks begin that index vectors mean, and how large they are. The first `batch` axes are common to both.
+///
+/// # Errors
+/// When the shapes do not fit, or an index is outside its axis.
+pub(super) fn block_positions(x: &Array, indices: &Array, batch: usize) -> Result<(Vec<usize>, usize)> {
+    let depth = indices.shape().last().copied().unwrap_or(0);
+    let misfit = || Error::invalid(format!("indices of shape {:?} do not fit shape {:?}", indices.shape(), x.shape()));
+    if batch >= indices.rank()
+        || depth > x.rank().saturating_sub(batch)
+        || x.rank() < batch
+        || x.shape()[..batch] != indices.shape()[..batch]
+    {
+        return Err(misfit());
+    }
+    if !indices.dtype().is_int() {
+        return Err(Error::invalid(format!("expected integers as positions, found {}", indices.dtype())));
+    }
+    let (steps, numbers) = (strides(x.shape()), indices.int64s()?);
+    let block = x.shape()[batch + depth..].iter().product();
+    let each_batch: usize = x.shape()[batch..].iter().product();
+    let vectors: usize = indices.shape()[..indices.rank() - 1].iter().product();
+    let per_batch: usize = indices.shape()[batch..indices.rank() - 1].iter().product();
+    let mut starts = Vec::with_capacity(vectors);
+    for vector in 0..vectors {
+        let mut start = vector / per_batch.max(1) * each_batch;
+        for (i, &index) in numbers[vector * depth..(vector + 1) * depth].iter().enumerate() {
+            start += position(index, x.shape()[batch + i])? * steps[batch + i];
+        }
+        starts.push(start);
+    }
+    Ok((starts, block))
+}
+
+fn gather_nd(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
+    let batch = usize::try_from(node.attributes.int_or("batch_dims", 0)?).map_err(|_| Error::invalid("batch_dims is negative"))?;
+    let (starts, block) = block_positions(x, indices, batch)?;
+    let depth = indices.shape().last().copied().unwrap_or(0);
+    let shape = [&indices.shape()[..indices.rank() - 1], &x.shape()[batch + depth..]].concat();
+    one(x.blocks(shape, &starts, block)?)
+}
+
+/// The parts whose condition holds: along an axis, or of all elements in a row.
+fn compress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (x, condition) = (inputs.array(0)?, inputs.array(1)?.expect::<bool>()?);
+    let (x, axis) = match node.attributes.int("axis")? {
+        Some(given) => (x.clone(), axis(given, x.rank())?),
+        None => (x.reshaped(vec![x.len()])?, 0),
+    };
+    let size = x.shape()[axis];
+    let mut axes = vec![None; x.rank()];
+    axes[axis] = Some(condition.iter().take(size).enumerate().filter(|(_, holds)| **holds).map(|(position, _)| position).collect());
+    one(x.select(&axes)?)
+}

@@ -1,0 +1,96 @@
+//! Texts.
+
+use regex::Regex;
+
+use super::{HostOp, Inputs, one};
+use crate::array::{Broadcast, count};
+use crate::{Array, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "StringConcat" => concat,
+        "StringSplit" => split,
+        "StringNormalizer" => normalize,
+        "RegexFullMatch" => full_match,
+        _ => return None,
+    })
+}
+
+fn concat(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (a, b) = (inputs.array(0)?, inputs.array(1)?);
+    let (x, y) = (a.expect::<String>()?, b.expect::<String>()?);
+    let both = Broadcast::new(&[a.shape(), b.shape()])?;
+    let total = count(&both.shape)?;
+    // Texts that are doubled again and again would soon be larger than memory.
+    let bytes = (0..total).fold(0_usize, |sum, i| sum.saturating_add(x[both.at(0, i)].len() + y[both.at(1, i)].len()));
+    count(&[bytes])?;
+    one(Array::new(both.shape.clone(), (0..total).map(|i| format!("{}{}", x[both.at(0, i)], y[both.at(1, i)])).collect())?)
+}
+
+/// The parts of each text along a new axis, filled up with empty ones, and their number.
+fn split(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let delimiter = node.attributes.text_or("delimiter", "")?;
+    let most = node.attributes.int("maxsplit")?.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX - 1);
+    let cut = |text: &String| -> Vec<String> {
+        if delimiter.is_empty() {
+            return words(text, most);
+        }
+        text.splitn(most + 1, delimiter).map(str::to_string).collect()
+    };
+    let parts: Vec<_> = x.expect::<String>()?.iter().map(cut).collect();
+    let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+    let shape = [x.shape(), &[longest]].concat();
+    count(&shape)?;
+    let counts = parts.iter().map(|parts| parts.len() as i64).collect();
+    let filled = parts.into_iter().flat_map(|mut parts| {
+        parts.resize(longest, String::new());
+        parts
+    });
+    Ok(vec![Array::new(shape, filled.collect())?.into(), Array::new(x.shape().to_vec(), counts)?.into()])
+}
+
+/// Words between white space; after `most` cuts the rest stays whole.
+fn words(text: &str, most: usize) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let end = if words.len() == most { rest.len() } else { rest.find(char::is_whitespace).unwrap_or(rest.len()) };
+        words.push(rest[..end].to_string());
+        rest = rest[end..].trim_start();
+    }
+    words
+}
+
+fn full_match(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let pattern = node.attributes.text("pattern")?.ok_or_else(|| Error::invalid("attribute 'pattern' is missing"))?;
+    let regex = Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|_| Error::invalid(format!("'{pattern}' is no regular expression")))?;
+    one(Array::new(x.shape().to_vec(), x.expect::<String>()?.iter().map(|text| regex.is_match(text)).collect())?)
+}
+
+/// Leaves out stop words, then changes the case.
+fn normalize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let change: fn(&str) -> String = match node.attributes.text_or("case_change_action", "NONE")? {
+        "NONE" => str::to_string,
+        "LOWER" => str::to_lowercase,
+        "UPPER" => str::to_uppercase,
+        other => return Err(Error::invalid(format!("case_change_action is '{other}', not NONE, LOWER or UPPER"))),
+    };
+    let exact = node.attributes.flag("is_case_sensitive", false)?;
+    let stops = node.attributes.texts("stopwords")?.unwrap_or_default();
+    let lower: Vec<_> = stops.iter().map(|stop| stop.to_lowercase()).collect();
+    let is_stop = |text: &String| if exact { stops.contains(text) } else { lower.contains(&text.to_lowercase()) };
+    if !matches!(x.shape(), [_] | [1, _]) {
+        return Err(Error::invalid(format!("expected a list of texts as [C] or [1, C], found shape {:?}", x.shape())));
+    }
+    let mut kept: Vec<String> = x.expect::<String>()?.iter().filter(|text| !is_stop(text)).map(|text| change(text)).collect();
+    // Nothing left is told as one empty text.
+    if kept.is_empty() {
+        kept.push(String::new());
+    }
+    let mut shape = x.shape().to_vec();
+    shape[x.rank() - 1] = kept.len();
+    one(Array::new(shape, kept)?)
+}
