@@ -7,6 +7,9 @@
 mod activation;
 mod binary;
 mod casting;
+mod conv;
+mod conv_deform;
+mod conv_quantized;
 mod cumulative;
 mod erf;
 mod gather;
@@ -17,6 +20,8 @@ mod movement;
 mod ngrams;
 mod order;
 mod padding;
+mod pool;
+mod pool_regions;
 mod product;
 mod quantize;
 mod random;
@@ -28,6 +33,7 @@ mod shape;
 mod softmax;
 mod text;
 mod unary;
+mod window;
 
 pub use inputs::Inputs;
 
@@ -58,6 +64,11 @@ const FAMILIES: &[fn(&str) -> Option<HostOp>] = &[
     text::find,
     ngrams::find,
     random::find,
+    conv::find,
+    conv_deform::find,
+    conv_quantized::find,
+    pool::find,
+    pool_regions::find,
 ];
 
 /// The operator of a domain (empty for the standard one) and name, if it is implemented at that version.

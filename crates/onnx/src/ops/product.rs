@@ -54,11 +54,39 @@ pub(super) struct Size {
     pub n: usize,
 }
 
-/// Columns and depth that are worked on at a time: a block of `b` stays in the cache.
-const COLUMNS: usize = 512;
-const DEPTH: usize = 128;
-/// Rows of the result that share each row of `b` that is read.
-const ROWS: usize = 4;
+/// A matrix in a slice: element `(i, j)` is at `i * rows + j * columns`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matrix<'a, T> {
+    /// The elements.
+    pub values: &'a [T],
+    /// Distance from one row to the next.
+    pub rows: usize,
+    /// Distance from one column to the next.
+    pub columns: usize,
+}
+
+impl<'a, T: Copy> Matrix<'a, T> {
+    /// A row-major matrix of so many columns.
+    pub fn new(values: &'a [T], columns: usize) -> Self {
+        Self { values, rows: columns, columns: 1 }
+    }
+
+    /// The transpose of a row-major matrix of so many columns.
+    pub fn transposed(values: &'a [T], columns: usize) -> Self {
+        Self { values, rows: 1, columns }
+    }
+
+    fn at(&self, i: usize, j: usize) -> T {
+        self.values[i * self.rows + j * self.columns]
+    }
+}
+
+/// Rows and columns that are accumulated in registers at once.
+const TILE: (usize, usize) = (4, 8);
+/// Terms of a sum that are taken at once, so that a panel of each matrix fits the first cache.
+const DEPTH: usize = 256;
+/// Columns whose panels are packed at once, so that they fit the second cache.
+const WIDTH: usize = 512;
 
 /// Adds `a · b` to `c`; all are row-major and of the sizes given.
 pub(super) fn add_product<T: Ring>(a: &[T], b: &[T], c: &mut [T], size: Size) {
@@ -72,46 +100,86 @@ pub(super) fn add_product<T: Ring>(a: &[T], b: &[T], c: &mut [T], size: Size) {
         }
         return;
     }
-    for column in (0..n).step_by(COLUMNS) {
-        let columns = column..n.min(column + COLUMNS);
-        for depth in (0..k).step_by(DEPTH) {
-            let depths = depth..k.min(depth + DEPTH);
-            for (rows, c) in c.chunks_mut(ROWS * n).enumerate() {
-                block(&a[rows * ROWS * k..], b, c, size, columns.clone(), depths.clone());
+    add_strided(Matrix::new(a, k), Matrix::new(b, n), c, n, size);
+}
+
+/// Adds `a · b` to `c`, which has `stride` elements from row to row.
+pub(super) fn add_strided<T: Ring>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: &mut [T], stride: usize, size: Size) {
+    let Size { m, k, n } = size;
+    let (tall, wide) = TILE;
+    if m < tall && b.columns == 1 {
+        return add_rows(a, b, c, stride, size);
+    }
+    let mut a_panel = vec![T::default(); tall * DEPTH.min(k)];
+    let mut b_panels = vec![T::default(); DEPTH.min(k) * WIDTH.min(n.next_multiple_of(wide))];
+    for j0 in (0..n).step_by(WIDTH) {
+        let width = WIDTH.min(n - j0);
+        for k0 in (0..k).step_by(DEPTH) {
+            let depth = DEPTH.min(k - k0);
+            pack_columns(&b, k0, depth, j0, width, &mut b_panels);
+            for i0 in (0..m).step_by(tall) {
+                let height = tall.min(m - i0);
+                for (p, row) in a_panel.chunks_exact_mut(tall).take(depth).enumerate() {
+                    for (i, slot) in row.iter_mut().enumerate() {
+                        *slot = if i < height { a.at(i0 + i, k0 + p) } else { T::default() };
+                    }
+                }
+                for (panel, j) in (0..width).step_by(wide).enumerate() {
+                    let sums = tile(&a_panel[..depth * tall], &b_panels[panel * depth * wide..(panel + 1) * depth * wide]);
+                    let columns = wide.min(width - j);
+                    for (i, sums) in sums.iter().enumerate().take(height) {
+                        let start = (i0 + i) * stride + j0 + j;
+                        c[start..start + columns].iter_mut().zip(sums).for_each(|(c, &sum)| *c = c.add(sum));
+                    }
+                }
             }
         }
     }
 }
 
-/// Up to [`ROWS`] rows of the result.
-fn block<T: Ring>(a: &[T], b: &[T], c: &mut [T], size: Size, columns: std::ops::Range<usize>, depths: std::ops::Range<usize>) {
-    let Size { k, n, .. } = size;
-    if c.len() == ROWS * n {
-        let (c0, rest) = c.split_at_mut(n);
-        let (c1, rest) = rest.split_at_mut(n);
-        let (c2, c3) = rest.split_at_mut(n);
-        let (c0, c1, c2, c3) = (&mut c0[columns.clone()], &mut c1[columns.clone()], &mut c2[columns.clone()], &mut c3[columns.clone()]);
-        for depth in depths {
-            let row = &b[depth * n + columns.start..depth * n + columns.end];
-            let (a0, a1, a2, a3) = (a[depth], a[k + depth], a[2 * k + depth], a[3 * k + depth]);
-            for ((((b, c0), c1), c2), c3) in row.iter().zip(&mut *c0).zip(&mut *c1).zip(&mut *c2).zip(&mut *c3) {
-                *c0 = c0.plus(a0, *b);
-                *c1 = c1.plus(a1, *b);
-                *c2 = c2.plus(a2, *b);
-                *c3 = c3.plus(a3, *b);
-            }
-        }
-        return;
-    }
-    for (c, a) in c.chunks_mut(n).zip(a.chunks(k)) {
-        let c = &mut c[columns.clone()];
-        for depth in depths.clone() {
-            let row = &b[depth * n + columns.start..depth * n + columns.end];
-            for (c, b) in c.iter_mut().zip(row) {
-                *c = c.plus(a[depth], *b);
+/// For few rows, which are not worth packing for: each element of `a` times its row of `b`.
+fn add_rows<T: Ring>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: &mut [T], stride: usize, Size { m, k, n }: Size) {
+    for j in (0..n).step_by(WIDTH) {
+        let width = WIDTH.min(n - j);
+        for i in 0..m {
+            let c = &mut c[i * stride + j..][..width];
+            for p in 0..k {
+                let (factor, row) = (a.at(i, p), &b.values[p * b.rows + j..][..width]);
+                c.iter_mut().zip(row).for_each(|(c, &b)| *c = c.plus(factor, b));
             }
         }
     }
+}
+
+/// Copies columns in panels as wide as a tile, row after row, filled up with zeros.
+fn pack_columns<T: Ring>(b: &Matrix<'_, T>, k0: usize, depth: usize, j0: usize, width: usize, panels: &mut [T]) {
+    let wide = TILE.1;
+    for (panel, j) in (0..width).step_by(wide).enumerate() {
+        let columns = wide.min(width - j);
+        let target = &mut panels[panel * depth * wide..(panel + 1) * depth * wide];
+        for (p, row) in target.chunks_exact_mut(wide).enumerate() {
+            if b.columns == 1 {
+                let start = (k0 + p) * b.rows + j0 + j;
+                row[..columns].copy_from_slice(&b.values[start..start + columns]);
+            } else {
+                row[..columns].iter_mut().enumerate().for_each(|(i, slot)| *slot = b.at(k0 + p, j0 + j + i));
+            }
+            row[columns..].fill(T::default());
+        }
+    }
+}
+
+/// The product of two packed panels.
+fn tile<T: Ring>(a: &[T], b: &[T]) -> [[T; TILE.1]; TILE.0] {
+    let mut sums = [[T::default(); TILE.1]; TILE.0];
+    for (a, b) in a.as_chunks::<{ TILE.0 }>().0.iter().zip(b.as_chunks::<{ TILE.1 }>().0) {
+        for (sums, &a) in sums.iter_mut().zip(a) {
+            for (sum, &b) in sums.iter_mut().zip(b) {
+                *sum = sum.plus(a, b);
+            }
+        }
+    }
+    sums
 }
 
 /// `start + a · b` for two vectors, in several lanes.
@@ -132,4 +200,26 @@ fn dot<T: Ring>(start: T, a: &[T], b: &[T]) -> T {
 /// The transpose of a matrix of so many rows and columns.
 pub(super) fn transposed<T: Copy>(matrix: &[T], rows: usize, columns: usize) -> Vec<T> {
     (0..columns).flat_map(|column| (0..rows).map(move |row| matrix[row * columns + column])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_all_sizes_around_the_blocks() {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 7), (4, 8, 8), (5, 257, 9), (9, 300, 523)] {
+            let size = Size { m, k, n };
+            let a: Vec<i64> = (0..m * k).map(|i| ((i * 7) % 11) as i64 - 5).collect();
+            let b: Vec<i64> = (0..k * n).map(|i| ((i * 5) % 13) as i64 - 6).collect();
+            let exact: Vec<i64> = (0..m * n).map(|i| 1 + (0..k).map(|p| a[i / n * k + p] * b[p * n + i % n]).sum::<i64>()).collect();
+            let mut found = vec![1; m * n];
+            add_product(&a, &b, &mut found, size);
+            assert_eq!(found, exact, "{size:?}");
+            let mut found = vec![1; m * n];
+            let (a, b) = (transposed(&a, m, k), transposed(&b, k, n));
+            add_strided(Matrix::transposed(&a, m), Matrix::transposed(&b, k), &mut found, n, size);
+            assert_eq!(found, exact, "{size:?} transposed");
+        }
+    }
 }

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use super::product::Ring;
 use crate::array::{Element, count, show};
 use crate::{Array, DType, Error, Result};
 
 /// `f32` or `f64`.
 pub(super) trait Real:
-    Element
+    Ring
+    + Element
     + Copy
     + Default
     + PartialOrd

@@ -1,0 +1,242 @@
+//! Convolutions: images become matrices of the values that windows meet, which a matrix product takes.
+
+use super::product::{Matrix, Size, add_strided};
+use super::real::{Real, read, with_real, write, zeros};
+use super::window::{Segment, Window, sizes};
+use super::{HostOp, Inputs, one};
+use crate::array::count;
+use crate::{Array, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "Conv" => conv,
+        "ConvTranspose" => conv_transpose,
+        _ => return None,
+    })
+}
+
+/// Elements of the matrix of windows that is held at once.
+const BLOCK: usize = 1 << 20;
+
+/// The sizes of a convolution: images, input channels and output channels in all, groups of channels.
+#[derive(Clone, Copy)]
+struct Channels {
+    images: usize,
+    from: usize,
+    to: usize,
+    groups: usize,
+}
+
+/// Checks ranks and channels. `transposed`: the weights have the input channels first.
+fn channels(node: &Node, x: &Array, w: &Array, bias: Option<&Array>, transposed: bool) -> Result<Channels> {
+    let mismatch = |what: String| Error::invalid(format!("an image of shape {:?} and weights of shape {:?}: {what}", x.shape(), w.shape()));
+    if x.rank() < 3 || w.rank() != x.rank() {
+        return Err(mismatch("expected both with the same number of axes, 3 or more".into()));
+    }
+    let groups = usize::try_from(node.attributes.int_or("group", 1)?).unwrap_or(0);
+    let (images, from) = (x.shape()[0], x.shape()[1]);
+    let per_group = groups > 0 && from.is_multiple_of(groups);
+    let fits =
+        if transposed { w.shape()[0] == from } else { per_group && w.shape()[1] == from / groups && w.shape()[0].is_multiple_of(groups) };
+    if !per_group || !fits {
+        return Err(mismatch(format!("the channels do not fit in {groups} groups")));
+    }
+    let to = if transposed { w.shape()[1] * groups } else { w.shape()[0] };
+    if let Some(bias) = bias.filter(|bias| bias.len() != to) {
+        return Err(mismatch(format!("a bias of {} values for {to} channels", bias.len())));
+    }
+    Ok(Channels { images, from, to, groups })
+}
+
+fn conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (x, w, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
+    one(with_real!(x.dtype(), T => convolve::<T>(node, x, w, bias))?)
+}
+
+fn convolve<T: Real>(node: &Node, x: &Array, w: &Array, bias: Option<&Array>) -> Result<Array> {
+    let (window, values) = convolved::<T>(node, x, w, &read::<T>(x)?, &read::<T>(w)?, bias)?;
+    write(x.dtype(), [&[x.shape()[0], w.shape()[0]], &window.out[..]].concat(), values)
+}
+
+/// The values of a convolution; those of image and weights may differ from what the arrays hold (their zero points taken off).
+pub(super) fn convolved<T: Real>(
+    node: &Node,
+    x: &Array,
+    w: &Array,
+    x_values: &[T],
+    w_values: &[T],
+    bias: Option<&Array>,
+) -> Result<(Window, Vec<T>)> {
+    let channels = channels(node, x, w, bias, false)?;
+    let window = Window::new(node, &x.shape()[2..], Some(&w.shape()[2..]), false)?;
+    let plane = count(&window.out)?;
+    let mut y = filled::<T>([channels.images, channels.to, plane], bias)?;
+    Groups { window: &window, channels, plane }.convolve(x_values, w_values, &mut y)?;
+    Ok((window, y))
+}
+
+/// Values for the result, each channel full of its bias.
+pub(super) fn filled<T: Real>([images, channels, plane]: [usize; 3], bias: Option<&Array>) -> Result<Vec<T>> {
+    let mut y = zeros(&[images, channels, plane])?;
+    if let Some(bias) = bias.filter(|_| plane > 0) {
+        let bias = read::<T>(bias)?;
+        y.chunks_exact_mut(plane).enumerate().for_each(|(i, plane)| plane.fill(bias[i % channels]));
+    }
+    Ok(y)
+}
+
+/// A convolution, group after group. `plane`: windows of an image.
+struct Groups<'w> {
+    window: &'w Window,
+    channels: Channels,
+    plane: usize,
+}
+
+impl Groups<'_> {
+    fn convolve<T: Real>(&self, x: &[T], w: &[T], y: &mut [T]) -> Result<()> {
+        let Channels { images, from, to, groups } = self.channels;
+        let (from, to, taps) = (from / groups, to / groups, self.window.taps()?);
+        let (pixels, terms) = (count(&self.window.image)?, count(&[from, taps])?);
+        if self.plane == 0 || to == 0 || pixels == 0 || terms == 0 {
+            return Ok(());
+        }
+        let width = (BLOCK / terms).clamp(64, self.plane.max(64));
+        let mut columns = zeros::<T>(&[terms, width.min(self.plane)])?;
+        for start in (0..self.plane).step_by(width) {
+            let count = width.min(self.plane - start);
+            let segments: Vec<_> = (0..taps).map(|tap| self.window.segments(tap, start..start + count)).collect();
+            for group in 0..images * groups {
+                let x = &x[group * from * pixels..][..from * pixels];
+                let w = &w[group % groups * to * terms..][..to * terms];
+                let y = &mut y[group * to * self.plane..][..to * self.plane];
+                if to < 3 {
+                    self.directly(x, w, y, &segments);
+                    continue;
+                }
+                let columns = &mut columns[..terms * count];
+                columns.fill(T::default());
+                for (row, columns) in columns.chunks_exact_mut(count).enumerate() {
+                    let x = &x[row / taps * pixels..][..pixels];
+                    for segment in &segments[row % taps] {
+                        let target = &mut columns[segment.position - start..][..segment.count];
+                        self.pixels(x, segment).zip(target).for_each(|(&x, slot)| *slot = x);
+                    }
+                }
+                add_strided(
+                    Matrix::new(w, terms),
+                    Matrix::new(columns, count),
+                    &mut y[start..],
+                    self.plane,
+                    Size { m: to, k: terms, n: count },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// For few output channels (as when each channel is its own group): each tap's weight times its pixels, without a matrix.
+    fn directly<T: Real>(&self, x: &[T], w: &[T], y: &mut [T], segments: &[Vec<Segment>]) {
+        let taps = segments.len();
+        let terms = x.len() / self.window.image.iter().product::<usize>() * taps;
+        for (y, w) in y.chunks_exact_mut(self.plane).zip(w.chunks_exact(terms)) {
+            for (term, &weight) in w.iter().enumerate() {
+                let x = &x[term / taps * (x.len() * taps / terms)..];
+                for segment in &segments[term % taps] {
+                    let target = &mut y[segment.position..][..segment.count];
+                    self.pixels(x, segment).zip(target).for_each(|(&x, slot)| *slot += weight * x);
+                }
+            }
+        }
+    }
+
+    fn pixels<'x, T>(&self, x: &'x [T], segment: &Segment) -> std::iter::StepBy<std::slice::Iter<'x, T>> {
+        x[segment.offset..].iter().step_by(self.window.step())
+    }
+
+    /// The transpose: every pixel of `x` is spread over its window in `y`. Here the windows are those of `y`.
+    fn spread<T: Real>(&self, x: &[T], w: &[T], y: &mut [T]) -> Result<()> {
+        let Channels { images, from, to, groups } = self.channels;
+        let (from, to, taps) = (from / groups, to / groups, self.window.taps()?);
+        let (pixels, terms) = (count(&self.window.image)?, count(&[to, taps])?);
+        if self.plane == 0 || from == 0 || pixels == 0 || terms == 0 {
+            return Ok(());
+        }
+        let width = (BLOCK / terms).clamp(64, self.plane.max(64));
+        let mut columns = zeros::<T>(&[terms, width.min(self.plane)])?;
+        let step = self.window.step();
+        for start in (0..self.plane).step_by(width) {
+            let count = width.min(self.plane - start);
+            let segments: Vec<_> = (0..taps).map(|tap| self.window.segments(tap, start..start + count)).collect();
+            for group in 0..images * groups {
+                let x = &x[group * from * self.plane..][..from * self.plane];
+                let w = &w[group % groups * from * terms..][..from * terms];
+                let y = &mut y[group * to * pixels..][..to * pixels];
+                let columns = &mut columns[..terms * count];
+                columns.fill(T::default());
+                let x = Matrix { values: &x[start..], rows: self.plane, columns: 1 };
+                add_strided(Matrix::transposed(w, terms), x, columns, count, Size { m: terms, k: from, n: count });
+                for (row, columns) in columns.chunks_exact(count).enumerate() {
+                    let y = &mut y[row / taps * pixels..][..pixels];
+                    for segment in &segments[row % taps] {
+                        let source = &columns[segment.position - start..][..segment.count];
+                        y[segment.offset..].iter_mut().step_by(step).zip(source).for_each(|(slot, &value)| *slot += value);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn conv_transpose(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (x, w, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
+    one(with_real!(x.dtype(), T => transpose::<T>(node, x, w, bias))?)
+}
+
+fn transpose<T: Real>(node: &Node, x: &Array, w: &Array, bias: Option<&Array>) -> Result<Array> {
+    let channels = channels(node, x, w, bias, true)?;
+    let window = transposed_window(node, &x.shape()[2..], &w.shape()[2..])?;
+    let (plane, pixels) = (count(&window.out)?, count(&window.image)?);
+    let mut y = filled::<T>([channels.images, channels.to, pixels], bias)?;
+    Groups { window: &window, channels, plane }.spread(&read::<T>(x)?, &read::<T>(w)?, &mut y)?;
+    write(x.dtype(), [&[channels.images, channels.to], &window.image[..]].concat(), y)
+}
+
+/// The windows that a convolution back from the result would have: as many as `x` has pixels.
+fn transposed_window(node: &Node, x: &[usize], kernel: &[usize]) -> Result<Window> {
+    let rank = x.len();
+    let mut window = Window::without_padding(node, x, Some(kernel))?;
+    window.out = x.to_vec();
+    let extra = sizes(node, "output_padding", rank, 0)?.unwrap_or_else(|| vec![0; rank]);
+    let automatic = node.attributes.text_or("auto_pad", "NOTSET")?;
+    let same = matches!(automatic, "SAME_UPPER" | "SAME_LOWER");
+    let pads = if automatic == "NOTSET" || automatic.is_empty() { sizes(node, "pads", 2 * rank, -(1 << 31))? } else { None };
+    // Some exporters give the whole shape instead of the spatial sizes.
+    let mut wanted = node.attributes.ints("output_shape")?.filter(|shape| !shape.is_empty());
+    if let Some(shape) = wanted.filter(|shape| shape.len() == rank + 2) {
+        wanted = Some(&shape[2..]);
+    }
+    if wanted.is_some_and(|shape| shape.len() != rank || shape.iter().any(|size| !(0..1 << 31).contains(size))) {
+        return Err(Error::invalid(format!("its output_shape {:?} does not fit {rank} spatial axes", wanted.unwrap_or_default())));
+    }
+    for axis in 0..rank {
+        let full = (x[axis] as i64 - 1) * window.steps[axis] as i64 + extra[axis] + window.span(axis);
+        let size = match (wanted, &pads) {
+            (Some(wanted), _) => wanted[axis],
+            (None, _) if same => x[axis] as i64 * window.steps[axis] as i64,
+            (None, Some(pads)) => full - pads[axis] - pads[rank + axis],
+            (None, None) => full,
+        };
+        let size = usize::try_from(size).map_err(|_| Error::invalid("its padding leaves nothing of the result"))?;
+        window.begin[axis] = match (wanted, &pads) {
+            (None, Some(pads)) => pads[axis],
+            (None, None) if !same => 0,
+            _ => {
+                let total = (full - size as i64).max(0);
+                if automatic == "SAME_UPPER" { total / 2 } else { total - total / 2 }
+            }
+        };
+        window.image[axis] = size;
+    }
+    Ok(window)
+}
