@@ -16,6 +16,7 @@ mod gather;
 mod inputs;
 mod matmul;
 mod mersenne;
+mod ml;
 mod movement;
 mod ngrams;
 mod order;
@@ -75,6 +76,7 @@ const FAMILIES: &[fn(&str) -> Option<HostOp>] = &[
 pub fn find(domain: &str, operator: &str, _version: i64) -> Option<HostOp> {
     match domain {
         "" => FAMILIES.iter().find_map(|family| family(operator)),
+        "ai.onnx.ml" => ml::find(operator),
         _ => None,
     }
 }

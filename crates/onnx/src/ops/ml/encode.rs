@@ -1,0 +1,116 @@
+//! Labels and categories as numbers, and back.
+
+use std::collections::HashMap;
+
+use super::{HostOp, Inputs, one};
+use crate::array::{Data, count};
+use crate::{Array, DType, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "LabelEncoder" => encode_labels,
+        "CategoryMapper" => map_categories,
+        "OneHotEncoder" => encode_one_hot,
+        _ => return None,
+    })
+}
+
+/// A value that can be looked up. Floats are their bits, with one zero and one NaN.
+#[derive(Hash, PartialEq, Eq)]
+enum Key {
+    Int(i128),
+    Float(u64),
+    Text(String),
+}
+
+fn keys(x: &Array) -> Result<Vec<Key>> {
+    if let Some(texts) = x.values::<String>() {
+        return Ok(texts.iter().cloned().map(Key::Text).collect());
+    }
+    if x.dtype().is_float() {
+        let bits = |value: f64| if value.is_nan() { f64::NAN.to_bits() } else { (value + 0.0).to_bits() };
+        return Ok(x.floats()?.into_iter().map(|value| Key::Float(bits(value))).collect());
+    }
+    Ok(x.ints()?.into_iter().map(Key::Int).collect())
+}
+
+/// Each element as the value of its key; `default`, one value of the same type, for those without.
+fn looked_up(x: &Array, known: &Array, values: &Array, default: &Array) -> Result<Array> {
+    if known.dtype() != x.dtype() || known.len() != values.len() || default.len() != 1 || default.dtype() != values.dtype() {
+        let found = format!("{} keys of {}, {} values of {}", known.len(), known.dtype(), values.len(), values.dtype());
+        return Err(Error::invalid(format!("{found} and a default of {} do not fit inputs of {}", default.dtype(), x.dtype())));
+    }
+    // Of a key that is there twice, the last counts.
+    let table: HashMap<Key, usize> = keys(known)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
+    let pool = Data::concat(&[values.data(), default.data()]).ok_or_else(|| Error::invalid("there are no values"))?;
+    let from: Vec<_> = keys(x)?.iter().map(|key| table.get(key).copied().unwrap_or(values.len())).collect();
+    Array::from_data(x.shape().to_vec(), pool.take(&from))
+}
+
+/// Version 1 has a list of classes: texts become their positions, and positions texts.
+fn encode_labels(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let attributes = &node.attributes;
+    if let Some(classes) = attributes.texts("classes_strings")? {
+        let numbers = Array::vector((0..classes.len() as i64).collect());
+        return one(both_ways(node, x, &Array::vector(classes), &numbers)?);
+    }
+    let list = |kind: &str| -> Result<Option<Array>> {
+        let name = |suffix: &str| format!("{kind}_{suffix}");
+        Ok(match (attributes.texts(&name("strings"))?, attributes.ints(&name("int64s"))?, attributes.floats(&name("floats"))?) {
+            (Some(texts), ..) => Some(Array::vector(texts)),
+            (_, Some(ints), _) => Some(Array::vector(ints.to_vec())),
+            (.., Some(floats)) => Some(Array::vector(floats.to_vec())),
+            _ => attributes.array(&name("tensor"))?.cloned(),
+        })
+    };
+    let keys = list("keys")?.ok_or_else(|| Error::invalid("it has no keys"))?;
+    let values = list("values")?.ok_or_else(|| Error::invalid("it has no values"))?;
+    let default = match (attributes.array("default_tensor")?, values.dtype()) {
+        (Some(default), _) => default.clone(),
+        (None, DType::Str) => Array::scalar(attributes.text_or("default_string", "_Unused")?.to_string()),
+        (None, dtype) if dtype.is_float() => Array::filled(dtype, &[], f64::from(attributes.float_or("default_float", -0.0)?))?,
+        (None, dtype) => Array::of_ints(dtype, Vec::new(), vec![attributes.int_or("default_int64", -1)?.into()])?,
+    };
+    one(looked_up(x, &keys, &values, &default)?)
+}
+
+/// Texts to integers, or integers to texts, whichever comes in.
+fn both_ways(node: &Node, x: &Array, texts: &Array, numbers: &Array) -> Result<Array> {
+    if x.dtype() == DType::Str {
+        return looked_up(x, texts, numbers, &Array::scalar(node.attributes.int_or("default_int64", -1)?));
+    }
+    looked_up(x, numbers, texts, &Array::scalar(node.attributes.text_or("default_string", "_Unused")?.to_string()))
+}
+
+fn map_categories(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let texts = Array::vector(node.attributes.texts("cats_strings")?.unwrap_or_default());
+    let numbers = Array::vector(node.attributes.ints("cats_int64s")?.unwrap_or_default().to_vec());
+    one(both_ways(node, inputs.array(0)?, &texts, &numbers)?)
+}
+
+fn encode_one_hot(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let categories = match (node.attributes.texts("cats_strings")?, node.attributes.ints("cats_int64s")?) {
+        (Some(texts), _) if !texts.is_empty() => Array::vector(texts),
+        (_, Some(numbers)) => Array::vector(numbers.to_vec()),
+        _ => return Err(Error::invalid("it has no categories")),
+    };
+    // Whole numbers may come as floats.
+    let x = if categories.dtype() == DType::I64 && x.dtype() != DType::Str { &Array::new(x.shape().to_vec(), x.int64s()?)? } else { x };
+    if x.dtype() != categories.dtype() {
+        return Err(Error::invalid(format!("inputs of {} for categories of {}", x.dtype(), categories.dtype())));
+    }
+    let table: HashMap<Key, usize> = keys(&categories)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
+    let zeros = node.attributes.flag("zeros", true)?;
+    let shape = [x.shape(), &[categories.len()]].concat();
+    let mut values = vec![0_f32; count(&shape)?];
+    for (i, key) in keys(x)?.iter().enumerate() {
+        match table.get(key) {
+            Some(at) => values[i * categories.len() + at] = 1.0,
+            None if zeros => {}
+            None => return Err(Error::invalid(format!("element {i} is of no known category"))),
+        }
+    }
+    one(Array::new(shape, values)?)
+}

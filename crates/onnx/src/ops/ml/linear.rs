@@ -1,0 +1,60 @@
+//! Linear models.
+
+use super::scores::{Labels, Transform, classified, greatest};
+use super::{HostOp, Inputs, Rows, one};
+use crate::array::count;
+use crate::{Array, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "LinearClassifier" => classify,
+        "LinearRegressor" => regress,
+        _ => return None,
+    })
+}
+
+/// For each observation, a score for each row of coefficients.
+fn scores(node: &Node, x: &Rows, targets: Option<usize>) -> Result<(usize, Vec<Vec<f64>>)> {
+    let coefficients = node.attributes.floats("coefficients")?.unwrap_or_default();
+    let intercepts = node.attributes.floats("intercepts")?.unwrap_or_default();
+    let targets = targets.unwrap_or_else(|| coefficients.len() / x.columns.max(1));
+    let fits =
+        targets > 0 && targets.checked_mul(x.columns) == Some(coefficients.len()) && (intercepts.is_empty() || intercepts.len() == targets);
+    if !fits {
+        let found = format!("{} coefficients and {} intercepts", coefficients.len(), intercepts.len());
+        return Err(Error::invalid(format!("{found} do not fit observations of {} values", x.columns)));
+    }
+    count(&[x.rows, targets])?;
+    let score = |row: &[f64], target: usize| {
+        let by = coefficients[target * x.columns..].iter().map(|&by| f64::from(by));
+        row.iter().zip(by).map(|(value, by)| value * by).sum::<f64>() + intercepts.get(target).map_or(0.0, |&add| f64::from(add))
+    };
+    Ok((targets, x.iter().map(|row| (0..targets).map(|target| score(row, target)).collect()).collect()))
+}
+
+fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = Rows::new(inputs.array(0)?)?;
+    let labels = Labels::of(node, "classlabels_ints", "classlabels_strings")?;
+    let transform = Transform::of(node)?;
+    let (targets, mut scores) = scores(node, &x, None)?;
+    let both = targets == 1 && labels.len() == 2;
+    let mut chosen = Vec::with_capacity(scores.len());
+    for scores in &mut scores {
+        if both {
+            scores.insert(0, -scores[0]);
+        }
+        let single = (scores.len() == 1).then(|| usize::from(scores[0] > 0.0));
+        chosen.push(single.unwrap_or_else(|| greatest(scores)));
+        transform.apply(scores);
+    }
+    classified(&labels, &chosen, scores, if both { 2 } else { targets })
+}
+
+fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = Rows::new(inputs.array(0)?)?;
+    let targets = usize::try_from(node.attributes.int_or("targets", 1)?).map_err(|_| Error::invalid("attribute 'targets' is negative"))?;
+    let transform = Transform::of(node)?;
+    let (targets, mut scores) = scores(node, &x, Some(targets))?;
+    scores.iter_mut().for_each(|scores| transform.apply(scores));
+    one(Array::new(vec![x.rows, targets], scores.into_iter().flatten().map(|score| score as f32).collect())?)
+}

@@ -1,0 +1,228 @@
+//! Support vector machines.
+
+use super::scores::{Binary, Labels, Transform, classified, greatest};
+use super::{HostOp, Inputs, Rows, one, sizes};
+use crate::array::count;
+use crate::{Array, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "SVMClassifier" => classify,
+        "SVMRegressor" => regress,
+        _ => return None,
+    })
+}
+
+/// How alike two observations are.
+struct Kernel {
+    kind: Kind,
+    gamma: f64,
+    constant: f64,
+    degree: f64,
+}
+
+enum Kind {
+    Linear,
+    Poly,
+    Rbf,
+    Sigmoid,
+}
+
+impl Kernel {
+    fn of(node: &Node) -> Result<Self> {
+        let kind = match node.attributes.text_or("kernel_type", "LINEAR")? {
+            "LINEAR" => Kind::Linear,
+            "POLY" => Kind::Poly,
+            "RBF" => Kind::Rbf,
+            "SIGMOID" => Kind::Sigmoid,
+            other => return Err(Error::invalid(format!("kernel_type is '{other}', not LINEAR, POLY, RBF or SIGMOID"))),
+        };
+        let given = node.attributes.floats("kernel_params")?.unwrap_or_default();
+        let parameter = |i: usize| given.get(i).map_or(0.0, |&value| f64::from(value));
+        Ok(Self { kind, gamma: parameter(0), constant: parameter(1), degree: parameter(2).trunc() })
+    }
+
+    fn linear() -> Self {
+        Self { kind: Kind::Linear, gamma: 0.0, constant: 0.0, degree: 0.0 }
+    }
+
+    fn of_pair(&self, a: &[f64], b: &[f32]) -> f64 {
+        let pairs = || a.iter().zip(b).map(|(&a, &b)| (a, f64::from(b)));
+        let dot: f64 = pairs().map(|(a, b)| a * b).sum();
+        match self.kind {
+            Kind::Linear => dot,
+            Kind::Poly => (self.gamma * dot + self.constant).powf(self.degree),
+            Kind::Sigmoid => (self.gamma * dot + self.constant).tanh(),
+            Kind::Rbf => (-self.gamma * pairs().map(|(a, b)| (a - b) * (a - b)).sum::<f64>()).exp(),
+        }
+    }
+}
+
+fn misfit() -> Error {
+    Error::invalid("its vectors, coefficients and observations do not fit together")
+}
+
+fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = Rows::new(inputs.array(0)?)?;
+    let attributes = &node.attributes;
+    let supports = usize::try_from(attributes.int_or("n_supports", 0)?).map_err(|_| misfit())?;
+    let (coefficients, vectors) =
+        (attributes.floats("coefficients")?.unwrap_or_default(), attributes.floats("support_vectors")?.unwrap_or_default());
+    let rho = attributes.floats("rho")?.and_then(|rho| rho.first()).map_or(0.0, |&rho| f64::from(rho));
+    let one_class = attributes.flag("one_class", false)?;
+    let kernel = if supports > 0 { Kernel::of(node)? } else { Kernel::linear() };
+    let fits = if supports > 0 {
+        supports.checked_mul(x.columns) == Some(vectors.len()) && coefficients.len() == supports
+    } else {
+        coefficients.len() == x.columns
+    };
+    if !fits {
+        return Err(misfit());
+    }
+    let transform = Transform::of(node)?;
+    let score = |row: &[f64]| {
+        let sum = if supports > 0 {
+            (0..supports).map(|i| f64::from(coefficients[i]) * kernel.of_pair(row, &vectors[i * x.columns..(i + 1) * x.columns])).sum()
+        } else {
+            kernel.of_pair(row, coefficients)
+        };
+        let score: f64 = sum + rho;
+        if one_class { if score > 0.0 { 1.0 } else { -1.0 } } else { score }
+    };
+    let mut scores: Vec<f64> = x.iter().map(score).collect();
+    scores.chunks_mut(1).for_each(|score| transform.apply(score));
+    one(Array::new(vec![x.rows, 1], scores.into_iter().map(|score| score as f32).collect())?)
+}
+
+/// A machine for each pair of classes, and what it votes.
+struct Pairs<'n> {
+    kernel: Kernel,
+    vectors: &'n [f32],
+    coefficients: &'n [f32],
+    rho: &'n [f32],
+    /// Where the vectors of each class begin, and how many there are.
+    classes: Vec<(usize, usize)>,
+    total: usize,
+    columns: usize,
+}
+
+impl Pairs<'_> {
+    /// Votes by class, and the score of each pair.
+    fn vote(&self, row: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let alike: Vec<f64> =
+            (0..self.total).map(|i| self.kernel.of_pair(row, &self.vectors[i * self.columns..(i + 1) * self.columns])).collect();
+        let sum = |line: usize, (start, length): (usize, usize)| -> f64 {
+            let by = &self.coefficients[line * self.total..];
+            (start..start + length).map(|i| f64::from(by[i]) * alike[i]).sum()
+        };
+        let (mut votes, mut scores) = (vec![0.0; self.classes.len()], Vec::new());
+        for i in 0..self.classes.len() {
+            for j in i + 1..self.classes.len() {
+                let score = f64::from(self.rho[scores.len()]) + sum(j - 1, self.classes[i]) + sum(i, self.classes[j]);
+                votes[if score > 0.0 { i } else { j }] += 1.0;
+                scores.push(score);
+            }
+        }
+        (votes, scores)
+    }
+}
+
+fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = Rows::new(inputs.array(0)?)?;
+    let attributes = &node.attributes;
+    let labels = Labels::of(node, "classlabels_ints", "classlabels_strings")?;
+    let list = |name: &str| Ok::<_, Error>(attributes.floats(name)?.unwrap_or_default());
+    let (coefficients, vectors, rho) = (list("coefficients")?, list("support_vectors")?, list("rho")?);
+    let (prob_a, prob_b) = (list("prob_a")?, list("prob_b")?);
+    let transform = Transform::of(node)?;
+    let per_class = sizes(attributes.ints("vectors_per_class")?.unwrap_or_default())?;
+    let mut total = 0_usize;
+    let mut classes = Vec::new();
+    for length in per_class {
+        classes.push((total, length));
+        total = total.checked_add(length).ok_or_else(misfit)?;
+    }
+    let mut chosen = Vec::new();
+    let mut all = Vec::new();
+    if total == 0 {
+        let targets = labels.len();
+        if targets.checked_mul(x.columns) != Some(coefficients.len()) || rho.is_empty() {
+            return Err(misfit());
+        }
+        for row in x.iter() {
+            let lines = (0..targets).map(|i| &coefficients[i * x.columns..(i + 1) * x.columns]);
+            let mut scores: Vec<f64> = lines.map(|line| f64::from(rho[0]) + Kernel::linear().of_pair(row, line)).collect();
+            chosen.push(greatest(&scores));
+            transform.apply(&mut scores);
+            all.push(scores);
+        }
+        return classified(&labels, &chosen, all, targets);
+    }
+    let pairs = classes.len() * classes.len().saturating_sub(1) / 2;
+    let lines = classes.len().saturating_sub(1);
+    count(&[classes.len(), classes.len()])?;
+    let fits = total.checked_mul(x.columns) == Some(vectors.len())
+        && lines.checked_mul(total).is_some_and(|needed| needed <= coefficients.len())
+        && rho.len() >= pairs
+        && (prob_a.is_empty() || prob_a.len() >= pairs && prob_b.len() >= pairs)
+        && classes.len() > 1;
+    if !fits {
+        return Err(misfit());
+    }
+    let machine = Pairs { kernel: Kernel::of(node)?, vectors, coefficients, rho, classes, total, columns: x.columns };
+    let mut width = pairs;
+    for row in x.iter() {
+        let (votes, mut scores) = machine.vote(row);
+        let mut class = greatest(&votes);
+        if !prob_a.is_empty() {
+            scores = probabilities(&scores, prob_a, prob_b, machine.classes.len());
+            class = greatest(&scores);
+            transform.apply(&mut scores);
+        } else if let [score] = scores[..] {
+            // The pair's score speaks for its first class.
+            scores = Binary::Margin.decide(score, transform).1;
+        } else {
+            transform.apply(&mut scores);
+        }
+        width = scores.len();
+        chosen.push(class);
+        all.push(scores);
+    }
+    classified(&labels, &chosen, all, width)
+}
+
+/// Probabilities of the classes from those of the pairs: the method of Wu, Lin and Weng that libsvm uses.
+fn probabilities(scores: &[f64], prob_a: &[f32], prob_b: &[f32], classes: usize) -> Vec<f64> {
+    let mut pair = vec![vec![0.0; classes]; classes];
+    let mut index = 0;
+    for i in 0..classes {
+        for j in i + 1..classes {
+            let value = super::scores::logistic(-(scores[index] * f64::from(prob_a[index]) + f64::from(prob_b[index])));
+            pair[i][j] = value.clamp(1e-7, 1.0 - 1e-7);
+            pair[j][i] = 1.0 - pair[i][j];
+            index += 1;
+        }
+    }
+    let entry = |t: usize, j: usize| {
+        if t == j { (0..classes).filter(|&i| i != t).map(|i| pair[i][t] * pair[i][t]).sum() } else { -pair[j][t] * pair[t][j] }
+    };
+    let q: Vec<Vec<f64>> = (0..classes).map(|t| (0..classes).map(|j| entry(t, j)).collect()).collect();
+    let mut p = vec![1.0 / classes as f64; classes];
+    for _ in 0..classes.max(100) {
+        let mut qp: Vec<f64> = q.iter().map(|row| row.iter().zip(&p).map(|(q, p)| q * p).sum()).collect();
+        let mut pqp: f64 = p.iter().zip(&qp).map(|(p, qp)| p * qp).sum();
+        if qp.iter().all(|qp| (qp - pqp).abs() < 0.005 / classes as f64) {
+            break;
+        }
+        for t in 0..classes {
+            let step = (pqp - qp[t]) / q[t][t];
+            p[t] += step;
+            pqp = (pqp + step * (step * q[t][t] + 2.0 * qp[t])) / (1.0 + step) / (1.0 + step);
+            for j in 0..classes {
+                qp[j] = (qp[j] + step * q[t][j]) / (1.0 + step);
+                p[j] /= 1.0 + step;
+            }
+        }
+    }
+    p
+}
