@@ -148,7 +148,7 @@ fn temporary_name(name: &str) -> String {
     format!(".{short}.{}-{number}.tmp", std::process::id())
 }
 
-fn cannot_create(path: &Path, error: io::Error) -> Error {
+pub(crate) fn cannot_create(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -163,7 +163,7 @@ fn cannot_create(path: &Path, error: io::Error) -> Error {
 }
 
 /// Makes the rename itself survive a power cut, where the system can.
-fn sync_folder(path: &Path) {
+pub(crate) fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Ok(folder) = File::open(folder) {
         // Folders cannot be synced on every system; the file itself is whole either way.
