@@ -117,10 +117,6 @@ fn errors_are_one_clear_sentence() {
         "error: out.xyz: the extension .xyz says no format that is written: name it .pth, .safetensors, .bpk, .npz or .npy"
     );
     assert_eq!(
-        failure(dir, &["export", "net", "net.onnx"]),
-        "error: net.onnx: ONNX is not written yet: name it .pth, .safetensors, .bpk or .npz"
-    );
-    assert_eq!(
         failure(dir, &["export", "net", "net.pth", "--checkpoint"]),
         "error: --checkpoint takes the optimizer's state along, which only a run or checkpoint has; 'net' is no folder of one"
     );

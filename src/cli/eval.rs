@@ -37,7 +37,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Answer {
-    let Model { architecture, network, recipe, base, description } = model::resolve(&args.model, &args.weights, Which::Best)?;
+    let Model { architecture, network, recipe, base, description, .. } = model::resolve(&args.model, &args.weights, Which::Best)?;
     let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
     let device = args.device.open()?;
     let loader = data.loader(&base, Split::Test, 0, &device.device)?;

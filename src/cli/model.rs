@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use serde_json::Map;
 
-use crate::checkpoint::{Checkpoint, Contents, Run, Which};
+use crate::checkpoint::{Checkpoint, Contents, Manifest, Run, Which};
 use crate::data::download::{Progress, download};
 use crate::models::import::{ImportOptions, import};
 use crate::models::{self, Architecture, Entry, Network, infer};
@@ -19,6 +19,8 @@ pub struct Model {
     pub network: Network,
     /// How it was trained, if it comes from a recipe or a run.
     pub recipe: Option<Recipe>,
+    /// The manifest of the checkpoint, if it comes from one.
+    pub manifest: Option<Manifest>,
     /// The folder that the recipe's paths start from.
     pub base: PathBuf,
     /// What it is, for people.
@@ -58,7 +60,7 @@ pub fn resolve(name: &str, weights: &WeightArgs, which: Which) -> anyhow::Result
     };
     let network = train::fresh(&*architecture, 0);
     let network = load(network, source, weights.partial)?;
-    Ok(Model { architecture, network, recipe, base, description: format!("{name} with {source}") })
+    Ok(Model { architecture, network, recipe, manifest: None, base, description: format!("{name} with {source}") })
 }
 
 /// A built-in network with the sizes that its weights tell, or with the published ones.
@@ -86,7 +88,7 @@ fn from_run(path: &Path, weights: &WeightArgs, which: Which) -> anyhow::Result<M
         network = load(network, source, weights.partial)?;
         description = format!("{description} with {source}");
     }
-    Ok(Model { architecture, network, recipe: Some(recipe), base: PathBuf::new(), description })
+    Ok(Model { architecture, network, recipe: Some(recipe), manifest: Some(contents.manifest), base: PathBuf::new(), description })
 }
 
 fn load(network: Network, source: &str, partial: bool) -> anyhow::Result<Network> {

@@ -1,3 +1,8 @@
-//! ONNX models: as Burn source.
+//! ONNX: networks written as graphs, the proof that a written graph computes what the network does, and models as Burn source.
 
 pub mod codegen;
+pub mod error;
+pub mod export;
+pub mod verify;
+
+pub use error::OnnxError;

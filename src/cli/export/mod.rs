@@ -1,4 +1,6 @@
-//! `rekindle export`: a network's weights, or a run's checkpoint, as a file for another program.
+//! `rekindle export`: a network's weights, a run's checkpoint, or the network as a graph, as a file for another program.
+
+mod onnx;
 
 use std::path::{Path, PathBuf};
 
@@ -6,26 +8,29 @@ use anyhow::bail;
 use burn::module::Module;
 use rekindle_state::{OutputFormat, SaveOptions, StateDict, Value, save};
 
-use super::model::{self, WeightArgs};
-use super::output::line;
-use super::source::Saved;
-use super::{Answer, Exit};
 use crate::checkpoint::Which;
+use crate::cli::model::{self, WeightArgs};
+use crate::cli::output::line;
+use crate::cli::source::Saved;
+use crate::cli::{Answer, Exit};
 use crate::models::{Network, weights};
 
-/// Write a model's weights under PyTorch's names as .pth, .safetensors or .npz, or as Burn's own record (.bpk).
+/// Write a model as an .onnx graph, or its weights as .pth, .safetensors or .npz under PyTorch's names, or as Burn's record (.bpk).
+///
+/// An .onnx file is run by other engines on random inputs before it gets its name, and must compute what the network computes
+/// within a relative 1e-3 and an absolute 1e-5; otherwise there is no file, and the exit code is 1.
 ///
 /// PyTorch loads a .pth with `model.load_state_dict(torch.load(FILE), strict=True)`, and the model and optimizer of a
 /// `--checkpoint` likewise. Burn loads a .bpk with `ModuleRecord::load` and `Module::try_load_record`: it has Burn's names and
 /// layout. For PyTorch's names in a .bpk, export a .pth and convert it.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  rekindle export vgg16 --weights torchmodel_weights.pth vgg16.safetensors\n  rekindle export checkpoints/fashion_mnist_sample checkpoint.pth --checkpoint"
+    after_help = "Example:\n  rekindle export vgg16 --weights torchmodel_weights.pth vgg16.safetensors\n  rekindle export checkpoints/fashion_mnist_sample checkpoint.pth --checkpoint\n  rekindle export checkpoints/fashion_mnist_sample clothes.onnx"
 )]
 pub struct Args {
     /// A built-in name, a recipe, or the folder of a run or checkpoint.
     model: String,
-    /// The file to write: .pth, .pt, .safetensors, .npz or .bpk.
+    /// The file to write: .onnx, .pth, .pt, .safetensors, .npz or .bpk.
     output: PathBuf,
     #[command(flatten)]
     weights: WeightArgs,
@@ -35,15 +40,36 @@ pub struct Args {
     /// The whole checkpoint: epoch, model_state_dict, optimizer_state_dict, loss and metrics.
     #[arg(long, conflicts_with = "weights")]
     checkpoint: bool,
+    #[command(flatten)]
+    onnx: onnx::OnnxArgs,
+}
+
+/// What kind of file is written.
+enum Kind {
+    Onnx,
+    Weights(OutputFormat),
 }
 
 pub fn run(args: &Args) -> Answer {
     let output = &args.output;
-    let format = format(output)?;
+    let kind = kind(output)?;
     let is_run = Path::new(&args.model).is_dir();
     if args.from.is_some() && !is_run {
         bail!("--from chooses a checkpoint of a run, and '{}' is no run's folder", args.model);
     }
+    if let (Kind::Weights(_), Some(option)) = (&kind, args.onnx.given()) {
+        bail!("{}: {option} is for .onnx files", output.display());
+    }
+    let format = match kind {
+        Kind::Onnx if args.checkpoint => {
+            bail!("{}: an .onnx file has no place for an optimizer's state: name it .pth or .safetensors", output.display())
+        }
+        Kind::Onnx => {
+            let found = model::resolve(&args.model, &args.weights, args.from.unwrap_or(Which::Best))?;
+            return onnx::run(found, &args.model, &args.onnx, output);
+        }
+        Kind::Weights(format) => format,
+    };
     if args.checkpoint {
         return checkpoint(args, format);
     }
@@ -61,13 +87,13 @@ pub fn run(args: &Args) -> Answer {
     Ok(Exit::Done)
 }
 
-/// The format that the file's name asks for, of those that hold named weights.
-fn format(output: &Path) -> anyhow::Result<OutputFormat> {
+/// What the file's name asks for: a graph, or one of the formats that hold named weights.
+fn kind(output: &Path) -> anyhow::Result<Kind> {
     let extension = output.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     match extension.as_deref() {
-        Some("onnx") => bail!("{}: ONNX is not written yet: name it .pth, .safetensors, .bpk or .npz", output.display()),
+        Some("onnx") => Ok(Kind::Onnx),
         Some("npy") => bail!("{}: an .npy file holds one array: name it .npz", output.display()),
-        _ => Ok(OutputFormat::from_path(output)?),
+        _ => Ok(Kind::Weights(OutputFormat::from_path(output)?)),
     }
 }
 

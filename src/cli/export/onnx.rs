@@ -1,0 +1,195 @@
+//! `rekindle export MODEL OUT.onnx`: the network as a graph, run by other engines before it gets its name.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::bail;
+use burn::module::Module;
+use rekindle_state::Staged;
+
+use crate::cli::model::Model;
+use crate::cli::output::line;
+use crate::cli::{Answer, Exit};
+use crate::data::prepare::class_names;
+use crate::data::transform::Extent;
+use crate::data::{DataConfig, DatasetName, Split};
+use crate::models::{Architecture, Network};
+use crate::onnx::export::{DEFAULT_OPSET, EXTERNAL_ABOVE, ExportOptions, export_network, write};
+use crate::onnx::verify::{self, Engine, Finding, Graphed, OnnxRuntime, Tolerance};
+
+/// What concerns ONNX files alone.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "ONNX")]
+pub struct OnnxArgs {
+    /// The operator set, 13 to 21 [default: 17].
+    #[arg(long, value_name = "N")]
+    opset: Option<i64>,
+    /// A fixed batch size, or `dynamic` to leave it open [default: dynamic].
+    #[arg(long, value_name = "N|dynamic")]
+    batch: Option<Batch>,
+    /// The name of the input [default: input].
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    input_names: Vec<String>,
+    /// Run the file with ONNX Runtime too, in the Python of REKINDLE_PYTHON or `python3`.
+    #[arg(long, value_name = "ENGINE", conflicts_with = "no_verify")]
+    verify_with: Option<OtherEngine>,
+    /// Write the file without running it.
+    #[arg(long)]
+    no_verify: bool,
+}
+
+/// `--batch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    Open,
+    Fixed(usize),
+}
+
+impl FromStr for Batch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(size) if size > 0 => Ok(Self::Fixed(size)),
+            _ if text == "dynamic" => Ok(Self::Open),
+            _ => Err("expected a number of at least 1, or dynamic".to_string()),
+        }
+    }
+}
+
+/// `--verify-with`.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum OtherEngine {
+    /// ONNX Runtime, in Python.
+    Onnxruntime,
+}
+
+impl OnnxArgs {
+    /// The first of these options that is given: other formats know none of them.
+    pub fn given(&self) -> Option<&'static str> {
+        let options = [
+            (self.opset.is_some(), "--opset"),
+            (self.batch.is_some(), "--batch"),
+            (!self.input_names.is_empty(), "--input-names"),
+            (self.verify_with.is_some(), "--verify-with"),
+            (self.no_verify, "--no-verify"),
+        ];
+        options.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
+    }
+}
+
+/// Exports a network, verifies what was written, and gives it its name.
+pub fn run(model: Model, name: &str, args: &OnnxArgs, output: &Path) -> Answer {
+    let network = model.network.valid();
+    let options = ExportOptions {
+        opset: args.opset.unwrap_or(DEFAULT_OPSET),
+        batch: match args.batch {
+            Some(Batch::Fixed(size)) => Some(size),
+            _ => None,
+        },
+        input_names: args.input_names.clone(),
+        metadata: metadata(&model, name),
+    };
+    let size = input_size(&*model.architecture, model.recipe.as_ref().map(|recipe| &recipe.data));
+    let exported = export_network(&network, &*model.architecture, size, &options)?;
+    let about = about(&exported, &model.description, options.opset);
+    let staged = Staged::beside(output)?;
+    let graph = exported.model.clone();
+    let files = write(graph, staged.folder(), &staged.name(), EXTERNAL_ABOVE)?;
+    let path = staged.folder().join(staged.name());
+    verify::check_structure(&path)?;
+    if args.no_verify {
+        eprintln!("not run by any engine, as asked");
+    } else if !verified(&network, &Graphed::new(&path, &exported), args)? {
+        eprintln!("{}: not written", output.display());
+        return Ok(Exit::No);
+    }
+    staged.publish(&files)?;
+    line(format!("{}: {about}", output.display()))?;
+    if files.len() > 1 {
+        line(format!("its weights are in {}, which belongs beside it", output.with_file_name(&files[0]).display()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs the file with every engine and prints what they found; names the first node that differs if one does.
+fn verified(network: &Network, graphed: &Graphed<'_>, args: &OnnxArgs) -> anyhow::Result<bool> {
+    let mut engines = verify::built_in();
+    if args.verify_with.is_some() {
+        engines.push(&OnnxRuntime);
+    }
+    if engines.is_empty() {
+        bail!("this program was built without an engine that could verify the file: give --verify-with onnxruntime, or --no-verify");
+    }
+    let findings = verify::compare(network, graphed, &engines, Tolerance::default())?;
+    for finding in &findings {
+        let state = if finding.difference.is_small() { "agrees" } else { "DISAGREES" };
+        eprintln!("{} {state} at batch size {}: {}", finding.engine, finding.batch, finding.difference);
+    }
+    let Some(wrong) = findings.iter().find(|finding| !finding.difference.is_small()) else { return Ok(true) };
+    eprintln!("{}", first_difference(network, graphed, &engines, wrong));
+    Ok(false)
+}
+
+/// The node from which on an engine computes something else, in words.
+fn first_difference(network: &Network, graphed: &Graphed<'_>, engines: &[&dyn Engine], wrong: &Finding) -> String {
+    let Some(engine) = engines.iter().find(|engine| engine.name() == wrong.engine) else { return String::new() };
+    match verify::first_difference(network, graphed, *engine, wrong.batch, Tolerance::default()) {
+        Ok(Some(node)) => format!("first difference of {}: {node}", wrong.engine),
+        Ok(None) => format!("no single node of {} differs when every value is looked at", wrong.engine),
+        Err(error) => format!("the node that differs first could not be found: {error}"),
+    }
+}
+
+fn about(exported: &crate::onnx::export::Exported, description: &str, opset: i64) -> String {
+    let (nodes, weights) = exported.model.graph.as_ref().map_or((0, 0), |graph| (graph.node.len(), graph.initializer.len()));
+    let axes: Vec<String> = exported.item.iter().map(usize::to_string).collect();
+    let batch = exported.batch.map_or_else(|| "batch".to_string(), |batch| batch.to_string());
+    format!("{description} as {nodes} nodes and {weights} weights of opset {opset}, {} [{batch}, {}]", exported.input, axes.join(", "))
+}
+
+/// Height and width of the pictures that the recipe gives the network; else its usual input.
+fn input_size(architecture: &dyn Architecture, data: Option<&DataConfig>) -> [usize; 3] {
+    let usual = architecture.input_shape();
+    let Some(data) = data else { return usual };
+    let transforms = data.transforms(Split::Test);
+    let own = match data.name {
+        DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::FashionMnistSample => Some((28, 28)),
+        DatasetName::Cifar10 => Some((32, 32)),
+        DatasetName::Folder | DatasetName::SuperResolution => None,
+    };
+    // Scaling by the shorter edge alone leaves pictures of any proportions.
+    let scaled = match (transforms.center_crop, transforms.resize) {
+        (Some(cut), _) => Some(cut.square()),
+        (None, Some(Extent::Exact { height, width })) => Some((height, width)),
+        (None, Some(Extent::Edge(_))) => None,
+        (None, None) => own,
+    };
+    let size = scaled.map(|(height, width)| [usual[0], height, width]);
+    size.filter(|size| architecture.check_input(*size).is_ok()).unwrap_or(usual)
+}
+
+/// What the file says of itself: which network it is, how it was trained, what goes in and comes out.
+fn metadata(model: &Model, name: &str) -> Vec<(String, String)> {
+    let mut entries = Vec::new();
+    let mut add = |key: &str, value: String| entries.push((key.to_string(), value));
+    let network = model.recipe.as_ref().map_or(name, |recipe| recipe.model.name.as_str());
+    add("model", network.to_string());
+    add("config", model.architecture.config().to_string());
+    if let Some(recipe) = &model.recipe {
+        add("recipe", recipe.name.clone());
+        let classes = class_names(&recipe.data);
+        if model.architecture.classes().is_some_and(|count| count == classes.len()) {
+            add("classes", serde_json::json!(classes).to_string());
+        }
+        if let Some(normalize) = &recipe.data.normalize {
+            add("normalize", serde_json::json!(normalize).to_string());
+        }
+    }
+    if let Some(manifest) = &model.manifest {
+        add("epoch", manifest.epoch.to_string());
+        add("step", manifest.step.to_string());
+        add("metrics", serde_json::json!(manifest.metrics).to_string());
+    }
+    entries
+}

@@ -1,0 +1,104 @@
+//! `rekindle export … out.onnx` through the program itself.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+
+const WEIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/weights/fashion_classifier.pth");
+
+fn rekindle(folder: &Path, arguments: &[&str], python: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle"));
+    command.current_dir(folder).args(arguments).env("REKINDLE_PYTHON", python).output().expect("the program starts")
+}
+
+/// Exports the narrow classifier; gives exit code, stdout and stderr.
+fn export(folder: &Path, extra: &[&str]) -> (Option<i32>, String, String) {
+    let arguments = [&["export", "fashion_classifier", "out.onnx", "--weights", WEIGHTS], extra].concat();
+    let output = rekindle(folder, &arguments, "python-that-is-not-there");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn inspected(folder: &Path, file: &str) -> Json {
+    let output = rekindle(folder, &["inspect", file, "--json", "--hash"], "");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_graph_has_the_hashes_of_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let check = if rekindle::onnx::verify::built_in().is_empty() { vec!["--no-verify"] } else { vec![] };
+    let (code, out, err) = export(folder, &check);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("out.onnx: fashion_classifier with ") && out.contains("opset 17, input [batch, 1, 12, 12]"), "{out}");
+    let output = rekindle(folder, &["export", "fashion_classifier", "out.pth", "--weights", WEIGHTS], "");
+    assert_eq!(output.status.code(), Some(0));
+    let (graph, weights) = (inspected(folder, "out.onnx"), inspected(folder, "out.pth"));
+    let hashes = |file: &Json| -> Vec<(Json, Json, Json)> {
+        let tensors = file["tensors"].as_array().unwrap().iter();
+        tensors.map(|tensor| (tensor["name"].clone(), tensor["shape"].clone(), tensor["sha256"].clone())).collect()
+    };
+    assert_eq!(hashes(&graph), hashes(&weights));
+    assert_eq!(files(folder), ["out.onnx", "out.pth"]);
+}
+
+#[test]
+fn what_cannot_be_verified_gets_no_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("out.onnx"), b"what was there").unwrap();
+    let (code, out, err) = export(folder, &["--verify-with", "onnxruntime"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.contains("error: ONNX Runtime cannot run the written graph: 'python-that-is-not-there' cannot be started"), "{err}");
+    assert!(err.contains("pip install onnxruntime"), "{err}");
+    assert_eq!(std::fs::read(folder.join("out.onnx")).unwrap(), b"what was there");
+    assert_eq!(files(folder), ["out.onnx"]);
+}
+
+/// A stand-in for Python that answers with its input: the shape is wrong, and that is found.
+#[cfg(unix)]
+#[test]
+fn a_mismatch_is_exit_code_1_and_leaves_no_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let python = folder.join("python");
+    let script =
+        "#!/bin/sh\ncat > /dev/null\ncp \"$2/0.npy\" \"$2/0.0.npy\"\n[ ! -e \"$2/1.npy\" ] || cp \"$2/1.npy\" \"$2/1.0.npy\"\necho 1\n";
+    std::fs::write(&python, script).unwrap();
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let arguments = ["export", "fashion_classifier", "out.onnx", "--weights", WEIGHTS, "--verify-with", "onnxruntime"];
+    let output = rekindle(folder, &arguments, python.to_str().unwrap());
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("ONNX Runtime DISAGREES at batch size 1: shape [1, 1, 12, 12] instead of [1, 12]"), "{err}");
+    assert!(err.contains("out.onnx: not written"), "{err}");
+    assert_eq!(files(folder), ["python"]);
+}
+
+#[test]
+fn options_that_do_not_fit_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let failure = |arguments: &[&str]| {
+        let output = rekindle(folder, arguments, "");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(export(folder, &["--opset", "12"]).2.contains("error: opset 12 is not written: choose one from 13 to 21"));
+    assert!(export(folder, &["--batch", "0"]).2.contains("expected a number of at least 1, or dynamic"));
+    assert!(export(folder, &["--no-verify", "--verify-with", "onnxruntime"]).2.contains("cannot be used with"));
+    assert!(failure(&["export", "net", "net.onnx"]).contains("'net' has no weights of its own"));
+    let weights = ["export", "fashion_classifier", "out.pth", "--weights", WEIGHTS, "--opset", "17"];
+    assert_eq!(failure(&weights), "error: out.pth: --opset is for .onnx files\n");
+    assert!(files(folder).is_empty());
+}
