@@ -144,14 +144,15 @@ impl Builder<'_> {
         if let Some(function) = self.functions.called(proto) {
             return self.call(function, proto, opsets).map(|graph| Body::Function(Box::new(graph)));
         }
-        let control = match proto.op_type.as_str() {
-            "If" => Some(Control::If),
-            "Loop" => Some(Control::Loop),
-            "Scan" => Some(Control::Scan),
-            "SequenceMap" => Some(Control::SequenceMap),
+        let control = match (domain, proto.op_type.as_str()) {
+            ("", "If") => Some(Control::If),
+            ("", "Loop") => Some(Control::Loop),
+            ("", "Scan") => Some(Control::Scan),
+            ("", "SequenceMap") => Some(Control::SequenceMap),
+            ("ai.onnx.preview", "FlexAttention") => Some(Control::FlexAttention),
             _ => None,
         };
-        if let (Some(control), "") = (control, domain) {
+        if let Some(control) = control {
             let mut graphs = Vec::new();
             for attribute in &proto.attribute {
                 for graph in attribute.g.iter().chain(&attribute.graphs) {

@@ -107,6 +107,8 @@ pub enum Control {
     Scan,
     /// `SequenceMap`.
     SequenceMap,
+    /// `FlexAttention`.
+    FlexAttention,
 }
 
 impl Model {

@@ -5,20 +5,26 @@
 //! anything is indexed.
 
 mod activation;
+mod attention;
 mod binary;
 mod casting;
 mod conv;
 mod conv_deform;
 mod conv_quantized;
 mod cumulative;
+mod einsum;
 mod erf;
+mod flex_attention;
 mod gather;
 mod inputs;
+mod layer_norm;
+mod loss;
 mod matmul;
 mod mersenne;
 mod ml;
 mod movement;
 mod ngrams;
+mod normalize;
 mod order;
 mod padding;
 mod pool;
@@ -27,15 +33,18 @@ mod product;
 mod quantize;
 mod random;
 mod real;
+mod recurrent_attention;
 mod reduce;
 mod scatter;
 mod sequence;
 mod shape;
 mod softmax;
 mod text;
+mod training;
 mod unary;
 mod window;
 
+pub(crate) use flex_attention::flex_attention;
 pub use inputs::Inputs;
 
 use crate::array::{Data, count};
@@ -70,6 +79,12 @@ const FAMILIES: &[fn(&str) -> Option<HostOp>] = &[
     conv_quantized::find,
     pool::find,
     pool_regions::find,
+    einsum::find,
+    layer_norm::find,
+    normalize::find,
+    attention::find,
+    recurrent_attention::find,
+    loss::find,
 ];
 
 /// The operator of a domain (empty for the standard one) and name, if it is implemented at that version.
@@ -77,6 +92,7 @@ pub fn find(domain: &str, operator: &str, _version: i64) -> Option<HostOp> {
     match domain {
         "" => FAMILIES.iter().find_map(|family| family(operator)),
         "ai.onnx.ml" => ml::find(operator),
+        "ai.onnx.preview.training" => training::find(operator),
         _ => None,
     }
 }

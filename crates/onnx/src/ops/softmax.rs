@@ -1,13 +1,16 @@
 //! Softmax and its relatives along an axis.
 
-use super::real::{Real, max, read, sum, write};
+use super::real::{Real, max, read, round, sum, write};
 use super::{HostOp, Inputs, one};
 use crate::array::axis;
 use crate::{DType, Error, Node, Result, Value};
 
 pub(super) fn find(operator: &str) -> Option<HostOp> {
     Some(match operator {
-        "Softmax" => |node, inputs| along(node, inputs, softmax::<f32>, softmax::<f64>),
+        "Softmax" => |node, inputs| {
+            let dtype = inputs.array(0)?.dtype();
+            along(node, inputs, |row: &mut [f32]| softmax_in(dtype, row), |row: &mut [f64]| softmax_in(dtype, row))
+        },
         "LogSoftmax" => |node, inputs| along(node, inputs, log_softmax::<f32>, log_softmax::<f64>),
         "Hardmax" => |node, inputs| along(node, inputs, hardmax::<f32>, hardmax::<f64>),
         _ => return None,
@@ -15,7 +18,7 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
 }
 
 /// Applies a function to each row along an axis. Before version 13, the axis and all after it make up one row.
-fn along(node: &Node, inputs: &Inputs<'_>, narrow: fn(&mut [f32]), wide: fn(&mut [f64])) -> Result<Vec<Value>> {
+fn along(node: &Node, inputs: &Inputs<'_>, narrow: impl Fn(&mut [f32]), wide: impl Fn(&mut [f64])) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let old = node.version < 13;
     let at = node.attributes.int_or("axis", if old { 1 } else { -1 })?;
@@ -36,7 +39,7 @@ fn along(node: &Node, inputs: &Inputs<'_>, narrow: fn(&mut [f32]), wide: fn(&mut
 }
 
 /// Applies a function to rows of so many elements, `inner` apart from one another.
-pub(super) fn rows<T: Real>(mut values: Vec<T>, size: usize, inner: usize, function: fn(&mut [T])) -> Vec<T> {
+pub(super) fn rows<T: Real>(mut values: Vec<T>, size: usize, inner: usize, function: impl Fn(&mut [T])) -> Vec<T> {
     if size == 0 || inner == 0 {
         return values;
     }
@@ -55,11 +58,20 @@ pub(super) fn rows<T: Real>(mut values: Vec<T>, size: usize, inner: usize, funct
     values
 }
 
-pub(super) fn softmax<T: Real>(row: &mut [T]) {
+/// Softmax whose steps are rounded to a type. A sum past its range stays as it is.
+pub(super) fn softmax_in<T: Real>(dtype: DType, row: &mut [T]) {
+    round(dtype, row);
     let greatest = max(row);
-    row.iter_mut().for_each(|v| *v = (*v - greatest).exp());
-    let total = sum(row);
+    row.iter_mut().for_each(|v| *v = *v - greatest);
+    round(dtype, row);
+    row.iter_mut().for_each(|v| *v = v.exp());
+    round(dtype, row);
+    let exact = sum(row);
+    let mut total = [exact];
+    round(dtype, &mut total);
+    let total = if total[0].f64().is_finite() { total[0] } else { exact };
     row.iter_mut().for_each(|v| *v = *v / total);
+    round(dtype, row);
 }
 
 pub(super) fn log_softmax<T: Real>(row: &mut [T]) {

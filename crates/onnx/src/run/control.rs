@@ -1,8 +1,9 @@
-//! Operators that run nested graphs: `If`, `Loop`, `Scan`, `SequenceMap`.
+//! Operators that run nested graphs: `If`, `Loop`, `Scan`, `SequenceMap`, `FlexAttention`.
 
 use super::{Accelerator, Session, Slot, execute};
 use crate::array::{Data, axis, count};
 use crate::graph::{Body, Control, Graph, Node};
+use crate::ops::{self, Inputs};
 use crate::{Array, Error, Result, Value};
 
 /// Calls a function for a graph and all graphs nested in it.
@@ -34,6 +35,7 @@ pub(super) fn run<A: Accelerator>(
         Control::Loop => control.repeat(),
         Control::Scan => control.scan(),
         Control::SequenceMap => control.map(),
+        Control::FlexAttention => control.flex_attention(),
     }
 }
 
@@ -218,12 +220,27 @@ impl<A: Accelerator> Run<'_, A> {
         }
         Ok(collected.into_iter().map(|list| Slot::host(Value::Sequence(list))).collect())
     }
+
+    fn flex_attention(&self) -> Result<Vec<Slot<A::Tensor>>> {
+        let mut inputs = Vec::new();
+        for slot in &self.inputs {
+            inputs.push(slot.as_ref().map(|slot| slot.value(&self.session.accelerator)).transpose()?);
+        }
+        let modify = |name: &str, array: Array| {
+            let Some((_, graph)) = self.graphs.iter().find(|(own, _)| own == name) else { return Ok(array) };
+            match self.call(graph, vec![Slot::host(array)])?.as_slice() {
+                [result] => self.array(result),
+                results => Err(Error::invalid(format!("its graph '{name}' gives {} values, not one", results.len()))),
+            }
+        };
+        Ok(vec![Slot::host(ops::flex_attention(self.node, &Inputs::new(inputs), &modify)?)])
+    }
 }
 
 /// The part of an array at one position along an axis, without that axis.
 fn slice(array: &Array, along: usize, position: usize) -> Result<Array> {
     let shape = array.shape();
-    let (outer, size, inner) = crate::ops::around(shape, along);
+    let (outer, size, inner) = ops::around(shape, along);
     let indices: Vec<usize> = (0..outer).flat_map(|o| (0..inner).map(move |i| (o * size + position) * inner + i)).collect();
     let rest = shape.iter().enumerate().filter(|(axis, _)| *axis != along).map(|(_, &size)| size).collect();
     array.take(rest, &indices)
@@ -245,5 +262,5 @@ fn stack(arrays: &[Array], along: usize, empty: Option<(crate::DType, Vec<usize>
         shape.insert(along, 1);
         parts.push(array.reshaped(shape)?);
     }
-    crate::ops::concat(&parts.iter().collect::<Vec<_>>(), along)
+    ops::concat(&parts.iter().collect::<Vec<_>>(), along)
 }

@@ -1,0 +1,98 @@
+//! Normalization of each sample over its last axes: `LayerNormalization`, `RMSNormalization`.
+
+use super::real::{Real, read, round, sum, with_real, write};
+use super::reduce::sum_square;
+use super::{HostOp, Inputs, one};
+use crate::array::{Broadcast, axis};
+use crate::{Array, DType, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "LayerNormalization" => layer_norm,
+        "RMSNormalization" => rms_norm,
+        _ => return None,
+    })
+}
+
+/// Brings a row to mean 0 and variance 1; answers its mean and the inverse of its standard deviation.
+pub(super) fn standardize<T: Real>(row: &mut [T], epsilon: T) -> (T, T) {
+    let size = T::of(row.len() as f64);
+    let mean = sum(row) / size;
+    row.iter_mut().for_each(|v| *v = *v - mean);
+    let inverse = T::of(1.0) / (sum_square(row) / size + epsilon).sqrt();
+    row.iter_mut().for_each(|v| *v *= inverse);
+    (mean, inverse)
+}
+
+/// Divides a row by the root of the mean of its squares; answers what it was multiplied by.
+pub(super) fn divide_by_rms<T: Real>(row: &mut [T], epsilon: T) -> T {
+    let inverse = T::of(1.0) / (sum_square(row) / T::of(row.len() as f64) + epsilon).sqrt();
+    row.iter_mut().for_each(|v| *v *= inverse);
+    inverse
+}
+
+/// Combines every value with that of an array that broadcasts to their shape.
+pub(super) fn combine<T: Real>(values: &mut [T], shape: &[usize], part: &Array, apply: impl Fn(&mut T, T)) -> Result<()> {
+    let part_values = read::<T>(part)?;
+    // The usual case: one number for each place of a row.
+    if !part.is_empty() && shape.ends_with(part.shape()) {
+        for row in values.chunks_mut(part.len()) {
+            row.iter_mut().zip(part_values.iter()).for_each(|(v, &p)| apply(v, p));
+        }
+        return Ok(());
+    }
+    let both = Broadcast::new(&[shape, part.shape()])?;
+    if both.shape != shape {
+        return Err(Error::invalid(format!("a scale or bias of shape {:?} does not fit an input of shape {shape:?}", part.shape())));
+    }
+    values.iter_mut().enumerate().for_each(|(i, v)| apply(v, part_values[both.at(1, i)]));
+    Ok(())
+}
+
+/// Number of elements in each row, and the shape of one number for each row.
+fn rows(node: &Node, x: &Array) -> Result<(usize, Vec<usize>)> {
+    let at = axis(node.attributes.int_or("axis", -1)?, x.rank())?;
+    let shape = x.shape().iter().enumerate().map(|(i, &size)| if i < at { size } else { 1 }).collect();
+    Ok((x.shape()[at..].iter().product(), shape))
+}
+
+fn layer_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (x, scale, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
+    let (size, outer) = rows(node, x)?;
+    let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
+    let stash = node.attributes.int_or("stash_type", 1)?;
+    let stash = DType::from_number(stash as i32).filter(|dtype| dtype.is_float());
+    let stash = stash.ok_or_else(|| Error::invalid("attribute 'stash_type' is no float type"))?;
+    with_real!(x.dtype(), T => {
+        let mut values = read::<T>(x)?.into_owned();
+        let (means, inverses): (Vec<T>, Vec<T>) =
+            values.chunks_mut(size.max(1)).map(|row| standardize(row, T::of(f64::from(epsilon)))).unzip();
+        // The second stage runs in the type of the input.
+        round(x.dtype(), &mut values);
+        combine(&mut values, x.shape(), scale, |v, s| *v *= s)?;
+        if let Some(bias) = bias {
+            combine(&mut values, x.shape(), bias, |v, b| *v += b)?;
+        }
+        let total = outer.iter().product();
+        let per_row = |mut values: Vec<T>| {
+            values.resize(total, T::of(f64::NAN));
+            write(stash, outer.clone(), values)
+        };
+        Ok(vec![write(x.dtype(), x.shape().to_vec(), values)?.into(), per_row(means)?.into(), per_row(inverses)?.into()])
+    })
+}
+
+fn rms_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (x, scale) = (inputs.array(0)?, inputs.array(1)?);
+    let (size, _) = rows(node, x)?;
+    let epsilon = f64::from(node.attributes.float_or("epsilon", 1e-5)?);
+    with_real!(x.dtype(), T => {
+        let mut values = read::<T>(x)?.into_owned();
+        values.chunks_mut(size.max(1)).for_each(|row| {
+            divide_by_rms(row, T::of(epsilon));
+        });
+        round(x.dtype(), &mut values);
+        combine(&mut values, x.shape(), scale, |v, s| *v *= s)?;
+        one(write(x.dtype(), x.shape().to_vec(), values)?)
+    })
+}

@@ -1,0 +1,65 @@
+//! Losses of class scores against class numbers.
+
+use super::softmax::{log_softmax, rows};
+use super::{HostOp, Inputs};
+use crate::{Array, Error, Node, Result};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "NegativeLogLikelihoodLoss" => |node, inputs| {
+            let scores = inputs.array(0)?;
+            Ok(vec![loss(node, inputs, scores, &scores.floats()?)?.into()])
+        },
+        "SoftmaxCrossEntropyLoss" => |node, inputs| {
+            let scores = inputs.array(0)?;
+            let (_, classes, inner) = layout(scores)?;
+            let logs = rows(scores.floats()?, classes, inner, log_softmax);
+            let result = loss(node, inputs, scores, &logs)?;
+            Ok(vec![result.into(), Array::of_floats(scores.dtype(), scores.shape().to_vec(), logs)?.into()])
+        },
+        _ => return None,
+    })
+}
+
+/// Samples, classes, places of each sample.
+fn layout(scores: &Array) -> Result<(usize, usize, usize)> {
+    match scores.shape() {
+        [samples, classes, rest @ ..] => Ok((*samples, *classes, rest.iter().product())),
+        shape => Err(Error::invalid(format!("scores of shape {shape:?} have no axis of classes"))),
+    }
+}
+
+/// The loss from the logarithms of probabilities, in the type of the scores.
+fn loss(node: &Node, inputs: &Inputs<'_>, scores: &Array, logs: &[f64]) -> Result<Array> {
+    let (samples, classes, inner) = layout(scores)?;
+    let target = inputs.array(1)?;
+    let expected = [&scores.shape()[..1], &scores.shape()[2..]].concat();
+    if target.shape() != expected {
+        return Err(Error::invalid(format!("a target of shape {:?} does not fit scores of shape {:?}", target.shape(), scores.shape())));
+    }
+    let weights = inputs.optional(2)?.map(Array::floats).transpose()?;
+    if let Some(weights) = weights.as_ref().filter(|weights| weights.len() != classes) {
+        return Err(Error::invalid(format!("{} weights do not fit {classes} classes", weights.len())));
+    }
+    let ignored = node.attributes.int("ignore_index")?;
+    let mut losses = Vec::with_capacity(samples * inner);
+    let mut total = 0.0;
+    for (i, class) in target.int64s()?.into_iter().enumerate() {
+        if Some(class) == ignored {
+            losses.push(0.0);
+            continue;
+        }
+        let found = usize::try_from(class).ok().filter(|&class| class < classes);
+        let found = found.ok_or_else(|| Error::invalid(format!("the target {class} is none of {classes} classes")))?;
+        let weight = weights.as_ref().map_or(1.0, |weights| weights[found]);
+        losses.push(-weight * logs[(i / inner * classes + found) * inner + i % inner]);
+        total += weight;
+    }
+    let sum = || losses.iter().sum::<f64>();
+    match node.attributes.text_or("reduction", "mean")? {
+        "none" => Array::of_floats(scores.dtype(), expected, losses),
+        "sum" => Array::of_floats(scores.dtype(), Vec::new(), vec![sum()]),
+        "mean" => Array::of_floats(scores.dtype(), Vec::new(), vec![sum() / total]),
+        other => Err(Error::invalid(format!("attribute 'reduction' is '{other}', not 'none', 'sum' or 'mean'"))),
+    }
+}

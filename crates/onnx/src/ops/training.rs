@@ -1,0 +1,93 @@
+//! Optimizer steps. Inputs: the learning rate, the step number, then the parameters, their gradients and their states, so many of each.
+
+use super::{HostOp, Inputs};
+use crate::{Array, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "Adagrad" => adagrad,
+        "Adam" => adam,
+        "Momentum" => momentum,
+        _ => return None,
+    })
+}
+
+/// One element: the parameter, its gradient with the regularization added, and its states.
+type Element<const N: usize> = [f64; N];
+
+/// Applies a step to every element of every parameter. `N` arrays belong to each parameter, the gradient among them (position 1);
+/// all others are outputs: first all parameters, then all first states, and so on.
+fn step<const N: usize>(node: &Node, inputs: &Inputs<'_>, update: impl Fn(&mut Element<N>)) -> Result<Vec<Value>> {
+    let norm = number(node, "norm_coefficient", 0.0)?;
+    let given = inputs.len().saturating_sub(2);
+    if given == 0 || !given.is_multiple_of(N) {
+        return Err(Error::invalid(format!("{given} tensors are not {N} for each parameter")));
+    }
+    let count = given / N;
+    let mut outputs: Vec<Vec<Value>> = vec![Vec::new(); N];
+    for i in 0..count {
+        let arrays: Vec<&Array> = (0..N).map(|part| inputs.array(2 + part * count + i)).collect::<Result<_>>()?;
+        if let Some(other) = arrays.iter().find(|array| array.shape() != arrays[0].shape()) {
+            let message = format!("a parameter of shape {:?} has a gradient or state of shape {:?}", arrays[0].shape(), other.shape());
+            return Err(Error::invalid(message));
+        }
+        let mut parts = arrays.iter().map(|array| array.floats()).collect::<Result<Vec<_>>>()?;
+        for at in 0..arrays[0].len() {
+            let mut element = std::array::from_fn(|part| parts[part][at]);
+            element[1] += norm * element[0];
+            update(&mut element);
+            element.iter().zip(&mut parts).for_each(|(value, part)| part[at] = *value);
+        }
+        for (part, (array, values)) in arrays.iter().zip(parts).enumerate().filter(|(part, _)| *part != 1) {
+            outputs[part].push(Array::of_floats(array.dtype(), array.shape().to_vec(), values)?.into());
+        }
+    }
+    Ok(outputs.concat())
+}
+
+fn number(node: &Node, name: &str, default: f32) -> Result<f64> {
+    Ok(f64::from(node.attributes.float_or(name, default)?))
+}
+
+/// The learning rate and the step number.
+fn progress(inputs: &Inputs<'_>) -> Result<(f64, f64)> {
+    Ok((inputs.array(0)?.float()?, inputs.array(1)?.float()?))
+}
+
+fn adagrad(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (rate, time) = progress(inputs)?;
+    let epsilon = number(node, "epsilon", 1e-6)?;
+    let rate = rate / (1.0 + time * number(node, "decay_factor", 0.0)?);
+    step(node, inputs, |[x, g, h]| {
+        *h += *g * *g;
+        *x -= rate * *g / (h.sqrt() + epsilon);
+    })
+}
+
+fn adam(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (rate, time) = progress(inputs)?;
+    let (alpha, beta) = (number(node, "alpha", 0.9)?, number(node, "beta", 0.999)?);
+    let (epsilon, after) = (number(node, "epsilon", 1e-6)?, number(node, "norm_coefficient_post", 0.0)?);
+    let rate = if time > 0.0 { rate * (1.0 - beta.powf(time)).sqrt() / (1.0 - alpha.powf(time)) } else { rate };
+    step(node, inputs, |[x, g, v, h]| {
+        *v = alpha * *v + (1.0 - alpha) * *g;
+        *h = beta * *h + (1.0 - beta) * *g * *g;
+        *x = (1.0 - after) * (*x - rate * *v / (h.sqrt() + epsilon));
+    })
+}
+
+fn momentum(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (rate, time) = progress(inputs)?;
+    let alpha = number(node, "alpha", 0.0)?;
+    // The first gradient counts in full.
+    let beta = if time > 0.0 { number(node, "beta", 0.0)? } else { 1.0 };
+    let nesterov = match node.attributes.text_or("mode", "standard")? {
+        "standard" => false,
+        "nesterov" => true,
+        other => return Err(Error::invalid(format!("attribute 'mode' is '{other}', not 'standard' or 'nesterov'"))),
+    };
+    step(node, inputs, |[x, g, v]| {
+        *v = alpha * *v + beta * *g;
+        *x -= rate * if nesterov { *g + alpha * *v } else { *v };
+    })
+}
