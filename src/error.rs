@@ -36,9 +36,17 @@ pub fn without_panic_output<T>(run: impl FnOnce() -> T) -> T {
 
 /// The first line of a panic's message.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
-    let text = text.unwrap_or_else(|| "an unknown failure".to_string());
-    text.lines().next().unwrap_or_default().to_string()
+    whole_text(panic).lines().next().unwrap_or_default().to_string()
+}
+
+/// A panic's whole message in one line.
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
+    whole_text(panic).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn whole_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("an unknown failure")
 }
 
 /// The nearest known name, or all of them when none is near.

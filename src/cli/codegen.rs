@@ -1,10 +1,12 @@
 //! `rekindle codegen`: Burn source and weights for an ONNX file.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::output::line;
 use super::{Answer, Exit};
+use crate::error::panic_message;
 use crate::onnx::codegen;
 
 /// Generate Burn source and weights for an ONNX file, through burn-import (burn-onnx).
@@ -25,8 +27,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Answer {
     if args.in_process {
-        codegen::generate_here(&args.model, &args.dir);
-        return Ok(Exit::Done);
+        // What the generator says when it gives up is for the process that started this one: whole, in one line.
+        let generated = catch_unwind(AssertUnwindSafe(|| codegen::generate_here(&args.model, &args.dir)));
+        return generated.map(|()| Exit::Done).map_err(|panic| anyhow::anyhow!(panic_message(&*panic)));
     }
     let mut generator = Command::new(std::env::current_exe()?);
     generator.args(["codegen", "--in-process", "--"]);
