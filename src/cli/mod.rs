@@ -14,6 +14,7 @@ mod models;
 mod output;
 mod predict;
 mod resume;
+mod run;
 mod runs;
 mod signals;
 mod source;
@@ -64,6 +65,7 @@ enum Verb {
     Resume(resume::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Run(run::Args),
     Codegen(codegen::Args),
     Runs(runs::Args),
     Models(models::Args),
@@ -130,6 +132,7 @@ fn run(verb: Verb) -> Answer {
         Verb::Resume(args) => resume::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Predict(args) => predict::run(&args),
+        Verb::Run(args) => run::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Models(args) => models::run(&args),

@@ -1,8 +1,10 @@
-//! ONNX: networks written as graphs, the proof that a written graph computes what the network does, and models as Burn source.
+//! ONNX: networks written as graphs, the proof that a written graph computes what the network does, graphs run on any device,
+//! and models as Burn source.
 
 pub mod codegen;
 pub mod error;
 pub mod export;
+pub mod run;
 pub mod verify;
 
 pub use error::OnnxError;

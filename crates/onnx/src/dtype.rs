@@ -15,6 +15,11 @@ macro_rules! dtypes {
                 match number { $($number => Some(Self::$variant),)* _ => None }
             }
 
+            /// The type of a name, if there is one.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+
             /// ONNX's number.
             pub fn number(self) -> i32 {
                 match self { $(Self::$variant => $number,)* }

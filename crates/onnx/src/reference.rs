@@ -1,7 +1,7 @@
 //! Test data in the layout of the ONNX project: `input_0.pb`, …, `output_0.pb`, … beside a model, and the comparison with them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -39,7 +39,7 @@ pub fn read_values(folder: &Path, stem: &str, ports: &[Port]) -> Result<Vec<(Str
 ///
 /// # Errors
 /// When it cannot be read or is not of that kind.
-pub fn read_value(path: &PathBuf, kind: &Kind) -> Result<Value> {
+pub fn read_value(path: &Path, kind: &Kind) -> Result<Value> {
     let bytes: Bytes = std::fs::read(path).map_err(|error| Error::invalid(format!("cannot be read: {error}")).at(path))?.into();
     let mut external = External::new(path.parent().unwrap_or(Path::new("")));
     let broken = |error: prost::DecodeError| Error::invalid(format!("it is no valid value: {error}"));

@@ -5,6 +5,7 @@ mod data;
 mod select;
 pub mod small_float;
 mod strides;
+mod tensor;
 
 pub use cast::Rounding;
 pub use data::{Data, Element};

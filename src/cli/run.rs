@@ -1,0 +1,181 @@
+//! `rekindle run`: an ONNX model on inputs from files, its outputs shown, saved or held against a reference.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use rekindle_onnx::reference::{Tolerance, difference, read_values};
+use rekindle_onnx::{Array, Model, Port, Session, Value};
+
+use super::output::{line, printable, table};
+use super::{Answer, Exit};
+use crate::device::DeviceName;
+use crate::onnx::run::{BurnDevice, files};
+
+/// Run an ONNX model on any device.
+///
+/// Without --output the outputs are summed up; with it each is written as NAME.npy. With --reference the inputs and expected
+/// outputs are those of a folder of ONNX test data (input_0.pb, …, output_0.pb, …, or folders test_data_set_N with them); the
+/// exit code is 0 when all outputs agree and 1 when one differs.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  rekindle run mnist.onnx --input Input3=digit.npy\n  rekindle run model.onnx --reference test_data_set_0 --device wgpu"
+)]
+pub struct Args {
+    /// The model.
+    model: PathBuf,
+    /// An input: an .npy array, a .pb value, or a picture. The name may be left out when the model has one input.
+    #[arg(long, value_name = "NAME=FILE")]
+    input: Vec<String>,
+    /// Write each output as NAME.npy into this folder.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// How pictures are normalized: imagenet, none or MEAN/STD (numbers joined by commas).
+    #[arg(long, value_name = "imagenet|none|MEAN/STD")]
+    normalize: Option<String>,
+    /// A folder of ONNX test data: run its inputs and compare with its outputs.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["input", "output", "normalize"])]
+    reference: Option<PathBuf>,
+    /// How far from its reference an output may be, relative to it.
+    #[arg(long, value_name = "R", default_value_t = 1e-3, requires = "reference")]
+    rtol: f64,
+    /// How far from its reference an output may be, at any size.
+    #[arg(long, value_name = "A", default_value_t = 1e-5, requires = "reference")]
+    atol: f64,
+    /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
+    #[arg(long, default_value = "auto")]
+    device: DeviceName,
+    /// Threads that compute [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+pub fn run(args: &Args) -> Answer {
+    if args.model.is_dir() {
+        bail!("{}: this is a folder, expected an ONNX model", args.model.display());
+    }
+    let model = Model::open(&args.model)?;
+    let at = |error: rekindle_onnx::Error| anyhow!("{}: {error}", args.model.display());
+    let device = args.device.open()?;
+    let session = Session::new(model, BurnDevice::new(&device.device)).map_err(at)?;
+    if let Some(folder) = &args.reference {
+        return compare(&session, folder, Tolerance { rtol: args.rtol, atol: args.atol }).with_context(|| args.model.display().to_string());
+    }
+    let inputs = inputs(args, &session.model().graph.inputs)?;
+    let outputs = session.run(inputs).map_err(at)?;
+    eprintln!("device {}", device.name);
+    let ports = &session.model().graph.outputs;
+    match &args.output {
+        Some(folder) => write(folder, ports, &outputs)?,
+        None => show(ports, &outputs)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The values of `--input`, by name.
+fn inputs(args: &Args, ports: &[Port]) -> anyhow::Result<Vec<(String, Value)>> {
+    let mut inputs = Vec::new();
+    for given in &args.input {
+        let (port, path) = input(given, ports)?;
+        let (value, done) = files::read(Path::new(path), port, args.normalize.as_deref())?;
+        if let Some(done) = done {
+            eprintln!("input {}: {done}", printable(&port.name));
+        }
+        inputs.push((port.name.clone(), value));
+    }
+    Ok(inputs)
+}
+
+/// Which input a `NAME=FILE` means. Names of inputs may hold any character, `=` too.
+fn input<'a>(given: &'a str, ports: &'a [Port]) -> anyhow::Result<(&'a Port, &'a str)> {
+    let file_of = |port: &Port| given.strip_prefix(port.name.as_str()).and_then(|rest| rest.strip_prefix('='));
+    if let Some((port, file)) = ports.iter().find_map(|port| Some((port, file_of(port)?))) {
+        return Ok((port, file));
+    }
+    let known = ports.iter().map(|port| format!("'{}'", printable(&port.name))).collect::<Vec<_>>().join(", ");
+    match (given.split_once('='), ports) {
+        (_, [port]) if Path::new(given).exists() => Ok((port, given)),
+        (Some((name, _)), _) => bail!("--input {given}: there is no input '{name}': the model's inputs are {known}"),
+        (None, _) => bail!("--input {given}: expected NAME=FILE; the model's inputs are {known}"),
+    }
+}
+
+/// Every folder of test data: each output held against what is expected.
+fn compare(session: &Session<BurnDevice>, folder: &Path, tolerance: Tolerance) -> Answer {
+    let mut sets: Vec<PathBuf> = (0..).map(|i| folder.join(format!("test_data_set_{i}"))).take_while(|set| set.is_dir()).collect();
+    if sets.is_empty() {
+        sets.push(folder.to_path_buf());
+    }
+    let graph = &session.model().graph;
+    let mut agree = true;
+    for set in &sets {
+        let expected = read_values(set, "output", &graph.outputs)?;
+        if expected.is_empty() {
+            bail!("{}: expected a folder with output_0.pb, or folders test_data_set_0, … with it", set.display());
+        }
+        let found = session.run(read_values(set, "input", &graph.inputs)?)?;
+        for (name, expected) in &expected {
+            let position = graph.outputs.iter().position(|port| port.name == *name).unwrap_or(0);
+            let mut worst = 0.0;
+            let how = difference(&found[position], expected, tolerance, &mut worst)?;
+            let place = if sets.len() > 1 { format!("{}: ", set.display()) } else { String::new() };
+            let name = printable(name);
+            agree &= how.is_none();
+            match how {
+                None => line(format!("{place}{name}: agrees, greatest difference {worst:.3e}"))?,
+                Some(how) => line(format!("{place}{name}: DIFFERS: {how}; greatest difference {worst:.3e}"))?,
+            }
+        }
+    }
+    Ok(if agree { Exit::Done } else { Exit::No })
+}
+
+/// Writes outputs as `NAME.npy`; characters of a name that a file cannot have become `_`.
+fn write(folder: &Path, ports: &[Port], outputs: &[Value]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
+    for (port, value) in ports.iter().zip(outputs) {
+        let Value::Array(array) = value else {
+            bail!("the output '{}' is {}, and an .npy file holds an array", printable(&port.name), value.kind());
+        };
+        let name: String = port.name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        let path = folder.join(format!("{}.npy", if name.starts_with('.') { format!("_{name}") } else { name }));
+        rekindle_state::write_npy(&path, &rekindle_state::Value::Tensor(array.to_tensor()?))?;
+        line(format!("{}: {} {:?}", path.display(), array.dtype(), array.shape()))?;
+    }
+    Ok(())
+}
+
+/// Values that are shown of each output.
+const SHOWN: usize = 5;
+
+fn show(ports: &[Port], outputs: &[Value]) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for (port, value) in ports.iter().zip(outputs) {
+        let name = printable(&port.name);
+        match value {
+            Value::Array(array) => rows.push(row(name, array)),
+            other => rows.push(vec![name, other.kind().to_string()]),
+        }
+    }
+    rows.iter_mut().for_each(|row| row.resize(7, String::new()));
+    table(&["output", "type", "shape", "min", "max", "mean", "first values"], &rows)
+}
+
+fn row(name: String, array: &Array) -> Vec<String> {
+    let mut row = vec![name, array.dtype().to_string(), format!("{:?}", array.shape())];
+    if let Some(texts) = array.values::<String>() {
+        let first: Vec<String> = texts.iter().take(SHOWN).map(|text| format!("'{}'", printable(text))).collect();
+        row.extend([String::new(), String::new(), String::new(), first.join(" ")]);
+        return row;
+    }
+    let values = array.floats().unwrap_or_default();
+    if values.is_empty() {
+        return row;
+    }
+    let (least, most) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &v| (least.min(v), most.max(v)));
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let number = |value: f64| if array.dtype().is_float() { format!("{value:.5}") } else { format!("{value}") };
+    let first: Vec<String> = values.iter().take(SHOWN).map(|&value| number(value)).collect();
+    let more = if values.len() > SHOWN { " …" } else { "" };
+    row.extend([number(least), number(most), format!("{mean:.5}"), format!("{}{more}", first.join(" "))]);
+    row
+}

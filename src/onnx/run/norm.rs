@@ -1,0 +1,132 @@
+//! Normalisations and softmax.
+
+use burn::tensor::{Tensor, activation, module};
+use rekindle_onnx::Result;
+use rekindle_onnx::array::axis;
+
+use super::call::Call;
+use super::tensor::{DeviceTensor, around};
+use super::{DeviceOp, Outputs};
+
+pub(super) fn find(operator: &str) -> Option<DeviceOp> {
+    Some(match operator {
+        "Softmax" => |call| softmax(call, |x, dim| activation::softmax(x, dim)),
+        "LogSoftmax" => |call| softmax(call, |x, dim| activation::log_softmax(x, dim)),
+        "BatchNormalization" => batch,
+        "InstanceNormalization" => instance,
+        "GroupNormalization" => group,
+        "LayerNormalization" => layer,
+        "RMSNormalization" => root_mean_square,
+        _ => return None,
+    })
+}
+
+/// Along one axis; before version 13 along all from that axis on.
+fn softmax(call: &mut Call<'_, '_>, function: fn(Tensor<3>, usize) -> Tensor<3>) -> Outputs {
+    let Some(shape) = call.shape(0).filter(|shape| !shape.is_empty()) else { return Ok(None) };
+    let old = call.node.version < 13;
+    let along = axis(call.node.attributes.int_or("axis", if old { 1 } else { -1 })?, shape.len())?;
+    let x = call.take(0)?;
+    let dtype = x.dtype();
+    let (outer, size, inner) = around(&shape, along);
+    let (size, inner) = if old { (size * inner, 1) } else { (size, inner) };
+    // With the axis last, kernels for rows apply.
+    let out = if inner == 1 { function(x.view([1, outer, size]), 2) } else { function(x.view([outer, size, inner]), 1) };
+    Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
+}
+
+fn epsilon(call: &Call<'_, '_>) -> Result<f64> {
+    call.node.attributes.float_or("epsilon", 1e-5).map(f64::from)
+}
+
+/// Batch, channels, and the product of the other axes.
+fn channels(shape: &[usize]) -> Option<[usize; 3]> {
+    (shape.len() >= 2).then(|| [shape[0], shape[1], shape[2..].iter().product()])
+}
+
+/// With the statistics given: that is inference, and training with frozen statistics.
+fn batch(call: &mut Call<'_, '_>) -> Outputs {
+    let node = call.node;
+    let Some(shape) = call.shape(0) else { return Ok(None) };
+    let Some(view) = channels(&shape) else { return Ok(None) };
+    let trains = node.attributes.flag("training_mode", false)? || (1..5).any(|output| call.wants(output));
+    let spatial = node.attributes.flag("spatial", true)?;
+    if trains || !spatial || node.version < 7 || (1..5).any(|input| call.shape(input) != Some(vec![view[1]])) {
+        return Ok(None);
+    }
+    let epsilon = epsilon(call)?;
+    let x = call.take(0)?;
+    let dtype = x.dtype();
+    let [scale, shift, mean, variance] = [call.take(1)?, call.take(2)?, call.take(3)?, call.take(4)?].map(DeviceTensor::flat);
+    let out = module::batch_norm::<3>(x.view(view), scale, shift, mean, variance, epsilon);
+    Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
+}
+
+/// Values less their mean, over their deviation, along the last axis.
+fn standard<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
+    let centred = x.clone() - x.mean_dim(D - 1);
+    let variance = (centred.clone() * centred.clone()).mean_dim(D - 1);
+    centred / (variance + epsilon).sqrt()
+}
+
+fn instance(call: &mut Call<'_, '_>) -> Outputs {
+    let Some(shape) = call.shape(0).filter(|shape| shape.len() > 2) else { return Ok(None) };
+    let Some(view) = channels(&shape) else { return Ok(None) };
+    if [1, 2].iter().any(|&input| call.shape(input) != Some(vec![view[1]])) {
+        return Ok(None);
+    }
+    let epsilon = epsilon(call)?;
+    let (x, scale, shift) = (call.take(0)?, call.take(1)?, call.take(2)?);
+    let dtype = x.dtype();
+    let each = [1, view[1], 1];
+    let out = standard::<3>(x.view(view), epsilon) * scale.view(each) + shift.view(each);
+    Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
+}
+
+/// Scale and shift are those of a group up to version 20, then those of a channel.
+fn group(call: &mut Call<'_, '_>) -> Outputs {
+    let Some(shape) = call.shape(0).filter(|shape| shape.len() > 2) else { return Ok(None) };
+    let Some([items, channels, inner]) = channels(&shape) else { return Ok(None) };
+    let groups = usize::try_from(call.node.attributes.int_or("num_groups", 0)?).unwrap_or(0);
+    let scales = if call.node.version < 21 { groups } else { channels };
+    if groups == 0 || channels % groups != 0 || [1, 2].iter().any(|&input| call.shape(input) != Some(vec![scales])) {
+        return Ok(None);
+    }
+    let epsilon = epsilon(call)?;
+    let (x, scale, shift) = (call.take(0)?, call.take(1)?, call.take(2)?);
+    let dtype = x.dtype();
+    let out = standard::<3>(x.view([items, groups, channels / groups * inner]), epsilon);
+    let each = [1, scales, 1];
+    let out = out.reshape([items, scales, channels / scales * inner]) * scale.view(each) + shift.view(each);
+    Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
+}
+
+/// The rows that a normalisation from an axis on works on, if scale and shift are as long as these.
+fn rows(call: &Call<'_, '_>) -> Result<Option<(Vec<usize>, [usize; 2])>> {
+    let Some(shape) = call.shape(0).filter(|shape| !shape.is_empty()) else { return Ok(None) };
+    let from = axis(call.node.attributes.int_or("axis", -1)?, shape.len())?;
+    let size: usize = shape[from..].iter().product();
+    let whole = |input: usize| call.shape(input).is_none_or(|own| own == shape[from..]);
+    let fits = call.has(1) && whole(1) && whole(2) && !call.wants(1) && !call.wants(2);
+    let outer = shape[..from].iter().product();
+    Ok(fits.then_some((shape, [outer, size])))
+}
+
+fn layer(call: &mut Call<'_, '_>) -> Outputs {
+    let Some((shape, view)) = rows(call)? else { return Ok(None) };
+    let epsilon = epsilon(call)?;
+    let (x, scale, shift) = (call.take(0)?, call.take(1)?, call.take_optional(2)?);
+    let dtype = x.dtype();
+    let out = module::layer_norm::<2>(x.view(view), scale.flat(), shift.map(DeviceTensor::flat), epsilon);
+    Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
+}
+
+fn root_mean_square(call: &mut Call<'_, '_>) -> Outputs {
+    let Some((shape, view)) = rows(call)? else { return Ok(None) };
+    let epsilon = epsilon(call)?;
+    let (x, scale) = (call.take(0)?, call.take(1)?);
+    let dtype = x.dtype();
+    let x: Tensor<2> = x.view(view);
+    let size = ((x.clone() * x.clone()).mean_dim(1) + epsilon).sqrt();
+    Ok(Some(vec![DeviceTensor::new(x / size * scale.view([1, view[1]]), shape, dtype)]))
+}
