@@ -15,6 +15,7 @@
 //! ```
 
 pub mod array;
+pub mod conformance;
 mod dtype;
 mod error;
 pub mod graph;

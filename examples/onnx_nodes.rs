@@ -1,0 +1,90 @@
+//! The ONNX project's node tests on the devices of this machine.
+//!
+//! `cargo run --release --example onnx_nodes -- CASES [DEVICE...] [--only PART] [--write]` runs every case of a folder on the host
+//! and on each device (flex when none is named), prints those that do not pass, and counts by operator. It fails when a case
+//! of `tests/fixtures/onnx/passing.txt` no longer passes; with `--write` it writes that list and `docs/onnx-operators.md` instead.
+//! The cases are written by Python's `onnx` package: `python tests/fixtures/onnx/write_cases.py CASES`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use rekindle::device::DeviceName;
+use rekindle::onnx::run::BurnDevice;
+use rekindle_onnx::HostOnly;
+use rekindle_onnx::conformance::{Case, Outcome, Tally, cases};
+
+const PASSING: &str = "tests/fixtures/onnx/passing.txt";
+const TABLE: &str = "docs/onnx-operators.md";
+
+const HEAD: &str = "# ONNX operators
+
+What passes of the ONNX project's own node tests, by operator: on the host alone, and on devices, where float operators run on
+the device and the rest on the host. Written by `cargo run --release --example onnx_nodes -- CASES --write`.
+
+";
+
+fn main() -> ExitCode {
+    let (mut folder, mut names, mut only, mut write) = (None, Vec::new(), None, false);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--write" => write = true,
+            "--only" => only = arguments.next(),
+            _ if folder.is_none() => folder = Some(argument),
+            _ => names.push(argument),
+        }
+    }
+    if names.is_empty() {
+        names.push("flex".to_string());
+    }
+    let folder = folder.expect("a folder of cases");
+    let devices: Vec<_> =
+        names.iter().map(|name| name.parse::<DeviceName>().expect("a device").open().expect("a device that opens")).collect();
+    let mut tally = Tally::new(std::iter::once("host".to_string()).chain(names).collect());
+    let mut passing = BTreeSet::new();
+    let chosen = |case: &&Case| only.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
+    let cases = cases(Path::new(&folder)).expect("a list of cases");
+    rekindle::error::without_panic_output(|| {
+        for case in cases.iter().filter(chosen) {
+            let mut passed = show(&mut tally, 0, case, &case.run(HostOnly), "host");
+            for (position, device) in devices.iter().enumerate() {
+                let outcome = case.run(BurnDevice::taking_all(&device.device));
+                passed &= show(&mut tally, position + 1, case, &outcome, &device.name);
+            }
+            if passed {
+                passing.insert(case.name.as_str());
+            }
+        }
+    });
+    print!("{}", tally.markdown());
+    if write {
+        std::fs::write(PASSING, passing.iter().map(|name| format!("{name}\n")).collect::<String>()).expect("the list is written");
+        std::fs::write(TABLE, format!("{HEAD}{}", tally.markdown())).expect("the table is written");
+        return ExitCode::SUCCESS;
+    }
+    let before = std::fs::read_to_string(PASSING).expect("the list of cases that passed");
+    let lost: Vec<&str> = before.lines().filter(|name| !passing.contains(name) && cases.iter().any(|case| case.name == *name)).collect();
+    let lost: Vec<&str> = lost.into_iter().filter(|name| only.as_ref().is_none_or(|part| name.contains(part.as_str()))).collect();
+    if lost.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("{} cases passed before and do not any more: {}", lost.len(), lost.join(", "));
+    ExitCode::FAILURE
+}
+
+/// Counts an outcome and prints it unless it is a pass.
+fn show(tally: &mut Tally, position: usize, case: &Case, outcome: &Outcome, device: &str) -> bool {
+    tally.add(position, &case.operator, outcome);
+    match outcome {
+        Outcome::Passed => true,
+        Outcome::Unsupported(why) => {
+            println!("unsupported on {device}: {}: {why}", case.name);
+            false
+        }
+        Outcome::Wrong(why) => {
+            println!("WRONG on {device}: {}: {why}", case.name);
+            false
+        }
+    }
+}
