@@ -6,6 +6,7 @@
 mod cifar_cnn;
 mod fashion_classifier;
 pub mod import;
+pub mod imported;
 pub mod infer;
 mod summary;
 mod super_resolution;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use cifar_cnn::{CifarCnn, CifarCnnConfig};
+pub use imported::Imported;
 pub use fashion_classifier::{FashionClassifier, FashionClassifierConfig};
 pub use summary::{Layer, Summary, grouped};
 pub use super_resolution::{SuperResolution, SuperResolutionConfig};
@@ -41,6 +43,8 @@ pub enum Network {
     SuperResolution(SuperResolution),
     /// torchvision's VGG.
     Vgg(Vgg),
+    /// A graph from a file.
+    Imported(Imported),
 }
 
 /// What a network gives.
@@ -64,6 +68,7 @@ impl Network {
             Self::CifarCnn(model) => Output::Classes(model.forward(x)),
             Self::SuperResolution(model) => Output::Images(model.forward(x)),
             Self::Vgg(model) => Output::Classes(model.forward(x)),
+            Self::Imported(model) => model.forward(x),
         }
     }
 }
@@ -137,6 +142,9 @@ pub enum ModelError {
         /// What matched and what did not.
         table: Box<import::Report>,
     },
+    /// A graph cannot be read.
+    #[error("{0}")]
+    Graph(String),
     /// A file or a state dict cannot be read.
     #[error(transparent)]
     State(#[from] rekindle_state::Error),

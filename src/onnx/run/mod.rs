@@ -9,6 +9,7 @@ mod conv;
 mod elementwise;
 pub mod files;
 mod linear;
+mod network;
 mod norm;
 mod pool;
 mod reduce;
@@ -17,9 +18,10 @@ mod shape;
 mod tensor;
 
 use burn::tensor::Device;
-use rekindle_onnx::{Accelerator, Array, Node, Result, Slot};
+use rekindle_onnx::{Accelerator, Array, Error, Node, Result, Slot};
 
 use call::Call;
+pub use network::GraphConfig;
 pub use tensor::DeviceTensor;
 
 /// The outputs of an operator, or `None` where the host has to run it.
@@ -55,6 +57,11 @@ impl BurnDevice {
     }
 }
 
+/// Operators that have no gradient anyway.
+const WITHOUT_GRADIENT: &[&str] = &[
+    "ArgMax", "ArgMin", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Shape", "Size",
+];
+
 impl Accelerator for BurnDevice {
     type Tensor = DeviceTensor;
 
@@ -65,12 +72,21 @@ impl Accelerator for BurnDevice {
         if let Some(answer) = shape::of_device_tensor(node, inputs)? {
             return Ok(Some(vec![Slot::host(answer)]));
         }
-        let Some(operator) = find(&node.operator) else { return Ok(None) };
+        let followed = inputs.iter().flatten().any(|slot| slot.on_device().is_some_and(DeviceTensor::follows_gradients));
         let mut call = Call::new(self, node, inputs);
-        if !call.is_worth_it() {
-            return Ok(None);
+        let outputs = match find(&node.operator) {
+            Some(operator) if call.is_worth_it() => operator(&mut call)?,
+            _ => None,
+        };
+        match outputs {
+            Some(outputs) if followed => {
+                Ok(Some(outputs.into_iter().map(|output| Slot::device(output.following_gradients())).collect()))
+            }
+            Some(outputs) => Ok(Some(outputs.into_iter().map(Slot::device).collect())),
+            // On the host the gradient would be lost without a word.
+            None if followed && !WITHOUT_GRADIENT.contains(&node.operator.as_str()) => Err(Error::beyond("training through the operator")),
+            None => Ok(None),
         }
-        Ok(operator(&mut call)?.map(|outputs| outputs.into_iter().map(Slot::device).collect()))
     }
 
     fn download(&self, tensor: &DeviceTensor) -> Result<Array> {

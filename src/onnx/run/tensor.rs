@@ -12,6 +12,8 @@ pub struct DeviceTensor {
     values: Tensor<1>,
     shape: Vec<usize>,
     dtype: DType,
+    /// Whether gradients of a parameter may flow through it.
+    followed: bool,
 }
 
 /// Runs a block with a constant that is the rank, if it is at most 6.
@@ -62,7 +64,7 @@ impl DeviceTensor {
     pub fn new<const D: usize>(values: Tensor<D>, shape: Vec<usize>, dtype: DType) -> Self {
         let count = values.shape().num_elements();
         debug_assert_eq!(count, shape.iter().product::<usize>());
-        Self { values: values.reshape([count]), shape, dtype }
+        Self { values: values.reshape([count]), shape, dtype, followed: false }
     }
 
     /// Copies an array of floats to a device.
@@ -80,7 +82,7 @@ impl DeviceTensor {
         let Some(kind) = computed_as(array.dtype(), device) else {
             return Err(Error::beyond(format!("a device tensor of type {}", array.dtype())));
         };
-        Ok(Self { values: Tensor::from_data(data, (device, kind)), shape: array.shape().to_vec(), dtype: array.dtype() })
+        Ok(Self::new(Tensor::<1>::from_data(data, (device, kind)), array.shape().to_vec(), array.dtype()))
     }
 
     /// Copies the values to the host.
@@ -100,6 +102,17 @@ impl DeviceTensor {
             DType::BF16 => Array::new(shape, values.into_iter().map(bf16::from_f32).collect()),
             _ => Array::new(shape, values),
         }
+    }
+
+    /// The same on the way from a parameter to the loss, if the device keeps track of gradients.
+    #[must_use]
+    pub fn following_gradients(self) -> Self {
+        Self { followed: self.values.device().is_autodiff(), ..self }
+    }
+
+    /// Whether gradients of a parameter may flow through it.
+    pub fn follows_gradients(&self) -> bool {
+        self.followed
     }
 
     /// The shape.

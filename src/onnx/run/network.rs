@@ -1,0 +1,257 @@
+//! An ONNX graph as a network: its weights are parameters, and it is trained, evaluated and asked like a built-in one.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use rekindle_onnx::graph::Kind;
+use rekindle_onnx::{Axis, DType, Model, Node, Session, Slot, ValueId};
+
+use super::{BurnDevice, DeviceTensor, files};
+use crate::models::imported::{Computation, Imported, Named, Values};
+use crate::models::{Architecture, Layer, ModelError, Network, Output, Summary};
+
+/// Height and width of inputs of any size, where a size is needed.
+const USUAL_SIDE: usize = 224;
+
+/// Operators whose float inputs are weights, and not sizes, scales or bounds.
+const WITH_WEIGHTS: &[&str] = &[
+    "Add", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Einsum", "Expand", "Flatten", "GRU", "Gather", "Gemm",
+    "GroupNormalization", "Identity", "InstanceNormalization", "LSTM", "LayerNormalization", "MatMul", "Mul", "PRelu", "RMSNormalization",
+    "RNN", "Reshape", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+];
+
+/// An ONNX model that takes pictures and gives scores of classes or pictures.
+#[derive(Debug, Clone)]
+pub struct GraphConfig {
+    path: PathBuf,
+    graph: Arc<Graph>,
+    /// Channels, height and width, where the model fixes them.
+    input: [Option<usize>; 3],
+    kind: Answer,
+}
+
+/// What a model gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Classes(usize),
+    /// Pictures so many times larger than the input.
+    Images(usize),
+}
+
+/// How the scores of classes come out of the last operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scores {
+    Logits,
+    LogProbabilities,
+    /// Their logarithm is given instead.
+    Probabilities,
+}
+
+/// A graph with what is known of its input and output.
+struct Graph {
+    model: Arc<Model>,
+    input: String,
+    /// The number of pictures that the model takes at once, if it is fixed.
+    batch: Option<usize>,
+    scores: Scores,
+    /// Weights in the order of the file.
+    weights: Vec<ValueId>,
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graph").field("input", &self.input).field("batch", &self.batch).field("scores", &self.scores).finish_non_exhaustive()
+    }
+}
+
+impl GraphConfig {
+    /// Opens a model.
+    ///
+    /// # Errors
+    /// When it cannot be run, has other inputs than one of pictures, or gives neither scores of classes nor grey pictures.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let name = path.display().to_string();
+        let problem = |problem: String| ModelError::Config { name: name.clone(), problem };
+        let model = Model::open(path).map_err(|error| ModelError::Graph(error.to_string()))?;
+        let missing = model.missing();
+        if !missing.is_empty() {
+            return Err(problem(rekindle_onnx::Error::Unsupported(missing).to_string()));
+        }
+        let wanted: Vec<_> = model.graph.inputs.iter().filter(|port| !port.optional).collect();
+        let [port] = wanted.as_slice() else {
+            return Err(problem(format!("it has {} inputs, and only `rekindle run` gives a model other inputs than one", wanted.len())));
+        };
+        let input = files::picture_shape(port).map_err(|error| problem(format!("{error}; `rekindle run` gives a model any input")))?;
+        let batch = match &port.kind {
+            Kind::Array(_, Some(axes)) => axes.first().and_then(|axis| if let Axis::Size(size) = axis { Some(*size) } else { None }),
+            _ => None,
+        };
+        let graph = Graph { input: port.name.clone(), batch, scores: scores(&model), weights: weights(&model), model: Arc::new(model) };
+        let mut config = Self { path: path.to_path_buf(), graph: Arc::new(graph), input, kind: Answer::Classes(0) };
+        config.kind = config.answer().map_err(problem)?;
+        Ok(config)
+    }
+
+    /// Finds what the model gives by running it on a black picture.
+    fn answer(&self) -> Result<Answer, String> {
+        let [channels, height, width] = self.input_shape();
+        let device = Device::flex();
+        let x = Tensor::<4>::zeros([self.graph.batch.unwrap_or(1), channels, height, width], &device);
+        let shape = self.graph.run(Vec::new(), x)?.shape().to_vec();
+        let other = || format!("its output of shape {shape:?} is neither scores of classes nor grey pictures; `rekindle run` shows any output");
+        match shape.as_slice() {
+            [_, classes] | [_, classes, 1, 1] => Ok(Answer::Classes(*classes)),
+            [_, 1, high, wide] if channels == 1 && high % height == 0 && high / height * width == *wide => Ok(Answer::Images(high / height)),
+            _ => Err(other()),
+        }
+    }
+}
+
+/// What the last operator makes of the scores.
+fn scores(model: &Model) -> Scores {
+    let output = model.graph.outputs.first().map(|port| port.id);
+    let last = model.graph.nodes.iter().find(|node| node.outputs.first().is_some_and(|first| *first == output && first.is_some()));
+    match last.map(|node| node.operator.as_str()) {
+        Some("LogSoftmax") => Scores::LogProbabilities,
+        Some("Softmax") => Scores::Probabilities,
+        _ => Scores::Logits,
+    }
+}
+
+/// The float initializers that are weights of some operator.
+fn weights(model: &Model) -> Vec<ValueId> {
+    let graph = &model.graph;
+    let used = |id: ValueId| graph.nodes.iter().filter(move |node| node.inputs.contains(&Some(id)));
+    let is_weight = |id: ValueId| used(id).next().is_some() && used(id).all(|node| WITH_WEIGHTS.contains(&node.operator.as_str()));
+    let weights = graph.constants.iter().filter(|(id, weight)| {
+        weight.dtype == DType::F32 && weight.tensor().is_some() && (1..=6).contains(&weight.shape.len()) && !weight.shape.contains(&0) && is_weight(*id)
+    });
+    weights.map(|(id, _)| *id).collect()
+}
+
+/// Whether a weight is a statistic of batch normalisation, which stays as it is: batches are normalised by it in training too.
+fn is_statistic(model: &Model, id: ValueId) -> bool {
+    let statistics = |node: &Node| node.operator == "BatchNormalization" && node.inputs.iter().skip(3).any(|input| *input == Some(id));
+    model.graph.nodes.iter().any(statistics)
+}
+
+impl Architecture for GraphConfig {
+    fn build(&self, device: &Device) -> Network {
+        let model = &self.graph.model;
+        let parameters = self.graph.weights.iter().filter_map(|&id| {
+            let (_, weight) = model.graph.constants.iter().find(|(value, _)| *value == id)?;
+            let values = Values::new(weight.array().ok()?.values::<f32>()?.to_vec(), &weight.shape, is_statistic(model, id), device)?;
+            Some(Named { name: model.graph.names[id].clone(), values })
+        });
+        Network::Imported(Imported::new(parameters.collect(), self.graph.clone()))
+    }
+
+    fn input_shape(&self) -> [usize; 3] {
+        self.input.map(|size| size.unwrap_or(USUAL_SIDE))
+    }
+
+    fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
+        let fits = self.input.iter().zip(shape).all(|(wanted, size)| wanted.is_none_or(|wanted| wanted == size));
+        if fits {
+            return Ok(());
+        }
+        let show = |size: Option<usize>| size.map_or("any".to_string(), |size| size.to_string());
+        let [channels, height, width] = self.input.map(show);
+        let expected = format!("{channels} × {height} × {width}");
+        Err(ModelError::Input { name: self.path.display().to_string(), expected, found: shape })
+    }
+
+    fn classes(&self) -> Option<usize> {
+        if let Answer::Classes(classes) = self.kind { Some(classes) } else { None }
+    }
+
+    fn log_probabilities(&self) -> bool {
+        self.graph.scores != Scores::Logits
+    }
+
+    fn upscale_factor(&self) -> Option<usize> {
+        if let Answer::Images(factor) = self.kind { Some(factor) } else { None }
+    }
+
+    fn summary(&self, input: [usize; 3]) -> Summary {
+        let model = &self.graph.model;
+        let parameters = |node: &Node| -> usize {
+            let trained = node.inputs.iter().flatten().filter(|id| self.graph.weights.contains(id) && !is_statistic(model, **id));
+            let sizes = trained.filter_map(|id| model.graph.constants.iter().find(|(value, _)| value == id));
+            sizes.map(|(_, weight)| weight.shape.iter().product::<usize>()).sum()
+        };
+        let layer = |node: &Node| Layer {
+            path: node.name.clone(),
+            layer: node.full_operator(),
+            output: Vec::new(),
+            parameters: parameters(node),
+        };
+        Summary { class: "Graph", input, layers: model.graph.nodes.iter().map(layer).collect() }
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!({ "onnx": self.path })
+    }
+}
+
+impl Graph {
+    /// Runs the model on as many pictures as it takes at once.
+    fn run(&self, parameters: Vec<Slot<DeviceTensor>>, x: Tensor<4>) -> Result<DeviceTensor, String> {
+        let words = |error: rekindle_onnx::Error| error.to_string();
+        let device = x.device();
+        let mut session = Session::new(self.model.clone(), BurnDevice::new(&device)).map_err(words)?;
+        for (id, slot) in self.weights.iter().zip(parameters) {
+            session.constants_mut().replace(*id, slot);
+        }
+        let shape = x.dims().to_vec();
+        let inputs = vec![(self.input.clone(), Slot::device(DeviceTensor::new(x, shape, DType::F32)))];
+        let outputs = session.run_slots(inputs).map_err(words)?;
+        let first = outputs.into_iter().next().ok_or("the model has no output")?;
+        first.into_tensor(|value| DeviceTensor::upload(value.array()?, &device)).map_err(words)
+    }
+
+    /// Runs the model on any number of pictures; those that it does not take at once one after another.
+    fn run_all(&self, parameters: &[Named], x: Tensor<4>) -> Result<DeviceTensor, String> {
+        let slots: Vec<Slot<DeviceTensor>> = parameters.iter().map(slot).collect();
+        let [count, channels, height, width] = x.dims();
+        let Some(batch) = self.batch.filter(|batch| *batch != count) else { return self.run(slots, x) };
+        let (mut parts, mut shape): (Vec<Tensor<2>>, Vec<usize>) = (Vec::new(), Vec::new());
+        for start in (0..count).step_by(batch.max(1)) {
+            let here = batch.min(count - start);
+            let mut part = x.clone().narrow(0, start, here);
+            if here < batch {
+                let filler = Tensor::zeros([batch - here, channels, height, width], &x.device());
+                part = Tensor::cat(vec![part, filler], 0);
+            }
+            let out = self.run(slots.clone(), part)?;
+            shape = out.shape().to_vec();
+            let each = out.count() / batch;
+            parts.push(out.view::<2>([batch, each]).narrow(0, 0, here));
+        }
+        shape[0] = count;
+        Ok(DeviceTensor::new(Tensor::cat(parts, 0), shape, DType::F32))
+    }
+}
+
+fn slot(named: &Named) -> Slot<DeviceTensor> {
+    let (values, shape) = named.values.flat();
+    Slot::device(DeviceTensor::new(values, shape, DType::F32).following_gradients())
+}
+
+impl Computation for Graph {
+    /// What the model takes and gives was tried when it was opened.
+    fn forward(&self, parameters: &[Named], x: Tensor<4>) -> Output {
+        let out = self.run_all(parameters, x).unwrap_or_else(|error| panic!("{error}"));
+        match *out.shape() {
+            [batch, channels, height, width] if height * width > 1 => Output::Images(out.view([batch, channels, height, width])),
+            [batch, ..] => {
+                let classes = out.count() / batch;
+                let scores: Tensor<2> = out.view([batch, classes]);
+                Output::Classes(if self.scores == Scores::Probabilities { scores.clamp_min(f32::MIN_POSITIVE).log() } else { scores })
+            }
+            [] => unreachable!("a model gives an answer for each picture"),
+        }
+    }
+}
