@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use cifar_cnn::{CifarCnn, CifarCnnConfig};
-pub use imported::Imported;
 pub use fashion_classifier::{FashionClassifier, FashionClassifierConfig};
+pub use imported::Imported;
 pub use summary::{Layer, Summary, grouped};
 pub use super_resolution::{SuperResolution, SuperResolutionConfig};
 pub use two_conv::{Net, NetConfig, TheModelClass, TheModelClassConfig};

@@ -58,9 +58,8 @@ impl BurnDevice {
 }
 
 /// Operators that have no gradient anyway.
-const WITHOUT_GRADIENT: &[&str] = &[
-    "ArgMax", "ArgMin", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Shape", "Size",
-];
+const WITHOUT_GRADIENT: &[&str] =
+    &["ArgMax", "ArgMin", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Shape", "Size"];
 
 impl Accelerator for BurnDevice {
     type Tensor = DeviceTensor;
@@ -79,9 +78,7 @@ impl Accelerator for BurnDevice {
             _ => None,
         };
         match outputs {
-            Some(outputs) if followed => {
-                Ok(Some(outputs.into_iter().map(|output| Slot::device(output.following_gradients())).collect()))
-            }
+            Some(outputs) if followed => Ok(Some(outputs.into_iter().map(|output| Slot::device(output.following_gradients())).collect())),
             Some(outputs) => Ok(Some(outputs.into_iter().map(Slot::device).collect())),
             // On the host the gradient would be lost without a word.
             None if followed && !WITHOUT_GRADIENT.contains(&node.operator.as_str()) => Err(Error::beyond("training through the operator")),

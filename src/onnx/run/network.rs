@@ -17,9 +17,35 @@ const USUAL_SIDE: usize = 224;
 
 /// Operators whose float inputs are weights, and not sizes, scales or bounds.
 const WITH_WEIGHTS: &[&str] = &[
-    "Add", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Einsum", "Expand", "Flatten", "GRU", "Gather", "Gemm",
-    "GroupNormalization", "Identity", "InstanceNormalization", "LSTM", "LayerNormalization", "MatMul", "Mul", "PRelu", "RMSNormalization",
-    "RNN", "Reshape", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    "Add",
+    "BatchNormalization",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Div",
+    "Einsum",
+    "Expand",
+    "Flatten",
+    "GRU",
+    "Gather",
+    "Gemm",
+    "GroupNormalization",
+    "Identity",
+    "InstanceNormalization",
+    "LSTM",
+    "LayerNormalization",
+    "MatMul",
+    "Mul",
+    "PRelu",
+    "RMSNormalization",
+    "RNN",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
 ];
 
 /// An ONNX model that takes pictures and gives scores of classes or pictures.
@@ -62,7 +88,11 @@ struct Graph {
 
 impl fmt::Debug for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Graph").field("input", &self.input).field("batch", &self.batch).field("scores", &self.scores).finish_non_exhaustive()
+        f.debug_struct("Graph")
+            .field("input", &self.input)
+            .field("batch", &self.batch)
+            .field("scores", &self.scores)
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,10 +130,13 @@ impl GraphConfig {
         let device = Device::flex();
         let x = Tensor::<4>::zeros([self.graph.batch.unwrap_or(1), channels, height, width], &device);
         let shape = self.graph.run(Vec::new(), x)?.shape().to_vec();
-        let other = || format!("its output of shape {shape:?} is neither scores of classes nor grey pictures; `rekindle run` shows any output");
+        let other =
+            || format!("its output of shape {shape:?} is neither scores of classes nor grey pictures; `rekindle run` shows any output");
         match shape.as_slice() {
             [_, classes] | [_, classes, 1, 1] => Ok(Answer::Classes(*classes)),
-            [_, 1, high, wide] if channels == 1 && high % height == 0 && high / height * width == *wide => Ok(Answer::Images(high / height)),
+            [_, 1, high, wide] if channels == 1 && high % height == 0 && high / height * width == *wide => {
+                Ok(Answer::Images(high / height))
+            }
             _ => Err(other()),
         }
     }
@@ -126,7 +159,11 @@ fn weights(model: &Model) -> Vec<ValueId> {
     let used = |id: ValueId| graph.nodes.iter().filter(move |node| node.inputs.contains(&Some(id)));
     let is_weight = |id: ValueId| used(id).next().is_some() && used(id).all(|node| WITH_WEIGHTS.contains(&node.operator.as_str()));
     let weights = graph.constants.iter().filter(|(id, weight)| {
-        weight.dtype == DType::F32 && weight.tensor().is_some() && (1..=6).contains(&weight.shape.len()) && !weight.shape.contains(&0) && is_weight(*id)
+        weight.dtype == DType::F32
+            && weight.tensor().is_some()
+            && (1..=6).contains(&weight.shape.len())
+            && !weight.shape.contains(&0)
+            && is_weight(*id)
     });
     weights.map(|(id, _)| *id).collect()
 }
@@ -182,12 +219,8 @@ impl Architecture for GraphConfig {
             let sizes = trained.filter_map(|id| model.graph.constants.iter().find(|(value, _)| value == id));
             sizes.map(|(_, weight)| weight.shape.iter().product::<usize>()).sum()
         };
-        let layer = |node: &Node| Layer {
-            path: node.name.clone(),
-            layer: node.full_operator(),
-            output: Vec::new(),
-            parameters: parameters(node),
-        };
+        let layer =
+            |node: &Node| Layer { path: node.name.clone(), layer: node.full_operator(), output: Vec::new(), parameters: parameters(node) };
         Summary { class: "Graph", input, layers: model.graph.nodes.iter().map(layer).collect() }
     }
 

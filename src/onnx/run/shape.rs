@@ -403,8 +403,13 @@ fn space_to_depth(call: &mut Call<'_, '_>) -> Outputs {
     }
     let shape = vec![items, channels * block * block, height / block, width / block];
     let view = [items, channels, height / block, block, width / block, block];
+    let order = match call.node.attributes.text_or("mode", "DCR")? {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        _ => return Ok(None),
+    };
     let x = call.take(0)?;
-    Ok(permuted(x, &view, &[0, 3, 5, 1, 2, 4], shape).map(|out| vec![out]))
+    Ok(permuted(x, &view, &order, shape).map(|out| vec![out]))
 }
 
 fn four(shape: &[usize]) -> Option<&[usize; 4]> {
