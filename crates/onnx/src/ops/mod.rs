@@ -16,6 +16,7 @@ mod einsum;
 mod erf;
 mod flex_attention;
 mod gather;
+mod grid_sample;
 mod inputs;
 mod layer_norm;
 mod loss;
@@ -33,8 +34,12 @@ mod product;
 mod quantize;
 mod random;
 mod real;
+mod recurrent;
+mod recurrent_activation;
 mod recurrent_attention;
 mod reduce;
+mod resize;
+mod resize_axis;
 mod scatter;
 mod sequence;
 mod shape;
@@ -85,6 +90,9 @@ const FAMILIES: &[fn(&str) -> Option<HostOp>] = &[
     attention::find,
     recurrent_attention::find,
     loss::find,
+    grid_sample::find,
+    resize::find,
+    recurrent::find,
 ];
 
 /// The operator of a domain (empty for the standard one) and name, if it is implemented at that version.

@@ -1,0 +1,215 @@
+//! `Resize` and `Upsample`: every axis by itself, each value from some values of the axis by their weights.
+
+use super::real::{Real, read, with_real, write, zeros};
+use super::resize_axis::{Coordinates, Kernel, Nearest, Scale, Taps};
+use super::{HostOp, Inputs, around, one};
+use crate::array::{axis, count};
+use crate::{Array, Error, Node, Result, Value};
+
+pub(super) fn find(operator: &str) -> Option<HostOp> {
+    Some(match operator {
+        "Resize" => resize,
+        "Upsample" => upsample,
+        _ => return None,
+    })
+}
+
+/// The new size of an axis, and the region that it shows.
+struct Target {
+    axis: usize,
+    scale: Scale,
+    region: (f32, f32),
+}
+
+fn upsample(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    let scales = match (inputs.optional(1)?, node.attributes.floats("scales")?) {
+        (Some(scales), _) => scales.floats()?.into_iter().map(|scale| scale as f32).collect(),
+        (None, Some(scales)) => scales.to_vec(),
+        // Version 1: images alone.
+        (None, None) => vec![1.0, 1.0, node.attributes.float_or("height_scale", 1.0)?, node.attributes.float_or("width_scale", 1.0)?],
+    };
+    let targets = by_scales(x, &(0..x.rank()).collect::<Vec<_>>(), &scales)?;
+    one(old(node, x, &targets)?)
+}
+
+/// Before version 11 there was one way to map places.
+fn old(node: &Node, x: &Array, targets: &[Target]) -> Result<Array> {
+    let kernel = match node.attributes.text_or("mode", "nearest")? {
+        "nearest" => Kernel::Nearest(Nearest::Old),
+        "linear" | "bilinear" => Kernel::Linear { antialias: false },
+        other => return Err(Error::invalid(format!("its mode is '{other}'"))),
+    };
+    resized(x, targets, kernel, Coordinates::Asymmetric, false, None)
+}
+
+fn resize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let x = inputs.array(0)?;
+    if node.version < 11 {
+        let scales = inputs.array(1)?.floats()?.into_iter().map(|scale| scale as f32).collect::<Vec<_>>();
+        return one(old(node, x, &by_scales(x, &(0..x.rank()).collect::<Vec<_>>(), &scales)?)?);
+    }
+    let attributes = &node.attributes;
+    let axes = match attributes.ints("axes")? {
+        Some(axes) => axes.iter().map(|&along| axis(along, x.rank())).collect::<Result<Vec<_>>>()?,
+        None => (0..x.rank()).collect(),
+    };
+    if (1..axes.len()).any(|i| axes[..i].contains(&axes[i])) {
+        return Err(Error::invalid(format!("its axes {axes:?} name one twice")));
+    }
+    let given = |position: usize| inputs.optional(position).map(|array| array.filter(|array| !array.is_empty()));
+    let mut targets = match (given(2)?, inputs.ints(3)?.filter(|sizes| !sizes.is_empty())) {
+        (_, Some(sizes)) => by_sizes(x, &axes, &sizes, attributes.text_or("keep_aspect_ratio_policy", "stretch")?)?,
+        (Some(scales), None) => by_scales(x, &axes, &scales.floats()?.into_iter().map(|scale| scale as f32).collect::<Vec<_>>())?,
+        (None, None) => return Err(Error::invalid("it has neither scales nor sizes")),
+    };
+    let coordinates = Coordinates::named(attributes.text_or("coordinate_transformation_mode", "half_pixel")?)?;
+    let mut extrapolation = None;
+    if coordinates == Coordinates::Crop {
+        let region = given(1)?.ok_or_else(|| Error::invalid("tf_crop_and_resize without a region"))?.floats()?;
+        // Some exporters give the region of all axes although only some are named.
+        let all = region.len() == 2 * x.rank();
+        if !all && region.len() != 2 * axes.len() {
+            return Err(Error::invalid(format!("a region of {} numbers for {} axes", region.len(), axes.len())));
+        }
+        for (i, target) in targets.iter_mut().enumerate() {
+            let i = if all { target.axis } else { i };
+            target.region = (region[i] as f32, region[region.len() / 2 + i] as f32);
+        }
+        extrapolation = Some(f64::from(attributes.float_or("extrapolation_value", 0.0)?));
+    }
+    let antialias = attributes.flag("antialias", false)?;
+    let kernel = match attributes.text_or("mode", "nearest")? {
+        "nearest" => Kernel::Nearest(Nearest::named(attributes.text_or("nearest_mode", "round_prefer_floor")?)?),
+        "linear" => Kernel::Linear { antialias },
+        "cubic" => Kernel::Cubic { antialias, a: attributes.float_or("cubic_coeff_a", -0.75)? },
+        other => return Err(Error::invalid(format!("its mode is '{other}'"))),
+    };
+    one(resized(x, &targets, kernel, coordinates, attributes.flag("exclude_outside", false)?, extrapolation)?)
+}
+
+fn by_scales(x: &Array, axes: &[usize], scales: &[f32]) -> Result<Vec<Target>> {
+    if scales.len() != axes.len() || scales.iter().any(|scale| !scale.is_finite() || *scale <= 0.0) {
+        return Err(Error::invalid(format!("the scales {scales:?} do not fit {} axes", axes.len())));
+    }
+    let target = |(&axis, &factor): (&usize, &f32)| {
+        let from = x.shape()[axis];
+        let exact = factor * from as f32;
+        Target { axis, scale: Scale { from, to: exact as usize, factor, exact }, region: (0.0, 1.0) }
+    };
+    Ok(axes.iter().zip(scales).map(target).collect())
+}
+
+fn by_sizes(x: &Array, axes: &[usize], sizes: &[i64], policy: &str) -> Result<Vec<Target>> {
+    if sizes.len() != axes.len() || sizes.iter().any(|&size| !(0..1 << 31).contains(&size)) {
+        return Err(Error::invalid(format!("the sizes {sizes:?} do not fit {} axes", axes.len())));
+    }
+    let factors = axes.iter().zip(sizes).map(|(&axis, &size)| size as f64 / x.shape()[axis] as f64);
+    let common = match policy {
+        "stretch" => None,
+        "not_larger" => Some(factors.fold(f64::INFINITY, f64::min)),
+        "not_smaller" => Some(factors.fold(0.0, f64::max)),
+        other => return Err(Error::invalid(format!("its keep_aspect_ratio_policy is '{other}'"))),
+    };
+    let target = |(&axis, &size): (&usize, &i64)| {
+        let from = x.shape()[axis];
+        let scale = match common {
+            Some(factor) => {
+                let exact = factor * from as f64;
+                Scale { from, to: (exact + 0.5) as usize, factor: factor as f32, exact: exact as f32 }
+            }
+            None => Scale { from, to: size as usize, factor: size as f32 / from as f32, exact: size as f32 },
+        };
+        Target { axis, scale, region: (0.0, 1.0) }
+    };
+    Ok(axes.iter().zip(sizes).map(target).collect())
+}
+
+/// The array with every axis resized. `extrapolation` is what stands where a place is outside.
+fn resized(
+    x: &Array,
+    targets: &[Target],
+    kernel: Kernel,
+    coordinates: Coordinates,
+    exclude_outside: bool,
+    extrapolation: Option<f64>,
+) -> Result<Array> {
+    let mut shape = x.shape().to_vec();
+    let mut plans = Vec::new();
+    for target in targets {
+        let Scale { from, to, factor, .. } = target.scale;
+        shape[target.axis] = to;
+        if from == to && factor == 1.0 && target.region == (0.0, 1.0) {
+            continue;
+        }
+        if from == 0 && to > 0 {
+            return Err(Error::invalid(format!("axis {} has no values to resize", target.axis)));
+        }
+        count(&shape)?;
+        plans.push((target.axis, Taps::new(target.scale, coordinates, target.region, kernel, exclude_outside)?));
+    }
+    let outside = plans.iter().any(|(_, taps)| taps.outside.contains(&true));
+    if matches!(kernel, Kernel::Nearest(_)) && !outside {
+        return nearest(x, &plans);
+    }
+    if x.dtype().is_float() {
+        return with_real!(x.dtype(), T => {
+            let values = weighted::<T>(x.shape(), &read::<T>(x)?, &plans, extrapolation)?;
+            write(x.dtype(), shape, values)
+        });
+    }
+    let range = x.dtype().int_range().ok_or_else(|| Error::beyond(format!("{} between values", x.dtype())))?;
+    let values = weighted::<f64>(x.shape(), &x.floats()?, &plans, extrapolation)?;
+    let rounded = values.into_iter().map(|value| value.round_ties_even().clamp(range.0 as f64, range.1 as f64)).collect();
+    Array::of_floats(x.dtype(), shape, rounded)
+}
+
+/// Values of any type, as they are.
+fn nearest(x: &Array, plans: &[(usize, Taps)]) -> Result<Array> {
+    let mut result = x.clone();
+    for (axis, taps) in plans {
+        let (outer, from, inner) = around(result.shape(), *axis);
+        let mut shape = result.shape().to_vec();
+        shape[*axis] = taps.starts.len();
+        let mut indices: Vec<usize> = zeros(&shape)?;
+        indices.clear();
+        for o in 0..outer {
+            for i in 0..taps.starts.len() {
+                let start = (o * from + taps.index(i, 0)) * inner;
+                indices.extend(start..start + inner);
+            }
+        }
+        result = result.take(shape, &indices)?;
+    }
+    Ok(result)
+}
+
+/// Values by their weights, axis after axis.
+fn weighted<T: Real>(shape: &[usize], x: &[T], plans: &[(usize, Taps)], extrapolation: Option<f64>) -> Result<Vec<T>> {
+    let mut shape = shape.to_vec();
+    let mut values = x.to_vec();
+    for (axis, taps) in plans {
+        let (outer, from, inner) = around(&shape, *axis);
+        shape[*axis] = taps.starts.len();
+        let mut next = zeros::<T>(&shape)?;
+        let weights: Vec<T> = taps.weights.iter().map(|&weight| T::of(weight)).collect();
+        for o in 0..if next.is_empty() { 0 } else { outer } {
+            for i in 0..taps.starts.len() {
+                let target = &mut next[(o * taps.starts.len() + i) * inner..][..inner];
+                if taps.outside[i] {
+                    target.fill(T::of(extrapolation.unwrap_or(0.0)));
+                    continue;
+                }
+                for tap in 0..taps.width {
+                    let weight = weights[i * taps.width + tap];
+                    if weight != T::default() {
+                        let source = &values[(o * from + taps.index(i, tap)) * inner..][..inner];
+                        target.iter_mut().zip(source).for_each(|(slot, &value)| *slot += weight * value);
+                    }
+                }
+            }
+        }
+        values = next;
+    }
+    Ok(values)
+}
