@@ -15,7 +15,7 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
 
 /// Which score the fourth output shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
+pub(super) enum Shown {
     Product,
     Capped,
     Biased,
@@ -74,19 +74,19 @@ pub(super) fn join_heads(array: &Array) -> Result<Array> {
 }
 
 /// What is added to the scores.
-struct Bias {
+pub(super) struct Bias {
     /// A mask as numbers: 0 and -∞ for booleans.
-    mask: Option<Mask>,
-    causal: bool,
+    pub mask: Option<Mask>,
+    pub causal: bool,
     /// How many positions left and right of a query are seen.
-    window: [Option<i64>; 2],
+    pub window: [Option<i64>; 2],
     /// Keys before the first query, by sample.
-    offsets: Vec<i64>,
+    pub offsets: Vec<i64>,
     /// Keys that are no padding, by sample.
-    valid: Option<Vec<i64>>,
+    pub valid: Option<Vec<i64>>,
 }
 
-struct Mask {
+pub(super) struct Mask {
     values: Vec<f64>,
     /// Steps along samples, heads, queries, keys: 0 where it broadcasts.
     steps: [usize; 4],
@@ -95,7 +95,8 @@ struct Mask {
 }
 
 impl Mask {
-    fn new(mask: &Array, heads: &Heads, version: i64) -> Result<Self> {
+    /// `version` is that of the operator.
+    pub fn new(mask: &Array, heads: &Heads, version: i64) -> Result<Self> {
         let full = [heads.batch, heads.queries, heads.rows, heads.columns];
         let misfit = || Error::invalid(format!("a mask of shape {:?} does not fit scores of shape {full:?}", mask.shape()));
         let lead = 4_usize.checked_sub(mask.rank()).ok_or_else(misfit)?;
@@ -142,12 +143,12 @@ impl Bias {
 }
 
 /// The numbers of a node.
-struct Settings {
-    scale: f64,
-    softcap: f64,
-    shown: Shown,
+pub(super) struct Settings {
+    pub scale: f64,
+    pub softcap: f64,
+    pub shown: Shown,
     /// The type of the softmax.
-    precision: DType,
+    pub precision: DType,
 }
 
 fn attention(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
@@ -242,7 +243,8 @@ pub(super) fn products<T: Real + super::product::Ring>(
     Ok(scores)
 }
 
-fn compute<T: Real + super::product::Ring>(
+/// The output, and the scores that are to be shown if `show` is set.
+pub(super) fn compute<T: Real + super::product::Ring>(
     q: &Array,
     k: &Array,
     v: &Array,

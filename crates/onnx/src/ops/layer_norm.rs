@@ -82,7 +82,7 @@ fn layer_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     })
 }
 
-fn rms_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+pub(super) fn rms_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x, scale) = (inputs.array(0)?, inputs.array(1)?);
     let (size, _) = rows(node, x)?;
     let epsilon = f64::from(node.attributes.float_or("epsilon", 1e-5)?);

@@ -144,7 +144,7 @@ fn qlinear_matmul(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// `alpha · A · B + beta · C`, each of A and B transposed or not.
-fn gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+pub(super) fn gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (a, b, c) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
     if a.dtype() != b.dtype() || c.is_some_and(|c| c.dtype() != a.dtype()) {
         return Err(Error::invalid("its inputs are of different types"));

@@ -22,6 +22,8 @@ mod layer_norm;
 mod loss;
 mod matmul;
 mod mersenne;
+mod microsoft;
+mod microsoft_attention;
 mod ml;
 mod movement;
 mod ngrams;
@@ -101,6 +103,7 @@ pub fn find(domain: &str, operator: &str, _version: i64) -> Option<HostOp> {
         "" => FAMILIES.iter().find_map(|family| family(operator)),
         "ai.onnx.ml" => ml::find(operator),
         "ai.onnx.preview.training" => training::find(operator),
+        "com.microsoft" => microsoft::find(operator),
         _ => None,
     }
 }

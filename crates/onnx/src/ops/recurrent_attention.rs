@@ -21,7 +21,7 @@ fn rotary(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let flat = x.rank() == 3;
     let split = split_heads(x, node.attributes.int("num_heads")?)?;
-    let &[batch, heads, positions, width] = split.shape() else {
+    let &[batch, _, positions, width] = split.shape() else {
         return Err(Error::invalid(format!("an input of shape {:?} has neither 3 nor 4 axes", x.shape())));
     };
     let turned = match node.attributes.int_or("rotary_embedding_dim", 0)? {
@@ -33,12 +33,19 @@ fn rotary(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     };
     let half = turned / 2;
     let (cos, sin) = (inputs.array(1)?, inputs.array(2)?);
-    let given = inputs.optional(3)?;
-    let rows = angles(cos, sin, given, [batch, positions, half])?;
-    let interleaved = node.attributes.flag("interleaved", false)?;
+    let rows = angles(cos, sin, inputs.optional(3)?, [batch, positions, half])?;
+    let result = rotated(&split, [cos, sin], &rows, half, node.attributes.flag("interleaved", false)?)?;
+    one(if flat { join_heads(&result)? } else { result })
+}
+
+/// Values with the axes batch, head, position, place, turned by the angles in a row of the tables for each position of each sample.
+pub(super) fn rotated(x: &Array, [cos, sin]: [&Array; 2], rows: &[usize], half: usize, interleaved: bool) -> Result<Array> {
+    let &[_, heads, positions, width] = x.shape() else {
+        return Err(Error::invalid(format!("values of shape {:?} do not have 4 axes", x.shape())));
+    };
     with_real!(x.dtype(), T => {
         let (cos, sin) = (read::<T>(cos)?, read::<T>(sin)?);
-        let mut values = read::<T>(&split)?.into_owned();
+        let mut values = read::<T>(x)?.into_owned();
         for (i, place) in values.chunks_mut(width.max(1)).enumerate() {
             let (sample, position) = (i / positions / heads, i % positions);
             let row = rows[sample * positions + position] * half;
@@ -48,13 +55,12 @@ fn rotary(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
                 (place[a], place[b]) = (c * place[a] - s * place[b], s * place[a] + c * place[b]);
             }
         }
-        let result = write(x.dtype(), split.shape().to_vec(), values)?;
-        one(if flat { join_heads(&result)? } else { result })
+        write(x.dtype(), x.shape().to_vec(), values)
     })
 }
 
 /// For each position of each sample, the row of the tables of cosines and sines.
-fn angles(cos: &Array, sin: &Array, given: Option<&Array>, [batch, positions, half]: [usize; 3]) -> Result<Vec<usize>> {
+pub(super) fn angles(cos: &Array, sin: &Array, given: Option<&Array>, [batch, positions, half]: [usize; 3]) -> Result<Vec<usize>> {
     let unfit = || {
         let shapes = format!("cosines {:?} and sines {:?}", cos.shape(), sin.shape());
         Error::invalid(format!("{shapes} do not fit {batch} samples of {positions} positions with {half} pairs"))
