@@ -2,14 +2,15 @@
 
 use super::real::{Real, read, round, sum, with_real, write};
 use super::reduce::sum_square;
-use super::{HostOp, Inputs, one};
+use super::{HostOp, Inputs};
 use crate::array::{Broadcast, axis};
 use crate::{Array, DType, Error, Node, Result, Value};
 
 pub(super) fn find(operator: &str) -> Option<HostOp> {
     Some(match operator {
         "LayerNormalization" => layer_norm,
-        "RMSNormalization" => rms_norm,
+        // Optimizers of onnxruntime wrote the second name before the specification had the first.
+        "RMSNormalization" | "SimplifiedLayerNormalization" => rms_norm,
         _ => return None,
     })
 }
@@ -82,17 +83,16 @@ fn layer_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     })
 }
 
-pub(super) fn rms_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn rms_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x, scale) = (inputs.array(0)?, inputs.array(1)?);
-    let (size, _) = rows(node, x)?;
+    let (size, outer) = rows(node, x)?;
     let epsilon = f64::from(node.attributes.float_or("epsilon", 1e-5)?);
     with_real!(x.dtype(), T => {
         let mut values = read::<T>(x)?.into_owned();
-        values.chunks_mut(size.max(1)).for_each(|row| {
-            divide_by_rms(row, T::of(epsilon));
-        });
+        let mut inverses: Vec<T> = values.chunks_mut(size.max(1)).map(|row| divide_by_rms(row, T::of(epsilon))).collect();
+        inverses.resize(outer.iter().product(), T::of(f64::NAN));
         round(x.dtype(), &mut values);
         combine(&mut values, x.shape(), scale, |v, s| *v *= s)?;
-        one(write(x.dtype(), x.shape().to_vec(), values)?)
+        Ok(vec![write(x.dtype(), x.shape().to_vec(), values)?.into(), write(DType::F32, outer.clone(), inverses)?.into()])
     })
 }

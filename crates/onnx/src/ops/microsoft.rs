@@ -1,7 +1,7 @@
 //! Operators of the domain `com.microsoft`, which optimized and quantized models use.
 
 use super::activation::{gelu, gelu_tanh, sigmoid};
-use super::layer_norm::{combine, divide_by_rms, rms_norm, standardize};
+use super::layer_norm::{combine, divide_by_rms, standardize};
 use super::matmul::{gemm, matmul};
 use super::real::{Real, permuted, read, with_real, write, zeros};
 use super::unary::float;
@@ -22,7 +22,6 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
         "FusedConv" => fused_conv,
         "FusedGemm" => fused_gemm,
         "MatMulNBits" => matmul_n_bits,
-        "SimplifiedLayerNormalization" => rms_norm,
         "SkipLayerNormalization" => |node, inputs| skip_norm(node, inputs, Some(3), 4),
         "SkipSimplifiedLayerNormalization" => |node, inputs| skip_norm(node, inputs, None, 3),
         "EmbedLayerNormalization" => embed_norm,
