@@ -57,6 +57,8 @@ impl Axis {
         if at < low || at > high {
             match self.outside {
                 Outside::Zeros => {}
+                // A cubic kernel goes on past the border: its taps are cut off there, one by one.
+                Outside::Border if self.mode == Mode::Cubic => {}
                 Outside::Border => at = at.clamp(0.0, size - 1.0),
                 Outside::Reflection => at = reflect(at, low, high),
             }

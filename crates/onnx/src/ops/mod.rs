@@ -12,9 +12,11 @@ mod conv;
 mod conv_deform;
 mod conv_quantized;
 mod cumulative;
+mod detection;
 mod einsum;
 mod erf;
 mod flex_attention;
+mod fourier;
 mod gather;
 mod grid_sample;
 mod inputs;
@@ -45,6 +47,7 @@ mod resize_axis;
 mod scatter;
 mod sequence;
 mod shape;
+mod signal;
 mod softmax;
 mod text;
 mod training;
@@ -95,6 +98,8 @@ const FAMILIES: &[fn(&str) -> Option<HostOp>] = &[
     grid_sample::find,
     resize::find,
     recurrent::find,
+    signal::find,
+    detection::find,
 ];
 
 /// The operator of a domain (empty for the standard one) and name, if it is implemented at that version.

@@ -168,6 +168,9 @@ impl Taps {
         let antialias = matches!(kernel, Kernel::Linear { antialias: true } | Kernel::Cubic { antialias: true, .. });
         let shrink = if antialias { f64::from(scale.factor.min(1.0)) } else { 1.0 };
         let before = (kernel.reach() / shrink).ceil() as i64 - 1;
+        if before > 1 << 31 {
+            return Err(Error::invalid(format!("an axis made {} times as large is too small for antialiasing", scale.factor)));
+        }
         let width = if kernel.reach() == 0.0 { 1 } else { 2 * (before as usize + 1) };
         let last = scale.from as i64 - 1;
         let mut weights = zeros::<f64>(&[scale.to, width])?;
@@ -182,11 +185,11 @@ impl Taps {
                 continue;
             }
             let floor = f64::from(at.floor());
-            starts[place] = floor as i64 - before;
+            starts[place] = (floor as i64).saturating_sub(before);
             let mut sum = 0.0;
             for (tap, slot) in weights.iter_mut().enumerate() {
                 let tap = tap as i64 - before;
-                let inside = (0..=last).contains(&(floor as i64 + tap));
+                let inside = (0..=last).contains(&(floor as i64).saturating_add(tap));
                 let weight = kernel.weight((tap as f64 - (f64::from(at) - floor)) * shrink);
                 *slot = if exclude_outside && !inside { 0.0 } else { weight };
                 sum += *slot;
@@ -200,6 +203,6 @@ impl Taps {
 
     /// The place of a tap of a new value.
     pub fn index(&self, i: usize, tap: usize) -> usize {
-        (self.starts[i] + tap as i64).clamp(0, self.last) as usize
+        self.starts[i].saturating_add(tap as i64).clamp(0, self.last) as usize
     }
 }

@@ -66,11 +66,11 @@ impl Window {
             let (size, step) = (size as i64, window.steps[axis] as i64);
             let padded = size + window.begin[axis] + window.end[axis];
             let room = padded - window.span(axis);
-            if room < 0 {
+            let mut windows = if ceil { -(-room).div_euclid(step) } else { room.div_euclid(step) } + 1;
+            if windows < 1 {
                 let message = format!("its window spans {}, more than the {padded} of spatial axis {axis} with padding", window.span(axis));
                 return Err(Error::invalid(message));
             }
-            let mut windows = if ceil { (room + step - 1) / step } else { room / step } + 1;
             // The last window starts inside the image or the padding before it.
             if ceil && (windows - 1) * step >= size + window.begin[axis] {
                 windows -= 1;
