@@ -3,9 +3,12 @@
 use super::real::Real;
 use crate::{Error, Node, Result};
 
+/// A function of a value and two constants.
+type Function<T> = fn(T, T, T) -> T;
+
 /// A function with its constants.
 pub(super) struct Activation<T> {
-    function: fn(T, T, T) -> T,
+    function: Function<T>,
     alpha: T,
     beta: T,
     /// What goes in is cut off at this and its negative.
@@ -55,7 +58,7 @@ pub(super) fn activations<T: Real>(node: &Node, defaults: &[&str], directions: u
     let functions = names.into_iter().map(|name| {
         let zero = T::default();
         // The function, and its constants where it has them: the next of the attributes, or else these.
-        let (function, alpha, beta): (fn(T, T, T) -> T, Option<f64>, Option<f64>) = match name.to_ascii_lowercase().as_str() {
+        let (function, alpha, beta): (Function<T>, Option<f64>, Option<f64>) = match name.to_ascii_lowercase().as_str() {
             "sigmoid" => (|x, _, _| sigmoid(x), None, None),
             "tanh" => (|x, _, _| x.tanh(), None, None),
             "relu" => (|x, _, _| if x < T::default() { T::default() } else { x }, None, None),

@@ -97,8 +97,9 @@ impl Nearest {
 
     fn of(self, place: f32, shrinks: bool) -> f32 {
         match self {
-            Self::RoundPreferFloor => (place - 0.5).ceil(),
-            Self::RoundPreferCeil => (place + 0.5).floor(),
+            // By the rest, which is exact: adding a half first would round.
+            Self::RoundPreferFloor => place.floor() + if place - place.floor() > 0.5 { 1.0 } else { 0.0 },
+            Self::RoundPreferCeil => place.floor() + if place - place.floor() >= 0.5 { 1.0 } else { 0.0 },
             Self::Floor => place.floor(),
             Self::Ceil => place.ceil(),
             Self::Old => {
