@@ -110,13 +110,29 @@ impl AtomicFile {
     ///
     /// # Errors
     /// When the disk is full or fails; the destination is then as it was.
-    pub fn commit(mut self) -> Result<()> {
+    pub fn commit(self) -> Result<()> {
+        self.publish(true)
+    }
+
+    /// Puts the file in its place and leaves it to the system when its bytes reach the disk: a power cut may lose it.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::commit`].
+    pub fn commit_unsynced(self) -> Result<()> {
+        self.publish(false)
+    }
+
+    fn publish(mut self, sync: bool) -> Result<()> {
         let failed = |error| Error::io("write", &self.destination, error);
         self.out.flush().map_err(failed)?;
-        self.out.get_ref().sync_all().map_err(failed)?;
+        if sync {
+            self.out.get_ref().sync_all().map_err(failed)?;
+        }
         std::fs::rename(&self.temporary, &self.destination).map_err(failed)?;
         self.committed = true;
-        sync_folder(&self.destination);
+        if sync {
+            sync_folder(&self.destination);
+        }
         Ok(())
     }
 }

@@ -80,8 +80,8 @@ pub fn save(path: &Path, root: &Value, options: &SaveOptions) -> Result<Vec<Stri
         notes.push(format!("the format has no place for metadata: {} left out", keys.join(", ")));
     }
     notes.extend(match format {
-        OutputFormat::Torch => write_torch(path, &root, &TorchOptions { legacy: false })?,
-        OutputFormat::TorchLegacy => write_torch(path, &root, &TorchOptions { legacy: true })?,
+        OutputFormat::Torch => write_torch(path, &root, &TorchOptions::default())?,
+        OutputFormat::TorchLegacy => write_torch(path, &root, &TorchOptions { legacy: true, ..TorchOptions::default() })?,
         OutputFormat::Safetensors => write_safetensors(path, &root, metadata)?,
         OutputFormat::Burnpack => write_burnpack(path, &root, metadata, &options.param_ids)?,
         OutputFormat::Npz => write_npz(path, &root)?,

@@ -83,6 +83,9 @@ fn read_zip(map: &Map) -> Result<Found> {
     if arrays.clone().next().is_some() && arrays.clone().all(|entry| entry.name.ends_with(".npy")) {
         return Ok(Found::new(Format::Npz, npy::read_npz(map)?));
     }
+    if torch::is_exported(&zip) {
+        return Ok(Found::new(Format::TorchZip, torch::read_exported(&zip)?));
+    }
     if torch::is_script(&zip) {
         let (content, script) = torch::read_script(&zip)?;
         return Ok(Found { script, ..Found::new(Format::TorchScript, content) });

@@ -293,8 +293,8 @@ fn shown(value: &Value) -> String {
         Value::Float(float) => format!("{float:?}"),
         Value::Complex(real, imaginary) => format!("({real:?}, {imaginary:?}j)"),
         Value::Str(text) => format!("{text:?}"),
-        Value::Bytes(bytes) => format!("b\"{}\"", bytes.escape_ascii()),
-        Value::Set(items) => {
+        Value::Bytes(bytes) | Value::ByteArray(bytes) => format!("b\"{}\"", bytes.escape_ascii()),
+        Value::Set(items) | Value::FrozenSet(items) => {
             let mut items: Vec<_> = items.iter().map(shown).collect();
             items.sort();
             format!("{{{}}}", items.join(", "))

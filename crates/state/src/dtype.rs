@@ -59,6 +59,8 @@ dtypes! {
     Bool = "bool", 1;
     /// Two 16-bit floats: real and imaginary part.
     ComplexHalf = "complex32", 4;
+    /// Two bfloat16: real and imaginary part.
+    ComplexBHalf = "bcomplex32", 4;
     /// Two 32-bit floats.
     Complex64 = "complex64", 8;
     /// Two 64-bit floats.
@@ -85,6 +87,16 @@ dtypes! {
     QUInt4x2 = "quint4x2", 1;
     /// Quantized, four 2-bit integers in a byte.
     QUInt2x4 = "quint2x4", 1;
+    /// Bits without a meaning, eight in a byte.
+    Bits1x8 = "bits1x8", 1;
+    /// Pairs of bits without a meaning, four in a byte.
+    Bits2x4 = "bits2x4", 1;
+    /// Halves of bytes without a meaning, two in a byte.
+    Bits4x2 = "bits4x2", 1;
+    /// Bytes without a meaning.
+    Bits8 = "bits8", 1;
+    /// Pairs of bytes without a meaning.
+    Bits16 = "bits16", 2;
 }
 
 impl DType {
@@ -95,7 +107,7 @@ impl DType {
 
     /// Whether elements are pairs of a real and an imaginary part.
     pub fn is_complex(self) -> bool {
-        matches!(self, Self::ComplexHalf | Self::Complex64 | Self::Complex128)
+        matches!(self, Self::ComplexHalf | Self::ComplexBHalf | Self::Complex64 | Self::Complex128)
     }
 
     /// Bytes that are swapped together between big and little endian (half an element for complex numbers).

@@ -6,9 +6,10 @@ use indexmap::IndexSet;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use crate::optimizer::{self, OptimizerEntry};
 use crate::torch::audit::{self, Verdict};
 use crate::torch::dtypes;
-use crate::{Error, Key, ModelFile, Object, Result, StateDict, Tensor, Value, hashes, optimizer, plain};
+use crate::{Error, Key, ModelFile, Object, Result, StateDict, Tensor, Value, hashes, plain};
 
 /// Everything in a model file: tensors, values, optimizer, classes, and what unpickling would have called.
 #[derive(Debug, Clone, Serialize)]
@@ -55,15 +56,6 @@ pub struct TensorEntry {
     /// Hashes of the parts of tensors that are not strided.
     #[serde(flatten)]
     pub parts: Map<String, Json>,
-}
-
-/// An optimizer's state dict, with parameters by name where the file allows.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct OptimizerEntry {
-    /// Hyper-parameters of each group, and `params`.
-    pub groups: Vec<Map<String, Json>>,
-    /// What is kept for each parameter: `conv.weight/momentum_buffer`.
-    pub state: Vec<String>,
 }
 
 /// A class or function that unpickling would have looked up.
@@ -180,6 +172,7 @@ impl Walk {
                 return Ok(());
             }
             Value::Dict(_) | Value::List(_) | Value::Tuple(_) => {}
+            Value::Object(object) if is_container(object) => return self.contents(object),
             Value::Array(array) => {
                 let json = plain::array(array, self.hash).map_err(|error| error.within(format_args!("array '{}'", self.path)))?;
                 self.values.insert(self.path.clone(), json);
@@ -199,6 +192,19 @@ impl Walk {
             self.path.truncate(len);
         });
         result
+    }
+
+    /// What is in an instance of a subclass of a dictionary or a list.
+    fn contents(&mut self, object: &Object) -> Result<()> {
+        let items = object.items.iter().enumerate().map(|(place, item)| (place.to_string(), item));
+        let entries = object.entries.iter().map(|(key, value)| (key.text().into_owned(), value));
+        for (name, value) in items.chain(entries) {
+            let len = push(&mut self.path, &name);
+            let result = self.value(value);
+            self.path.truncate(len);
+            result?;
+        }
+        Ok(())
     }
 
     /// The parts of an opaque object: only tensors are listed, its plain attributes are in its own entry.
@@ -245,6 +251,16 @@ impl Walk {
         }
         Ok(entry)
     }
+}
+
+/// Whether an object is nothing but a dictionary or a list of a class of its own, such as Lightning's `AttributeDict`.
+fn is_container(object: &Object) -> bool {
+    let bare = match &object.state {
+        Value::None => true,
+        Value::Dict(state) => state.is_empty(),
+        _ => false,
+    };
+    bare && object.args.is_empty() && object.items.is_empty() != object.entries.is_empty() && object.class.module != "collections"
 }
 
 /// Whether there is a tensor somewhere in a value.

@@ -87,4 +87,8 @@ impl Source for MapSlice {
     fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         Ok(Cow::Borrowed(&self.map.bytes()[self.range.clone()]))
     }
+
+    fn resident(&self) -> Option<&[u8]> {
+        Some(&self.map.bytes()[self.range.clone()])
+    }
 }

@@ -3,10 +3,19 @@
 use std::collections::HashMap;
 
 use indexmap::{IndexMap, IndexSet};
-use serde_json::Map;
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
 
-use crate::listing::OptimizerEntry;
 use crate::{Key, StateDict, Tensor, Value, plain};
+
+/// An optimizer's state dict, with parameters by name where the file allows.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct OptimizerEntry {
+    /// Hyper-parameters of each group, and `params`.
+    pub groups: Vec<Map<String, Json>>,
+    /// What is kept for each parameter: `conv.weight/momentum_buffer`.
+    pub state: Vec<String>,
+}
 
 /// Names of buffers of normalization layers: they are no parameters.
 const BUFFERS: &[&str] = &["running_mean", "running_var", "num_batches_tracked"];

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::{Array, DType, Object, Result, StateDict, Value, hashes};
+use crate::{Array, DType, Global, Object, Result, StateDict, Value, hashes};
 
 /// Integers beyond this cannot be told apart by programs that keep numbers as doubles: they become text.
 const EXACT: u64 = 1 << 53;
@@ -22,20 +22,43 @@ pub(crate) fn json(value: &Value) -> Json {
         Value::Str(text) if text.len() > TEXT => json!(text.chars().take(TEXT).collect::<String>()),
         Value::Str(text) => json!(text),
         Value::Bytes(bytes) => json!({"type": "bytes", "length": bytes.len()}),
+        Value::ByteArray(bytes) => json!({"type": "bytearray", "length": bytes.len()}),
         Value::List(items) | Value::Tuple(items) => items.iter().map(json).collect(),
-        Value::Set(items) => json!({"type": "set", "items": items.iter().map(json).collect::<Vec<_>>()}),
+        Value::Set(items) | Value::FrozenSet(items) => {
+            json!({"type": value.type_name(), "items": items.iter().map(json).collect::<Vec<_>>()})
+        }
         Value::Dict(dict) => entries(dict),
         Value::Tensor(tensor) => json!({"type": "Tensor", "dtype": tensor.dtype().name(), "shape": tensor.shape()}),
         Value::Array(array) => shape_of(array),
         Value::DType(name) => json!({"type": "dtype", "value": format!("torch.{name}")}),
         Value::Device(name) => json!({"type": "device", "value": name}),
-        Value::Global(global) => json!({"type": "type", "class": global.to_string()}),
+        Value::Global(global) => named(global),
         Value::Object(object) => opaque(object),
     }
 }
 
 fn entries(dict: &StateDict) -> Json {
     Json::Object(dict.iter().map(|(key, value)| (key.text().into_owned(), json(value))).collect())
+}
+
+/// What was looked up by its name: a constant of Python or PyTorch, a class or a function.
+fn named(global: &Global) -> Json {
+    let Global { module, name } = global;
+    let constant = match (module.as_str(), name.as_str()) {
+        ("builtins" | "__builtin__", "Ellipsis") => return json!({"type": "ellipsis"}),
+        ("builtins" | "__builtin__", "NotImplemented") => return json!({"type": "NotImplementedType"}),
+        ("torch", "strided" | "_mkldnn" | "jagged") => "layout",
+        ("torch", name) if name.starts_with("sparse_") => "layout",
+        ("torch", "contiguous_format" | "channels_last" | "channels_last_3d" | "preserve_format") => "memory_format",
+        ("torch", name) if name.starts_with("per_tensor_") || name.starts_with("per_channel_") => "qscheme",
+        _ => {
+            // Python's convention: classes begin with a capital letter, but for the interpreter's and numpy's.
+            let function = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+                && !matches!(module.split('.').next(), Some("builtins" | "__builtin__" | "numpy" | "collections" | "datetime"));
+            return json!({"type": if function { "function" } else { "type" }, "class": global.to_string()});
+        }
+    };
+    json!({"type": constant, "value": global.to_string()})
 }
 
 /// A float; JSON has no infinities.
@@ -84,6 +107,11 @@ fn type_name(array: &Array) -> String {
         Some(tensor) => format!("numpy.{}", tensor.dtype().name()),
         None => match array.descr.trim_start_matches(['|', '<', '>', '=']) {
             kind if kind.starts_with('O') => "numpy.object".to_string(),
+            "f16" => "numpy.float128".to_string(),
+            "c32" => "numpy.complex256".to_string(),
+            // Dates and spans carry their unit: `M8[ns]`.
+            kind if kind.starts_with("M8") => format!("numpy.datetime64{}", &kind[2..]),
+            kind if kind.starts_with("m8") => format!("numpy.timedelta64{}", &kind[2..]),
             _ => format!("numpy.{}", array.descr),
         },
     }
@@ -91,7 +119,7 @@ fn type_name(array: &Array) -> String {
 
 fn shape_of(array: &Array) -> Json {
     if array.scalar
-        && let Some(value) = scalar(array)
+        && let Some(value) = scalar(array).or_else(|| text(array))
     {
         return value;
     }
@@ -146,4 +174,16 @@ fn scalar(array: &Array) -> Option<Json> {
         }
         _ => return None,
     })
+}
+
+/// A scalar of text: UTF-32, or bytes that are text.
+fn text(array: &Array) -> Option<Json> {
+    match array.descr.as_bytes() {
+        [b'<', b'U', ..] => {
+            let points = array.raw.as_chunks::<4>().0.iter().map(|point| char::from_u32(u32::from_le_bytes(*point)));
+            Some(json!(points.collect::<Option<String>>()?.trim_end_matches('\0')))
+        }
+        [_, b'S', ..] => Some(json!(std::str::from_utf8(&array.raw).ok()?.trim_end_matches('\0'))),
+        _ => None,
+    }
 }

@@ -22,6 +22,11 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When the file changed underneath, a checksum differs, or a stream is broken.
     fn bytes(&self) -> Result<Cow<'_, [u8]>>;
+
+    /// The bytes where they lie in memory or in a mapped file, as they are: nothing is checked.
+    fn resident(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 impl Source for Vec<u8> {
@@ -31,6 +36,10 @@ impl Source for Vec<u8> {
 
     fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         Ok(Cow::Borrowed(self))
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        Some(self)
     }
 }
 
@@ -90,6 +99,11 @@ impl Storage {
     /// See [`Source::bytes`].
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         self.source.bytes()
+    }
+
+    /// All bytes, as stored, where they lie in memory or in a mapped file; nothing is checked.
+    pub fn resident(&self) -> Option<&[u8]> {
+        self.source.resident()
     }
 }
 

@@ -24,14 +24,18 @@ pub enum Value {
     Complex(f64, f64),
     /// Text.
     Str(String),
-    /// Bytes (`bytes` or `bytearray`).
+    /// Bytes.
     Bytes(Vec<u8>),
+    /// Bytes that can be changed in place (`bytearray`).
+    ByteArray(Vec<u8>),
     /// A list.
     List(Vec<Value>),
     /// A tuple (`torch.Size` too).
     Tuple(Vec<Value>),
-    /// A set or frozen set.
+    /// A set.
     Set(Vec<Value>),
+    /// A set that cannot be changed (`frozenset`).
+    FrozenSet(Vec<Value>),
     /// A dictionary.
     Dict(StateDict),
     /// A tensor.
@@ -163,9 +167,11 @@ impl Value {
             Self::Complex(..) => "complex",
             Self::Str(_) => "str",
             Self::Bytes(_) => "bytes",
+            Self::ByteArray(_) => "bytearray",
             Self::List(_) => "list",
             Self::Tuple(_) => "tuple",
             Self::Set(_) => "set",
+            Self::FrozenSet(_) => "frozenset",
             Self::Dict(_) => "dict",
             Self::Tensor(_) => "tensor",
             Self::Array(_) => "numpy array",

@@ -38,7 +38,7 @@ fn zip(path: &Path, root: &Value) -> Result<Vec<String>> {
 }
 
 fn legacy(path: &Path, root: &Value) -> Result<Vec<String>> {
-    write_torch(path, root, &TorchOptions { legacy: true })
+    write_torch(path, root, &TorchOptions { legacy: true, ..TorchOptions::default() })
 }
 
 fn safetensors(path: &Path, root: &Value) -> Result<Vec<String>> {

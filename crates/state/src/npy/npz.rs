@@ -85,6 +85,6 @@ pub fn write_npz(path: &Path, root: &Value) -> Result<Vec<String>> {
         let bytes = tensor.bytes().map_err(|error| error.within(format!("tensor '{name}'")).at(path))?;
         zip.add_parts(&format!("{unique}.npy"), &header_of(&tensor), &bytes).map_err(|error| error.at(path))?;
     }
-    zip.finish()?;
+    zip.finish()?.commit()?;
     Ok(notes)
 }

@@ -71,6 +71,10 @@ impl Source for Shared {
     fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         Ok(Cow::Borrowed(&self.0))
     }
+
+    fn resident(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
 }
 
 /// The value of an initializer: a tensor, a list of texts, or the raw bytes of types of less than a byte.

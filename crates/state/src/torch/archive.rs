@@ -33,6 +33,11 @@ pub(crate) fn root_folder(zip: &Zip) -> Result<String> {
         ))),
         (None, _) => {
             let names: Vec<_> = zip.entries().iter().take(3).map(|entry| format!("'{}'", entry.name.escape_debug())).collect();
+            if zip.entries().iter().any(|entry| entry.name.ends_with("/.data/extern_modules")) {
+                return Err(Error::unsupported(
+                    "an archive of torch.package holds a program's source text with its pickles, and is not read: save the state_dict with torch.save instead",
+                ));
+            }
             let held = if names.is_empty() { "nothing".to_string() } else { names.join(", ") };
             let advice = match zip
                 .entries()

@@ -249,7 +249,8 @@ const DANGEROUS_BUILTINS: &[&str] = &[
 
 /// Classes and functions that only make data.
 const HARMLESS: &[(&str, &[&str])] = &[
-    ("collections", &["OrderedDict", "defaultdict", "Counter", "deque"]),
+    ("collections", &["OrderedDict", "defaultdict", "Counter", "deque", "ChainMap", "UserDict", "UserList"]),
+    ("UserDict", &["UserDict", "IterableUserDict"]),
     ("_codecs", &["encode"]),
     ("copyreg", &["_reconstructor", "__newobj__", "__newobj_ex__"]),
     ("copy_reg", &["_reconstructor", "__newobj__", "__newobj_ex__"]),
@@ -290,6 +291,13 @@ const HARMLESS: &[(&str, &[&str])] = &[
             "bytes_",
             "datetime64",
             "timedelta64",
+            "matrix",
+            "record",
+            "recarray",
+            "longdouble",
+            "clongdouble",
+            "void",
+            "object_",
         ],
     ),
     ("numpy.random._pickle", &["__randomstate_ctor", "__bit_generator_ctor", "__generator_ctor"]),
@@ -301,6 +309,7 @@ const HARMLESS: &[(&str, &[&str])] = &[
             "device",
             "Tensor",
             "Generator",
+            "ScriptObject",
             "strided",
             "sparse_coo",
             "sparse_csr",
@@ -329,8 +338,28 @@ const HARMLESS: &[(&str, &[&str])] = &[
         &["build_intlist", "build_tensorlist", "build_boollist", "build_doublelist", "restore_type_tag", "build_tensor_from_id"],
     ),
     ("torch.nn.backends.thnn", &["_get_thnn_function_backend"]),
-    ("torch._C", &["Generator"]),
+    ("torch._C", &["Generator", "ScriptObject"]),
+    ("torch.utils.hooks", &["RemovableHandle"]),
+    ("torch.distributed.algorithms.join", &["_JoinConfig"]),
+    ("torch.distributed.tensor", &["DTensor"]),
+    ("torch.distributed._tensor.api", &["DTensor"]),
+    ("torch.distributed.device_mesh", &["DeviceMesh"]),
+    ("torch.distributed._mesh_layout", &["_FlatLayout", "_MeshLayout"]),
+    ("torch.distributed.tensor._dtensor_spec", &["DTensorSpec", "TensorMeta", "ShardOrderEntry"]),
+    ("torch.distributed._tensor.placement_types", PLACEMENTS),
+    ("torch.distributed.tensor.placement_types", PLACEMENTS),
+    ("torch.nested._internal.nested_tensor", &["NestedTensor", "_rebuild_njt"]),
+    ("numpy.random._mt19937", &["MT19937"]),
+    ("numpy.random._pcg64", &["PCG64", "PCG64DXSM"]),
+    ("numpy.random._philox", &["Philox"]),
+    ("numpy.random._sfc64", &["SFC64"]),
+    ("numpy.random.bit_generator", &["SeedSequence", "__pyx_unpickle_SeedSequence"]),
+    ("numpy.ma", &["MaskedArray"]),
+    ("numpy.ma.core", &["MaskedArray"]),
+    ("numpy.rec", &["recarray", "record"]),
 ];
+
+const PLACEMENTS: &[&str] = &["Shard", "_StridedShard", "Replicate", "Partial", "_Partial", "DTensorSpec", "TensorMeta"];
 
 const PATHS: &[&str] = &["PurePath", "PurePosixPath", "PureWindowsPath", "Path", "PosixPath", "WindowsPath"];
 

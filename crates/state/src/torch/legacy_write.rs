@@ -11,7 +11,7 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 const PROTOCOL_VERSION: i64 = 1001;
 
 /// Writes a pickle and its storages.
-pub(super) fn write_legacy(mut file: AtomicFile, pickle: &[u8], plan: &StoragePlan) -> Result<()> {
+pub(super) fn write_legacy(mut file: AtomicFile, pickle: &[u8], plan: &StoragePlan) -> Result<AtomicFile> {
     file.put(&Pickler::plain(&Value::BigInt(BigInt::from_signed_bytes_le(&MAGIC)))?)?;
     file.put(&Pickler::plain(&Value::Int(PROTOCOL_VERSION))?)?;
     file.put(&Pickler::plain(&Value::Dict(system()))?)?;
@@ -22,7 +22,7 @@ pub(super) fn write_legacy(mut file: AtomicFile, pickle: &[u8], plan: &StoragePl
         file.put(&(storage.nbytes / storage.element_size).to_le_bytes())?;
         storage.with_bytes(|bytes| bytes.chunks(1 << 22).try_for_each(|chunk| file.put(chunk)))?;
     }
-    file.commit()
+    Ok(file)
 }
 
 /// What `torch.save` said of the machine; readers look at the byte order.

@@ -2,10 +2,13 @@
 
 mod archive;
 pub(crate) mod audit;
+mod crc;
 pub(crate) mod dtypes;
+mod exported;
 mod keys;
 mod legacy;
 mod legacy_write;
+mod made;
 pub(crate) mod module;
 mod numpy;
 mod pickle;
@@ -25,6 +28,7 @@ use std::path::Path;
 use indexmap::IndexSet;
 
 pub(crate) use archive::read_zip;
+pub(crate) use exported::{is_exported, read_exported};
 pub(crate) use legacy::{is_legacy, read_legacy};
 pub(crate) use script::{is_script, read_script};
 pub(crate) use tar::{is_tar, read_tar};

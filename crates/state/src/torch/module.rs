@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::rebuild::attributes;
-use crate::{DictKind, Global, Key, Object, StateDict, Value};
+use crate::{DictKind, Global, Key, Object, StateDict, Tensor, Value};
 
 /// A pickled `torch.nn.Module`: its class, its settings and its parts.
 #[derive(Debug, Clone)]
@@ -91,9 +91,9 @@ fn walk(value: &mut Value, path: &mut Vec<String>, found: &mut Vec<(String, Modu
                 step(entry, key.text().into_owned(), path, found);
             }
         }
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) => {
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
             for (place, item) in items.iter_mut().enumerate() {
-                if matches!(item, Value::Object(_) | Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Set(_)) {
+                if !matches!(item, Value::Tensor(_)) {
                     step(item, place.to_string(), path, found);
                 }
             }
@@ -129,6 +129,9 @@ fn state_dict(object: &Object, prefix: &str, dict: &mut StateDict) {
             }
         }
     }
+    if object.class.module.contains("quantized") {
+        quantized(object, prefix, dict);
+    }
     for (key, child) in members(object, "_modules").into_iter().flat_map(StateDict::iter) {
         match child {
             Value::Object(module) if is_module(module) => state_dict(module, &format!("{prefix}{}.", key.text()), dict),
@@ -138,9 +141,6 @@ fn state_dict(object: &Object, prefix: &str, dict: &mut StateDict) {
             }
             _ => {}
         }
-    }
-    if object.class.module.contains("quantized") {
-        quantized(object, prefix, dict);
     }
 }
 
@@ -153,11 +153,27 @@ fn quantized(object: &Object, prefix: &str, dict: &mut StateDict) {
                 if let Value::Tuple(state) = &packed.state
                     && let Some(parts) = state.first()
                 {
-                    dict.insert(format!("{prefix}{}", key.text()), parts.clone());
+                    // The packed weight of an embedding is that one tensor.
+                    let weight = match (key.text().as_ref(), parts) {
+                        ("_packed_weight", Value::Tuple(parts)) => parts.get(1).and_then(Value::as_slice).and_then(<[Value]>::first),
+                        _ => None,
+                    };
+                    dict.insert(format!("{prefix}{}", key.text()), weight.unwrap_or(parts).clone());
                 }
             }
-            Value::Int(_) | Value::Float(_) | Value::DType(_) if matches!(key.text().as_ref(), "scale" | "zero_point" | "dtype") => {
-                dict.insert(format!("{prefix}{}", key.text()), value.clone());
+            // `state_dict()` makes tensors of them.
+            Value::Float(scale) if key.text() == "scale" => {
+                if let Ok(tensor) = Tensor::from_f32(&[], &[*scale as f32]) {
+                    dict.insert(format!("{prefix}scale"), tensor);
+                }
+            }
+            Value::Int(zero_point) if key.text() == "zero_point" => {
+                if let Ok(tensor) = Tensor::from_i64(&[], &[*zero_point]) {
+                    dict.insert(format!("{prefix}zero_point"), tensor);
+                }
+            }
+            Value::DType(_) if key.text() == "dtype" && object.class.name.ends_with("PackedParams") => {
+                dict.insert(format!("{prefix}dtype"), value.clone());
             }
             _ => {}
         }

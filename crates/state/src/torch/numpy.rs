@@ -1,6 +1,6 @@
 //! numpy arrays and scalars in pickles.
 
-use crate::torch::rebuild::Made;
+use crate::torch::made::{Made, sizes};
 use crate::{Array, DType, Error, Object, Result, Storage, Tensor, Value, View};
 
 /// The most axes that numpy's arrays have.
@@ -11,6 +11,7 @@ pub(crate) fn knows(module: &str, name: &str) -> bool {
     match module {
         "numpy.core.multiarray" | "numpy._core.multiarray" => matches!(name, "_reconstruct" | "scalar"),
         "numpy.core.numeric" | "numpy._core.numeric" => name == "_frombuffer",
+        "numpy.ma.core" | "numpy.ma" => name == "_mareconstruct",
         _ => false,
     }
 }
@@ -20,6 +21,7 @@ pub(crate) fn rebuild(made: Made) -> Result<Value> {
     match made.class.name.as_str() {
         "scalar" => scalar(made),
         "_frombuffer" => from_buffer(made),
+        "_mareconstruct" => masked(made),
         _ => array(made),
     }
 }
@@ -33,9 +35,12 @@ fn array(mut made: Made) -> Result<Value> {
         made.state = Some(Value::Tuple(state));
         return Ok(made.object());
     };
-    let (shape, descr) = (super::tensors::sizes(shape, "sizes")?, descr(dtype)?);
+    let (shape, Some(descr)) = (sizes(shape, "sizes")?, descr(dtype)) else {
+        made.state = Some(Value::Tuple(state));
+        return Ok(made.object());
+    };
     let bytes = match data {
-        Value::Bytes(bytes) => bytes.as_slice(),
+        Value::Bytes(bytes) | Value::ByteArray(bytes) => bytes.as_slice(),
         Value::Str(text) => text.as_bytes(),
         Value::List(objects) => {
             let objects = objects.clone();
@@ -46,11 +51,31 @@ fn array(mut made: Made) -> Result<Value> {
     from_bytes(descr, shape, bytes.to_vec(), *fortran, false).map(Value::Array)
 }
 
+/// `_mareconstruct(…)` with the state (version, shape, type, Fortran order, bytes, mask, fill value): the values without their mask.
+fn masked(mut made: Made) -> Result<Value> {
+    match made.state.take() {
+        Some(Value::Tuple(mut state)) if state.len() == 7 => {
+            let rest = state.split_off(5);
+            made.state = Some(Value::Tuple(state));
+            let class = made.class.clone();
+            // An object around the array, so that mask and fill value stay with it.
+            let values = array(made)?;
+            let state = Value::Tuple(rest);
+            let entries = crate::StateDict::new();
+            Ok(Value::Object(Box::new(Object { class, args: vec![values], state, items: Vec::new(), entries })))
+        }
+        state => {
+            made.state = state;
+            Ok(made.object())
+        }
+    }
+}
+
 /// `scalar(type, bytes)`.
 fn scalar(made: Made) -> Result<Value> {
-    let descr = descr(made.arg(0)?)?;
+    let Some(descr) = descr(made.arg(0)?) else { return Ok(made.object()) };
     let bytes = match made.arg(1)? {
-        Value::Bytes(bytes) => bytes.clone(),
+        Value::Bytes(bytes) | Value::ByteArray(bytes) => bytes.clone(),
         Value::Str(text) => text.clone().into_bytes(),
         _ => return Ok(made.object()),
     };
@@ -59,21 +84,27 @@ fn scalar(made: Made) -> Result<Value> {
 
 /// `_frombuffer(bytes, type, shape, order)` of protocol 5.
 fn from_buffer(made: Made) -> Result<Value> {
-    let Value::Bytes(bytes) = made.arg(0)? else { return Err(made.wrong("bytes, a type, a shape and an order")) };
-    let (descr, shape) = (descr(made.arg(1)?)?, super::tensors::sizes(made.arg(2)?, "sizes")?);
+    let (Value::Bytes(bytes) | Value::ByteArray(bytes)) = made.arg(0)? else {
+        return Err(made.wrong("bytes, a type, a shape and an order"));
+    };
+    let (Some(descr), shape) = (descr(made.arg(1)?), sizes(made.arg(2)?, "sizes")?) else { return Ok(made.object()) };
     let fortran = made.arg(3)?.as_str() == Some("F");
     from_bytes(descr, shape, bytes.clone(), fortran, false).map(Value::Array)
 }
 
-/// numpy's description of an element type (`<f8`) from the call that makes it.
-fn descr(value: &Value) -> Result<String> {
-    let unknown = || Error::unsupported("a numpy array has an element type that is not understood");
-    let Value::Object(object) = value else { return Err(unknown()) };
+/// numpy's description of an element type (`<f8`) from the call that makes it; `None` for types of later releases.
+fn descr(value: &Value) -> Option<String> {
+    let Value::Object(object) = value else { return None };
     let Object { class, args, state, .. } = &**object;
     if !matches!(class.module.as_str(), "numpy" | "numpy.dtypes") {
-        return Err(unknown());
+        return None;
     }
-    let name = args.first().and_then(Value::as_str).unwrap_or("V0");
+    let name = match args.first() {
+        Some(Value::Str(name)) => name.as_str(),
+        // A record with a class for its elements.
+        Some(Value::Global(_)) => "V",
+        _ => return None,
+    };
     let order = match state {
         Value::Tuple(state) => state.get(1).and_then(Value::as_str).unwrap_or("|"),
         _ => "|",
@@ -85,7 +116,32 @@ fn descr(value: &Value) -> Result<String> {
         ">" => '>',
         _ => '|',
     };
-    Ok(format!("{order}{name}"))
+    // Dates and spans carry their unit at the end of the state: `({}, (b'ns', 1, 1, 1))`.
+    let unit = match (name, state) {
+        ("M8" | "m8", Value::Tuple(state)) => state.last().and_then(Value::as_slice).and_then(unit).unwrap_or_default(),
+        _ => String::new(),
+    };
+    let size = match (name, state) {
+        ("V", Value::Tuple(state)) => state.get(5).and_then(Value::as_int).map(|size| size.to_string()).unwrap_or_default(),
+        _ => String::new(),
+    };
+    Some(format!("{order}{name}{size}{unit}"))
+}
+
+/// The unit of a date type in brackets.
+fn unit(state: &[Value]) -> Option<String> {
+    let [.., Value::Tuple(unit)] = state else { return None };
+    let [name, count, ..] = unit.as_slice() else { return None };
+    let name = match name {
+        Value::Str(name) => name.clone(),
+        Value::Bytes(name) => String::from_utf8_lossy(name).into_owned(),
+        _ => return None,
+    };
+    match count.as_int()? {
+        _ if name == "generic" => None,
+        1 => Some(format!("[{name}]")),
+        count => Some(format!("[{count}{name}]")),
+    }
 }
 
 /// An array over its bytes: a tensor where PyTorch has the type, raw elements in row-major order otherwise.

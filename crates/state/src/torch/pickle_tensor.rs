@@ -131,8 +131,13 @@ impl Pickler {
     /// The beginning of a sparse tensor: the function and its layout.
     fn sparse(&mut self, layout: &str) -> Result<()> {
         self.global("torch._utils", "_rebuild_sparse_tensor");
+        self.layout(layout)
+    }
+
+    /// A layout by its name.
+    pub(super) fn layout(&mut self, name: &str) -> Result<()> {
         self.global("torch.serialization", "_get_layout");
-        self.text(&format!("torch.{layout}"))?;
+        self.text(&format!("torch.{name}"))?;
         self.out.extend([op::TUPLE1, op::REDUCE]);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use num_bigint::BigInt;
 
 use super::storage_plan::StoragePlan;
-use crate::{DType, DictKind, Error, Key, Result, StateDict, Value};
+use crate::{DType, DictKind, Error, Global, Key, Result, StateDict, Value};
 
 pub(super) mod op {
     pub const PROTO: u8 = 0x80;
@@ -47,6 +47,12 @@ const MAX_DEPTH: usize = 900;
 enum Memo {
     Text(String),
     Global(&'static str, String),
+}
+
+/// Whether a constant is the layout of tensors, which `weights_only=True` makes from its name.
+fn is_layout(global: &Global) -> bool {
+    let layouts = ["strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"];
+    global.module == "torch" && layouts.contains(&global.name.as_str())
 }
 
 /// Writes values as one pickle and collects the storages that it refers to.
@@ -109,10 +115,21 @@ impl Pickler {
             Value::Bytes(bytes) => self.bytes(bytes)?,
             Value::List(items) => self.list(items)?,
             Value::Tuple(items) => self.tuple(items)?,
-            Value::Set(items) => {
-                if items.iter().any(|item| matches!(item, Value::List(_) | Value::Set(_) | Value::Dict(_))) {
+            Value::ByteArray(bytes) => {
+                self.global("__builtin__", "bytearray");
+                self.bytes(bytes)?;
+                self.out.extend([op::TUPLE1, op::REDUCE]);
+            }
+            Value::Set(items) | Value::FrozenSet(items) => {
+                let mutable = |item: &Value| {
+                    matches!(item, Value::List(_) | Value::Set(_) | Value::FrozenSet(_) | Value::Dict(_) | Value::ByteArray(_))
+                };
+                if items.iter().any(mutable) {
                     self.note("is written as a list: its elements cannot be in a Python set");
                     return self.list(items);
+                }
+                if matches!(value, Value::FrozenSet(_)) {
+                    self.note("is a frozenset, which torch.load would refuse, and is written as a set");
                 }
                 self.global("__builtin__", "set");
                 self.list(items)?;
@@ -140,6 +157,7 @@ impl Pickler {
                 }
                 self.op(op::REDUCE);
             }
+            Value::Global(global) if is_layout(global) => self.layout(&global.name)?,
             Value::Global(global) => self.left_out(&format!("names {global}, which torch.load would refuse")),
             Value::Object(object) => self.left_out(&format!("is an instance of {}, which torch.load would refuse", object.class)),
         }

@@ -1,45 +1,8 @@
 //! Known constructors: calls that stand for data become values, all others stay opaque objects. Nothing is called.
 
+use crate::torch::made::Made;
 use crate::torch::{Globals, keys, numpy, tensors};
-use crate::{DictKind, Error, Global, Key, Object, Result, StateDict, Value};
-
-/// A call that unpickling would have made, with everything that would have been done to its result.
-pub(crate) struct Made {
-    pub class: Global,
-    pub args: Vec<Value>,
-    pub state: Option<Value>,
-    pub items: Vec<Value>,
-    pub entries: StateDict,
-}
-
-impl Made {
-    /// The call as an opaque object.
-    pub fn object(self) -> Value {
-        Value::Object(Box::new(Object {
-            class: self.class,
-            args: self.args,
-            state: self.state.unwrap_or(Value::None),
-            items: self.items,
-            entries: self.entries,
-        }))
-    }
-
-    /// An argument that must be there.
-    pub fn arg(&self, at: usize) -> Result<&Value> {
-        self.args.get(at).ok_or_else(|| Error::damaged(format!("{} is called with {} arguments, too few", self.class, self.args.len())))
-    }
-
-    /// An argument, out of its place.
-    pub fn take(&mut self, at: usize) -> Value {
-        self.args.get_mut(at).map_or(Value::None, |arg| std::mem::replace(arg, Value::None))
-    }
-
-    /// An error about the arguments of this call.
-    pub fn wrong(&self, expected: &str) -> Error {
-        let found: Vec<_> = self.args.iter().take(8).map(Value::type_name).collect();
-        Error::damaged(format!("{} is called with ({}): expected {expected}", self.class, found.join(", ")))
-    }
-}
+use crate::{DictKind, Global, Key, Result, StateDict, Value};
 
 /// The value that a call stands for. Globals of files inside the file are added to `globals`.
 pub(crate) fn call(mut made: Made, globals: &mut Globals) -> Result<Value> {
@@ -55,9 +18,15 @@ pub(crate) fn call(mut made: Made, globals: &mut Globals) -> Result<Value> {
             _ => Err(made.wrong("a tuple of sizes")),
         },
         ("torch", "device") => device(made),
-        ("torch.serialization", "_get_layout") => Ok(made.take(0)),
+        ("torch.serialization", "_get_layout") => match made.arg(0)? {
+            Value::Str(layout) => {
+                let name = layout.strip_prefix("torch.").unwrap_or(layout).to_string();
+                Ok(Value::Global(Global { module: "torch".to_string(), name }))
+            }
+            _ => Err(made.wrong("the name of a layout")),
+        },
         ("torch.storage", "_load_from_bytes") => match made.arg(0)? {
-            Value::Bytes(bytes) => super::inner_file(bytes, globals),
+            Value::Bytes(bytes) | Value::ByteArray(bytes) => super::inner_file(bytes, globals),
             Value::Str(text) => super::inner_file(text.as_bytes(), globals),
             _ => Err(made.wrong("the bytes of a torch file")),
         },
@@ -102,14 +71,15 @@ fn dictionary(mut made: Made) -> Result<Value> {
 
 fn builtin(mut made: Made) -> Result<Value> {
     match (made.class.name.as_str(), made.args.as_slice()) {
-        ("set" | "frozenset", []) => Ok(Value::Set(made.items)),
-        ("set" | "frozenset", [Value::List(_) | Value::Tuple(_) | Value::Set(_)]) => match made.take(0) {
-            Value::List(mut items) | Value::Tuple(mut items) | Value::Set(mut items) => {
-                items.append(&mut made.items);
-                Ok(Value::Set(items))
-            }
-            other => Ok(other),
-        },
+        (name @ ("set" | "frozenset"), [] | [Value::List(_) | Value::Tuple(_) | Value::Set(_) | Value::FrozenSet(_)]) => {
+            let kind = if name == "set" { Value::Set } else { Value::FrozenSet };
+            let mut items = match made.take(0) {
+                Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => items,
+                _ => Vec::new(),
+            };
+            items.append(&mut made.items);
+            Ok(kind(items))
+        }
         ("list", [] | [Value::List(_) | Value::Tuple(_)]) => match made.take(0) {
             Value::List(mut items) | Value::Tuple(mut items) => {
                 items.append(&mut made.items);
@@ -131,10 +101,12 @@ fn builtin(mut made: Made) -> Result<Value> {
             }
             Ok(Value::Dict(dict))
         }
-        ("bytes" | "bytearray", []) => Ok(Value::Bytes(Vec::new())),
-        ("bytes" | "bytearray", [Value::Bytes(bytes)]) => Ok(Value::Bytes(bytes.clone())),
+        ("bytes", []) => Ok(Value::Bytes(Vec::new())),
+        ("bytes", [Value::Bytes(bytes) | Value::ByteArray(bytes)]) => Ok(Value::Bytes(bytes.clone())),
+        ("bytearray", []) => Ok(Value::ByteArray(Vec::new())),
+        ("bytearray", [Value::Bytes(bytes) | Value::ByteArray(bytes)]) => Ok(Value::ByteArray(bytes.clone())),
         ("bytearray", [Value::Str(text), Value::Str(encoding)]) => {
-            latin1(text, encoding).map(Value::Bytes).ok_or_else(|| made.wrong("text in Latin-1"))
+            latin1(text, encoding).map(Value::ByteArray).ok_or_else(|| made.wrong("text in Latin-1"))
         }
         ("complex", [re, im]) => match (re.as_float(), im.as_float()) {
             (Some(re), Some(im)) => Ok(Value::Complex(re, im)),
@@ -171,9 +143,21 @@ fn reconstructed(mut made: Made, globals: &mut Globals) -> Result<Value> {
             Value::Tuple(args) => args,
             _ => return Err(made.wrong("a class, a tuple and a dictionary")),
         },
-        // _reconstructor(class, base, the base's own value).
+        // _reconstructor(class, base, the base's own value): what later protocols say of such an instance.
         _ => match made.take(2) {
             Value::None => Vec::new(),
+            Value::Tuple(items) => items,
+            Value::List(mut items) => {
+                items.append(&mut made.items);
+                made.items = items;
+                Vec::new()
+            }
+            Value::Dict(entries) => {
+                for (key, value) in std::mem::replace(&mut made.entries, entries) {
+                    made.entries.insert(key, value);
+                }
+                Vec::new()
+            }
             base => vec![base],
         },
     };

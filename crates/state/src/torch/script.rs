@@ -13,16 +13,11 @@ use crate::{Content, DType, Error, Global, Key, Object, Result, StateDict, Tenso
 /// Whether an archive is TorchScript's, in either layout.
 pub(crate) fn is_script(zip: &Zip) -> bool {
     let has = |end: &str| zip.entries().iter().any(|entry| entry.name == end || entry.name.ends_with(&format!("/{end}")));
-    has("constants.pkl") && has("data.pkl") || has("model.json") || has("serialized_exported_program.json")
+    has("constants.pkl") && has("data.pkl") || has("model.json")
 }
 
 /// Reads a TorchScript archive: the tensors under their `state_dict` names, and the class tree.
 pub(crate) fn read_script(zip: &Zip) -> Result<(Content, Option<ModuleTree>)> {
-    if zip.entries().iter().any(|entry| entry.name.ends_with("archive_format") || entry.name == "serialized_exported_program.json") {
-        return Err(Error::unsupported(
-            "an archive of torch.export (.pt2) is not read: save the module's state_dict with torch.save instead",
-        ));
-    }
     if let Some(entry) = zip.entries().iter().find(|entry| entry.name == "model.json" || entry.name.ends_with("/model.json")) {
         let root = entry.name.trim_end_matches("model.json").to_string();
         return Ok((content(Value::Dict(read_model_json(zip, &root)?), Globals::default()), None));

@@ -87,7 +87,7 @@ impl StoragePlan {
         }
         match value {
             Value::Tensor(tensor) => self.note_tensor(tensor),
-            Value::List(items) | Value::Tuple(items) | Value::Set(items) => {
+            Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
                 items.iter().for_each(|item| self.note_types(item, depth + 1));
             }
             Value::Dict(dict) => {

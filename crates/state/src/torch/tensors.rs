@@ -1,7 +1,7 @@
 //! Constructors of tensors, parameters and storages, of every release.
 
 use crate::torch::dtypes;
-use crate::torch::rebuild::Made;
+use crate::torch::made::{Made, index, sizes};
 use crate::{DType, Data, Error, Global, Object, Quantization, Result, StateDict, Storage, Tensor, Value, View, show_shape};
 
 /// Whether a global makes a tensor.
@@ -85,7 +85,8 @@ pub(crate) fn rebuild(mut made: Made) -> Result<Value> {
                 Value::Tensor(tensor) => Some(tensor),
                 _ => None,
             };
-            let mut tensor = tensor.ok_or_else(|| made.wrong("an array"))?;
+            // numpy has no bfloat16: such a tensor travels as float32.
+            let mut tensor = tensor.ok_or_else(|| made.wrong("an array"))?.cast(dtype(made.arg(1)?)?)?;
             tensor.requires_grad = requires_grad;
             Ok(Value::Tensor(tensor))
         }
@@ -217,12 +218,13 @@ fn quantized(made: &Made) -> Result<Tensor> {
         ("per_tensor_affine", [scale, zero_point]) => {
             Quantization::PerTensor { scale: scale.as_float().ok_or_else(wrong)?, zero_point: zero_point.as_int().ok_or_else(wrong)? }
         }
-        (name @ ("per_channel_affine" | "per_channel_affine_float_qparams"), [Value::Tensor(scales), Value::Tensor(zero_points), axis]) => {
+        ("per_channel_affine" | "per_channel_affine_float_qparams", [Value::Tensor(scales), Value::Tensor(zero_points), axis]) => {
             Quantization::PerChannel {
                 scales: Box::new(scales.clone()),
                 zero_points: Box::new(zero_points.clone()),
                 axis: axis.as_int().ok_or_else(wrong)?,
-                float_params: name.ends_with("qparams"),
+                // PyTorch writes one name for both, and goes by the type on reading.
+                float_params: zero_points.dtype().is_float(),
             }
         }
         _ => return Err(wrong()),
@@ -237,22 +239,5 @@ fn dtype(value: &Value) -> Result<DType> {
         Value::DType(name) => name.parse().map_err(Error::unsupported),
         Value::Global(global) => Err(Error::unsupported(format!("the element type {global} is not known"))),
         other => Err(Error::damaged(format!("the element type of a tensor is of type {}", other.type_name()))),
-    }
-}
-
-/// A number that must not be negative.
-fn index(value: &Value, what: &str) -> Result<u64> {
-    match value {
-        Value::Int(int) => u64::try_from(*int).map_err(|_| Error::damaged(format!("{what} of a tensor is negative: {int}"))),
-        Value::BigInt(int) => Err(Error::damaged(format!("{what} of a tensor is beyond 64 bits: {int}"))),
-        other => Err(Error::damaged(format!("{what} of a tensor is of type {}, not an integer", other.type_name()))),
-    }
-}
-
-/// Sizes or strides.
-pub(crate) fn sizes(value: &Value, what: &str) -> Result<Vec<u64>> {
-    match value {
-        Value::Tuple(items) | Value::List(items) => items.iter().map(|item| index(item, "a size")).collect(),
-        other => Err(Error::damaged(format!("the {what} of a tensor are of type {}, not a tuple", other.type_name()))),
     }
 }

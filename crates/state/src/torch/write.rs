@@ -12,6 +12,8 @@ use crate::{AtomicFile, Result, Value};
 pub struct TorchOptions {
     /// The format of PyTorch before 1.6 instead of the zip format.
     pub legacy: bool,
+    /// Leave it to the system when the bytes reach the disk, as `torch.save` does: a power cut may then lose the file.
+    pub unsynced: bool,
 }
 
 /// Writes a value as a PyTorch file, which appears whole or not at all; the same content gives the same bytes.
@@ -26,7 +28,8 @@ pub fn write_torch(path: &Path, root: &Value, options: &TorchOptions) -> Result<
     let (pickle, plan, notes) = Pickler::pickle(root, options.legacy).map_err(|error| error.at(path))?;
     let file = AtomicFile::create(path)?;
     if options.legacy {
-        write_legacy(file, &pickle, &plan).map_err(|error| error.at(path))?;
+        let file = write_legacy(file, &pickle, &plan).map_err(|error| error.at(path))?;
+        commit(file, options)?;
         return Ok(notes);
     }
     let root = archive_name(path);
@@ -37,8 +40,12 @@ pub fn write_torch(path: &Path, root: &Value, options: &TorchOptions) -> Result<
         storage.with_bytes(|bytes| zip.add(&format!("{root}/data/{key}"), bytes)).map_err(|error| error.at(path))?;
     }
     zip.add(&format!("{root}/version"), b"3\n")?;
-    zip.finish()?;
+    commit(zip.finish()?, options)?;
     Ok(notes)
+}
+
+fn commit(file: AtomicFile, options: &TorchOptions) -> Result<()> {
+    if options.unsynced { file.commit_unsynced() } else { file.commit() }
 }
 
 /// The folder in the archive: the file's name without its extension, as `torch.save` has it, where that is a plain name.

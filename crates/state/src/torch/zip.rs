@@ -6,6 +6,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use super::crc::crc32;
 use crate::{Error, Map, MapSlice, Result, Source, Storage};
 
 /// How many bytes a deflated entry that is read whole (a pickle, source text) may have.
@@ -277,7 +278,7 @@ fn central_entry(table: &[u8], at: usize) -> Option<(Entry, usize)> {
 
 /// PyTorch can write archives without checksums: then the field is 0 whatever the data.
 fn check_crc(name: &str, bytes: &[u8], crc: u32) -> Result<()> {
-    let found = if crc == 0 { 0 } else { crc32fast::hash(bytes) };
+    let found = if crc == 0 { 0 } else { crc32(bytes) };
     if found == crc {
         return Ok(());
     }
@@ -364,5 +365,9 @@ impl Source for Packed {
         let bytes = inflate(&self.name, &stored, self.size)?;
         check_crc(&self.name, &bytes, self.crc)?;
         Ok(Cow::Owned(bytes))
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        if self.deflated { None } else { self.slice.resident() }
     }
 }

@@ -110,8 +110,8 @@ impl ZipWriter {
         Ok(header)
     }
 
-    /// Writes the directory and puts the file in its place.
-    pub fn finish(mut self) -> Result<()> {
+    /// Writes the directory; the file is whole, and not yet in its place.
+    pub fn finish(mut self) -> Result<AtomicFile> {
         let start = self.file.position();
         let mut directory = Vec::new();
         for entry in &self.entries {
@@ -144,7 +144,7 @@ impl ZipWriter {
         directory.extend(self.short(start).to_le_bytes());
         directory.extend([0; 2]);
         self.file.put(&directory)?;
-        self.file.commit()
+        Ok(self.file)
     }
 
     fn short(&self, value: u64) -> u32 {
@@ -208,7 +208,7 @@ mod tests {
         zip.add("root/small", b"abc").unwrap();
         zip.add("root/large", &content).unwrap();
         zip.add_parts("root/parts", b"head", &content).unwrap();
-        zip.finish().unwrap();
+        zip.finish().unwrap().commit().unwrap();
         let map = Map::open(&path).unwrap();
         let zip = Zip::open(&map).unwrap();
         assert_eq!(zip.read("root/small").unwrap().as_ref(), b"abc");

@@ -95,7 +95,9 @@ fn sharing(tensor: &Tensor) -> Option<(&View, (u64, DType))> {
 impl Shares {
     fn visit(&mut self, value: &Value) {
         match value {
-            Value::List(items) | Value::Tuple(items) | Value::Set(items) => items.iter().for_each(|item| self.visit(item)),
+            Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
+                items.iter().for_each(|item| self.visit(item))
+            }
             Value::Dict(dict) => self.dict(dict),
             Value::Tensor(tensor) => self.tensor(tensor),
             Value::Array(array) => {
@@ -181,9 +183,11 @@ impl Flattener {
             Value::Complex(real, imaginary) => json!({"complex": [float_text(*real), float_text(*imaginary)]}),
             Value::Str(text) => json!(text),
             Value::Bytes(bytes) => json!({"bytes": hex(bytes)}),
+            Value::ByteArray(bytes) => json!({"bytearray": hex(bytes)}),
             Value::List(items) => Json::Array(self.items(items, path)?),
             Value::Tuple(items) => json!({"tuple": self.items(items, path)?}),
             Value::Set(items) => json!({"set": self.items(items, path)?}),
+            Value::FrozenSet(items) => json!({"frozenset": self.items(items, path)?}),
             Value::Dict(dict) => self.dict(dict, path)?,
             Value::Tensor(tensor) => self.tensor(tensor, path)?,
             Value::Array(array) => self.array(array, path)?,

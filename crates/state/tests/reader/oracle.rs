@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 /// Formats of this crate's PyTorch reader; the others have tests of their own.
 fn is_torch(file: &str) -> bool {
-    [".pth", ".pt", ".pkl"].iter().any(|end| file.ends_with(end))
+    [".pth", ".pt", ".pt2", ".pkl"].iter().any(|end| file.ends_with(end))
 }
 
 fn check_manifest(folder: &Path, manifest: &str) {

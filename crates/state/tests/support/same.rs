@@ -24,9 +24,10 @@ impl Same {
         match (a, b) {
             (Value::Float(a), Value::Float(b)) if a.to_bits() == b.to_bits() => Ok(()),
             (Value::Complex(a, b), Value::Complex(c, d)) if (a, b) == (c, d) => Ok(()),
-            (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) | (Value::Set(a), Value::Set(b)) => {
-                self.items(a, b, path)
-            }
+            (Value::List(a), Value::List(b))
+            | (Value::Tuple(a), Value::Tuple(b))
+            | (Value::Set(a), Value::Set(b))
+            | (Value::FrozenSet(a), Value::FrozenSet(b)) => self.items(a, b, path),
             (Value::Dict(a), Value::Dict(b)) => self.dicts(a, b, path),
             (Value::Tensor(a), Value::Tensor(b)) => self.tensors(a, b, path),
             (Value::Object(a), Value::Object(b)) => {

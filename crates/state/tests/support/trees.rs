@@ -109,7 +109,8 @@ impl Trees {
             8 => Value::Str(self.text()),
             9 => {
                 let length = self.random.below(9);
-                Value::Bytes(self.random.bytes(length))
+                let bytes = self.random.bytes(length);
+                if length % 2 == 0 { Value::Bytes(bytes) } else { Value::ByteArray(bytes) }
             }
             10 => Value::DType(DType::ALL[self.random.below(12) as usize].name().to_string()),
             11 => Value::Device(["cpu", "cuda:0", "meta"][self.random.below(3) as usize].to_string()),
@@ -125,8 +126,9 @@ impl Trees {
     /// What only the formats with a structure keep.
     fn strange(&mut self, depth: u64) -> Value {
         let class = Global { module: "some.module".into(), name: "Thing".into() };
-        match self.random.below(3) {
+        match self.random.below(4) {
             0 => Value::Global(class),
+            3 => Value::FrozenSet(vec![Value::Int(7), Value::Str(self.text())]),
             1 if depth < 3 => Value::Object(Box::new(Object {
                 class,
                 args: self.items(depth + 1),

@@ -28,6 +28,8 @@ pub(crate) enum Node<'a> {
     List(Vec<Item<'a>>),
     Tuple(Vec<Item<'a>>),
     Set(Vec<Item<'a>>),
+    FrozenSet(Vec<Item<'a>>),
+    ByteArray(&'a [u8]),
     Dict(Vec<(Item<'a>, Item<'a>)>),
     Text(String),
     Blob(Vec<u8>),
@@ -72,7 +74,7 @@ impl<'a> Graph<'a> {
     /// Puts a node into the arena.
     pub fn add(&mut self, node: Node<'a>) -> Result<Item<'a>> {
         let held = match &node {
-            Node::List(items) | Node::Tuple(items) | Node::Set(items) => items.len(),
+            Node::List(items) | Node::Tuple(items) | Node::Set(items) | Node::FrozenSet(items) => items.len(),
             Node::Dict(entries) => entries.len(),
             _ => 0,
         };
@@ -138,10 +140,10 @@ impl<'a> Graph<'a> {
             Item::Node(_) => match self.node(item) {
                 Some(Node::List(_)) => "a list",
                 Some(Node::Tuple(_)) => "a tuple",
-                Some(Node::Set(_)) => "a set",
+                Some(Node::Set(_) | Node::FrozenSet(_)) => "a set",
                 Some(Node::Dict(_)) => "a dictionary",
                 Some(Node::Text(_)) => "text",
-                Some(Node::Blob(_)) => "bytes",
+                Some(Node::Blob(_) | Node::ByteArray(_)) => "bytes",
                 Some(Node::Big(_)) => "an integer",
                 Some(Node::Persistent(_)) => "a storage",
                 Some(Node::Call(_)) | None => "an object",

@@ -387,10 +387,15 @@ impl<'a> Machine<'a> {
                 let bytes = self.take(usize::from(len))?;
                 self.push(Item::Bytes(bytes))
             }
-            0x8e | 0x96 => {
+            0x8e => {
                 let len = self.length8()?;
                 let bytes = self.take(len)?;
                 self.push(Item::Bytes(bytes))
+            }
+            0x96 => {
+                let len = self.length8()?;
+                let bytes = self.take(len)?;
+                self.add(Node::ByteArray(bytes))
             }
             0x97 | 0x98 => Err(Error::unsupported("it needs buffers that were kept outside of it (protocol 5, out of band)")),
             other => Err(Error::damaged(format!("0x{other:02x} is no opcode of a pickle"))),
@@ -423,7 +428,7 @@ impl<'a> Machine<'a> {
             }
             0x91 => {
                 let items = self.since_mark()?;
-                self.add(Node::Set(items))
+                self.add(Node::FrozenSet(items))
             }
             b'd' => {
                 let items = self.since_mark()?;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::graph::{Call, Graph, Item, Node};
-use crate::torch::rebuild::{self, Made};
+use crate::torch::made::Made;
+use crate::torch::rebuild;
 use crate::torch::{Globals, dtypes, keys};
 use crate::{Error, Global, Object, Result, StateDict, Value};
 
@@ -99,7 +100,7 @@ fn child<'a>(node: &Node<'a>, at: usize) -> Option<Item<'a>> {
         entries.get(at / 2).map(|&(key, value)| if at.is_multiple_of(2) { key } else { value })
     };
     match node {
-        Node::List(items) | Node::Tuple(items) | Node::Set(items) => items.get(at).copied(),
+        Node::List(items) | Node::Tuple(items) | Node::Set(items) | Node::FrozenSet(items) => items.get(at).copied(),
         Node::Dict(entries) => pair(entries, at),
         Node::Persistent(id) => (at == 0).then_some(*id),
         Node::Call(call) => match at {
@@ -118,7 +119,7 @@ fn child<'a>(node: &Node<'a>, at: usize) -> Option<Item<'a>> {
                 pair(&call.entries, at - call.items.len())
             }
         },
-        Node::Text(_) | Node::Blob(_) | Node::Big(_) => None,
+        Node::Text(_) | Node::Blob(_) | Node::ByteArray(_) | Node::Big(_) => None,
     }
 }
 
@@ -263,10 +264,15 @@ impl<'a> Tree<'_, 'a> {
             Node::List(items) => Value::List(self.items(items, &mut sums)?),
             Node::Tuple(items) => Value::Tuple(self.items(items, &mut sums)?),
             Node::Set(items) => Value::Set(self.items(items, &mut sums)?),
+            Node::FrozenSet(items) => Value::FrozenSet(self.items(items, &mut sums)?),
             Node::Dict(entries) => Value::Dict(self.dict(entries, &mut sums)?),
             Node::Text(text) => {
                 self.charge(text.len(), &mut sums)?;
                 Value::Str(text.clone())
+            }
+            Node::ByteArray(bytes) => {
+                self.charge(bytes.len(), &mut sums)?;
+                Value::ByteArray(bytes.to_vec())
             }
             Node::Blob(bytes) => {
                 self.charge(bytes.len(), &mut sums)?;
