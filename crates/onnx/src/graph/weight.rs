@@ -69,6 +69,9 @@ pub fn read(proto: &TensorProto, external: &mut External) -> Result<Weight> {
     Ok(Weight { dtype, shape, source: WeightSource::Stored(Box::new(stored)) })
 }
 
+/// Elements that a sparse tensor may have, however few values it holds.
+const MAX_SPARSE: usize = 1 << 24;
+
 /// A sparse tensor with its zeros written out.
 ///
 /// # Errors
@@ -81,11 +84,18 @@ pub fn read_sparse(proto: &SparseTensorProto, external: &mut External) -> Result
     let shape: Option<Vec<usize>> = proto.dims.iter().map(|&axis| usize::try_from(axis).ok()).collect();
     let shape = shape.ok_or_else(|| Error::invalid(format!("a sparse tensor of shape {:?}", proto.dims)))?;
     let total = count(&shape)?;
+    // Written out it may be far larger than its file.
+    if total > MAX_SPARSE.max(values.len().saturating_mul(64)) {
+        return Err(Error::beyond(format!("a sparse tensor of shape {} with only {} values", show(&shape), values.len())));
+    }
     let outside = || Error::invalid(format!("a sparse tensor has an index outside its shape {}", show(&shape)));
     let numbers = indices.int64s()?;
     let positions: Vec<i64> = if indices.rank() == 2 {
         let steps = strides(&shape);
-        numbers.chunks(shape.len().max(1)).map(|at| at.iter().zip(&steps).map(|(&i, &step)| i * step as i64).sum()).collect()
+        let inside = |at: &[i64]| at.iter().zip(&shape).all(|(&i, &axis)| (0..axis as i64).contains(&i));
+        let position = |at: &[i64]| at.iter().zip(&steps).map(|(&i, &step)| i * step as i64).sum();
+        let rows = numbers.chunks(shape.len().max(1));
+        rows.map(|at| if inside(at) { Ok(position(at)) } else { Err(outside()) }).collect::<Result<_>>()?
     } else {
         numbers
     };
