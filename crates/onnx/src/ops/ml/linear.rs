@@ -1,6 +1,6 @@
 //! Linear models.
 
-use super::scores::{Labels, Transform, classified, greatest};
+use super::scores::{Binary, Labels, Transform, classified, greatest};
 use super::{HostOp, Inputs, Rows, one};
 use crate::array::count;
 use crate::{Array, Error, Node, Result, Value};
@@ -40,11 +40,13 @@ fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let both = targets == 1 && labels.len() == 2;
     let mut chosen = Vec::with_capacity(scores.len());
     for scores in &mut scores {
-        if both {
-            scores.insert(0, -scores[0]);
+        if let ([score], true) = (scores.as_slice(), both) {
+            let score = *score;
+            chosen.push(usize::from(score > 0.0));
+            *scores = Binary::Probability.decide(score, transform).1;
+            continue;
         }
-        let single = (scores.len() == 1).then(|| usize::from(scores[0] > 0.0));
-        chosen.push(single.unwrap_or_else(|| greatest(scores)));
+        chosen.push(if let [score] = scores[..] { usize::from(score > 0.0) } else { greatest(scores) });
         transform.apply(scores);
     }
     classified(&labels, &chosen, scores, if both { 2 } else { targets })

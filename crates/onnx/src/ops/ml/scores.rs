@@ -122,8 +122,9 @@ impl Binary {
         let class = usize::from(score > if self == Self::Probability { 0.5 } else { 0.0 });
         let scores = match (self, transform) {
             (_, Transform::Probit) => vec![probit(1.0 - score), probit(score)],
+            (_, Transform::Logistic) => vec![logistic(-score), logistic(score)],
+            // As in ONNX Runtime, softmax is for more than one score.
             (Self::Probability, _) => vec![1.0 - score, score],
-            (Self::Margin, Transform::Logistic) => vec![logistic(-score), logistic(score)],
             (Self::Margin, _) => vec![-score, score],
         };
         (class, scores)

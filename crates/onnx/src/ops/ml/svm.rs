@@ -173,19 +173,19 @@ fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let mut width = pairs;
     for row in x.iter() {
         let (votes, mut scores) = machine.vote(row);
-        let mut class = greatest(&votes);
+
         if !prob_a.is_empty() {
             scores = probabilities(&scores, prob_a, prob_b, machine.classes.len());
-            class = greatest(&scores);
             transform.apply(&mut scores);
         } else if let [score] = scores[..] {
             // The pair's score speaks for its first class.
-            scores = Binary::Margin.decide(score, transform).1;
+            let kind = if transform == Transform::None { Binary::Margin } else { Binary::Probability };
+            scores = kind.decide(score, transform).1;
         } else {
             transform.apply(&mut scores);
         }
         width = scores.len();
-        chosen.push(class);
+        chosen.push(greatest(&votes));
         all.push(scores);
     }
     classified(&labels, &chosen, all, width)

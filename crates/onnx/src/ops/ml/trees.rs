@@ -325,10 +325,7 @@ fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     for row in rows.iter() {
         if binary {
             let score = forest.votes(row)?.iter().map(|(_, weight)| weight).sum::<f64>() + base.last().unwrap_or(&0.0);
-            let (class, mut scores) = kind.decide(score, transform);
-            if matches!(transform, Transform::Softmax | Transform::SoftmaxZero) {
-                transform.apply(&mut scores);
-            }
+            let (class, scores) = kind.decide(score, transform);
             chosen.push(class);
             all.push(scores);
         } else {
