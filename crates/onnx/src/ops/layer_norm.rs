@@ -19,7 +19,7 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
 pub(super) fn standardize<T: Real>(row: &mut [T], epsilon: T) -> (T, T) {
     let size = T::of(row.len() as f64);
     let mean = sum(row) / size;
-    row.iter_mut().for_each(|v| *v = *v - mean);
+    row.iter_mut().for_each(|v| *v -= mean);
     let inverse = T::of(1.0) / (sum_square(row) / size + epsilon).sqrt();
     row.iter_mut().for_each(|v| *v *= inverse);
     (mean, inverse)

@@ -158,10 +158,10 @@ pub(super) fn gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (depth, n) = if flip[1] { (b1, b0) } else { (b0, b1) };
     let stacks = Stacks::new(&[m, k], &[depth, n])?;
     let c = c.filter(|_| beta != 0.0);
-    if let Some(c) = c {
-        if broadcast_shape(&[&stacks.shape, c.shape()])? != stacks.shape {
-            return Err(Error::invalid(format!("C of shape {:?} does not fit a product of shape {:?}", c.shape(), stacks.shape)));
-        }
+    if let Some(c) = c
+        && broadcast_shape(&[&stacks.shape, c.shape()])? != stacks.shape
+    {
+        return Err(Error::invalid(format!("C of shape {:?} does not fit a product of shape {:?}", c.shape(), stacks.shape)));
     }
     let (alpha, beta) = (f64::from(alpha), f64::from(beta));
     if a.dtype().is_int() {

@@ -166,7 +166,7 @@ fn lp(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let divide = |row: &mut [T]| {
             let norm = if order == 1 { row.iter().fold(T::default(), |total, v| total + v.abs()) } else { sum_square(row).sqrt() };
             if norm != T::default() {
-                row.iter_mut().for_each(|v| *v = *v / norm);
+                row.iter_mut().for_each(|v| *v /= norm);
             }
         };
         one(write(x.dtype(), x.shape().to_vec(), rows(read::<T>(x)?.into_owned(), size, inner, divide))?)
@@ -196,10 +196,10 @@ fn mean_variance(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         for row in values.chunks_mut(size.max(1)) {
             let count = T::of(row.len() as f64);
             let mean = sum(row) / count;
-            row.iter_mut().for_each(|v| *v = *v - mean);
+            row.iter_mut().for_each(|v| *v -= mean);
             if scale {
                 let deviation = (sum_square(row) / count).sqrt() + T::of(1e-9);
-                row.iter_mut().for_each(|v| *v = *v / deviation);
+                row.iter_mut().for_each(|v| *v /= deviation);
             }
         }
         one(permuted(&write(x.dtype(), turned.shape().to_vec(), values)?, &back)?)
@@ -231,7 +231,7 @@ fn local_response(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
                         squares.iter_mut().zip(near).for_each(|(total, &v)| *total += v * v);
                     }
                     for (v, square) in out.iter_mut().zip(&squares) {
-                        *v = *v / T::of((bias + alpha / size as f64 * square.f64()).powf(beta));
+                        *v /= T::of((bias + alpha / size as f64 * square.f64()).powf(beta));
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Floats that arithmetic runs in: 32 and 64 bits wide. Narrower ones are computed in 32 bits and rounded at the end.
 
 use std::borrow::Cow;
-use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use super::product::Ring;
 use crate::array::{Element, count, show};
@@ -20,7 +20,9 @@ pub(super) trait Real:
     + Div<Output = Self>
     + Neg<Output = Self>
     + AddAssign
+    + SubAssign
     + MulAssign
+    + DivAssign
 {
     const NEG_INFINITY: Self;
 

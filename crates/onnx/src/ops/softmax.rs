@@ -62,7 +62,7 @@ pub(super) fn rows<T: Real>(mut values: Vec<T>, size: usize, inner: usize, funct
 pub(super) fn softmax_in<T: Real>(dtype: DType, row: &mut [T]) {
     round(dtype, row);
     let greatest = max(row);
-    row.iter_mut().for_each(|v| *v = *v - greatest);
+    row.iter_mut().for_each(|v| *v -= greatest);
     round(dtype, row);
     row.iter_mut().for_each(|v| *v = v.exp());
     round(dtype, row);
@@ -70,7 +70,7 @@ pub(super) fn softmax_in<T: Real>(dtype: DType, row: &mut [T]) {
     let mut total = [exact];
     round(dtype, &mut total);
     let total = if total[0].f64().is_finite() { total[0] } else { exact };
-    row.iter_mut().for_each(|v| *v = *v / total);
+    row.iter_mut().for_each(|v| *v /= total);
     round(dtype, row);
 }
 
