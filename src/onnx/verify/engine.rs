@@ -18,8 +18,9 @@ pub trait Engine: Sync {
 
 /// The engines that are part of this program.
 pub fn built_in() -> Vec<&'static dyn Engine> {
-    #[cfg(feature = "verify")]
-    return vec![&super::tract::Tract];
-    #[cfg(not(feature = "verify"))]
-    return Vec::new();
+    vec![
+        &super::own::Interpreter,
+        #[cfg(feature = "verify")]
+        &super::tract::Tract,
+    ]
 }

@@ -7,6 +7,7 @@
 mod compare;
 mod engine;
 mod operators;
+mod own;
 mod replay;
 mod runtime;
 mod shapes;
@@ -121,6 +122,10 @@ pub fn first_difference(
     let input = random(batch, exported.item);
     let [channels, height, width] = exported.item;
     let trace = Trace::new(network, [batch, channels, height, width], Network::forward)?;
+    let made: usize = trace.operations.iter().map(|operation| operation.outputs().count()).sum();
+    if made != exported.values.len() {
+        return Err(OnnxError::Batch(format!("the network runs other operations for a batch of {batch}")));
+    }
     let (model, names) = with_all_values(exported.path)?;
     // Beside the original: weights in another file are found there.
     let folder = exported.path.parent().unwrap_or(Path::new("."));
