@@ -18,7 +18,8 @@ use crate::models::{Network, weights};
 /// Write a model as an .onnx graph, or its weights as .pth, .safetensors or .npz under PyTorch's names, or as Burn's record (.bpk).
 ///
 /// An .onnx file is run by other engines on random inputs before it gets its name, and must compute what the network computes
-/// within a relative 1e-3 and an absolute 1e-5; otherwise there is no file, and the exit code is 1.
+/// within a relative 1e-3 and an absolute 1e-5 (of the largest value, where that is more than 1); otherwise there is no file, and the
+/// exit code is 1.
 ///
 /// PyTorch loads a .pth with `model.load_state_dict(torch.load(FILE), strict=True)`, and the model and optimizer of a
 /// `--checkpoint` likewise. Burn loads a .bpk with `ModuleRecord::load` and `Module::try_load_record`: it has Burn's names and

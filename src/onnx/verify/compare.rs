@@ -12,6 +12,9 @@ pub struct Values {
 }
 
 /// How far values may be apart: `|found - expected| ≤ absolute + relative · |expected|`, as in `numpy.testing.assert_allclose`.
+///
+/// Where the greatest expected value is more than 1, the absolute part grows with it: a value near 0 that is a sum of large ones
+/// has the rounding of the large ones, and among thousands of scores some are near 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Tolerance {
     /// Of the expected value.
@@ -56,6 +59,7 @@ impl Difference {
             return Self::Shape { found: found.shape.clone(), expected: expected.shape.clone() };
         }
         let (mut absolute, mut relative, mut outside) = (0.0_f64, 0.0_f64, 0);
+        let greatest = expected.data.iter().map(|value| f64::from(value.abs())).filter(|value| value.is_finite()).fold(1.0, f64::max);
         for (&found, &expected) in found.data.iter().zip(&expected.data) {
             let (found, expected) = (f64::from(found), f64::from(expected));
             if found == expected || found.is_nan() && expected.is_nan() {
@@ -68,7 +72,7 @@ impl Difference {
             if expected != 0.0 {
                 relative = relative.max(difference / expected.abs());
             }
-            let allowed = tolerance.absolute + tolerance.relative * expected.abs();
+            let allowed = tolerance.absolute * greatest + tolerance.relative * expected.abs();
             // An infinite value allows no difference at all.
             outside += usize::from(difference > allowed || !difference.is_finite());
         }
@@ -109,6 +113,8 @@ mod tests {
     fn tolerances_are_those_of_numpy() {
         assert!(small(&[1.0009], &[1.0]) && !small(&[1.0012], &[1.0]));
         assert!(small(&[9e-6], &[0.0]) && !small(&[1.1e-5], &[0.0]));
+        // The absolute part is of the greatest value.
+        assert!(small(&[10.0, 9e-5], &[10.0, 0.0]) && !small(&[10.0, 1.1e-4], &[10.0, 0.0]) && !small(&[0.1, 1.1e-5], &[0.1, 0.0]));
         assert!(small(&[f32::NAN], &[f32::NAN]) && !small(&[f32::NAN], &[1.0]) && !small(&[1.0], &[f32::NAN]));
         assert!(small(&[f32::INFINITY], &[f32::INFINITY]) && !small(&[1.0], &[f32::INFINITY]) && !small(&[f32::INFINITY], &[1.0]));
         let other = Difference::between(&values(&[1.0]), &values(&[1.0, 2.0]), Tolerance::default());
