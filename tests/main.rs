@@ -2,6 +2,7 @@
 
 mod cli_files;
 mod data;
+mod loading;
 mod onnx_export;
 mod optim;
 mod recipes;

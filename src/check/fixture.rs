@@ -122,7 +122,7 @@ impl Fixture {
             let _seeds = seed_lock();
             self.architecture.build(&Device::flex()).materialize()
         };
-        let network = weights::load(fresh, state)?;
+        let network = weights::load(fresh, state, weights::Layout::RowMajor)?;
         let network = if device.is_autodiff() { network.train() } else { network };
         Ok(network.fork(device))
     }

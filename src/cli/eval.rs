@@ -13,6 +13,7 @@ use super::{Answer, Exit};
 use crate::checkpoint::Which;
 use crate::data::{DataConfig, DatasetName, Split};
 use crate::device::DeviceName;
+use crate::models::weights::Layout;
 use crate::optim::LossConfig;
 use crate::train::evaluate::evaluate;
 use crate::train::{Score, check_fit};
@@ -37,9 +38,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Answer {
-    let Model { architecture, network, recipe, base, description, .. } = model::resolve(&args.model, &args.weights, Which::Best)?;
-    let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
     let device = args.device.open()?;
+    let layout = Layout::inference(&device);
+    let Model { architecture, network, recipe, base, description, .. } = model::resolve(&args.model, &args.weights, Which::Best, layout)?;
+    let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
     let loader = data.loader(&base, Split::Test, 0, &device.device)?;
     check_fit(&*architecture, &loader, &description)?;
     let loss = match &recipe {

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use burn::tensor::Device;
 use serde_json::Map;
 
 use crate::checkpoint::{Checkpoint, Contents, Manifest, Run, Which};
 use crate::data::download::{Progress, download};
 use crate::models::import::{ImportOptions, import};
+use crate::models::weights::Layout;
 use crate::models::{self, Architecture, Entry, Network, infer};
 use crate::train::{self, Recipe, recipe};
 
@@ -38,11 +40,11 @@ pub struct WeightArgs {
     pub partial: bool,
 }
 
-/// Finds a model and gives it weights.
-pub fn resolve(name: &str, weights: &WeightArgs, which: Which) -> anyhow::Result<Model> {
+/// Finds a model and gives it weights, which lie as the work ahead wants them.
+pub fn resolve(name: &str, weights: &WeightArgs, which: Which, layout: Layout) -> anyhow::Result<Model> {
     let path = Path::new(name);
     if path.is_dir() {
-        return from_run(path, weights, which);
+        return from_run(path, weights, which, layout);
     }
     let (architecture, recipe, base) = match models::find(name) {
         Ok(entry) => (configured(entry, weights.weights.as_deref())?, None, PathBuf::new()),
@@ -58,8 +60,8 @@ pub fn resolve(name: &str, weights: &WeightArgs, which: Which) -> anyhow::Result
     let Some(source) = &weights.weights else {
         bail!("'{name}' has no weights of its own: give them with --weights FILE, or name a run");
     };
-    let network = train::fresh(&*architecture, 0);
-    let network = load(network, source, weights.partial)?;
+    let network = load(architecture.build(&Device::flex()), source, weights.partial, layout)?;
+    let network = train::drawn(network, 0);
     Ok(Model { architecture, network, recipe, manifest: None, base, description: format!("{name} with {source}") })
 }
 
@@ -73,7 +75,7 @@ fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Box<dyn Arc
     Ok(entry.configure(&config)?)
 }
 
-fn from_run(path: &Path, weights: &WeightArgs, which: Which) -> anyhow::Result<Model> {
+fn from_run(path: &Path, weights: &WeightArgs, which: Which, layout: Layout) -> anyhow::Result<Model> {
     let checkpoint = match Checkpoint::at(path) {
         Some(checkpoint) => checkpoint,
         None => Run::open(path)?.find(which)?,
@@ -85,15 +87,15 @@ fn from_run(path: &Path, weights: &WeightArgs, which: Which) -> anyhow::Result<M
     let mut network = train::restored(&*architecture, &contents, &place)?;
     let mut description = place;
     if let Some(source) = &weights.weights {
-        network = load(network, source, weights.partial)?;
+        network = load(network, source, weights.partial, layout)?;
         description = format!("{description} with {source}");
     }
     Ok(Model { architecture, network, recipe: Some(recipe), manifest: Some(contents.manifest), base: PathBuf::new(), description })
 }
 
-fn load(network: Network, source: &str, partial: bool) -> anyhow::Result<Network> {
+fn load(network: Network, source: &str, partial: bool, layout: Layout) -> anyhow::Result<Network> {
     let file = weight_file(source)?;
-    let (network, report) = import(network, &file, &ImportOptions { partial, ..ImportOptions::default() })?;
+    let (network, report) = import(network, &file, &ImportOptions { partial, layout, ..ImportOptions::default() })?;
     if !report.matching.is_complete() || !report.matching.helps.is_empty() {
         eprintln!("{report}");
     }

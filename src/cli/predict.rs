@@ -16,6 +16,7 @@ use crate::checkpoint::Which;
 use crate::data::prepare::{Preparation, class_names};
 
 use crate::device::DeviceName;
+use crate::models::weights::Layout;
 use crate::models::{Architecture, Network, Output};
 
 /// Predict labels of image files, or enlarge them (super-resolution).
@@ -72,11 +73,12 @@ struct Label {
 }
 
 pub fn run(args: &Args) -> Answer {
-    let Model { architecture, network, recipe, .. } = model::resolve(&args.model, &args.weights, Which::Best)?;
+    let device = args.device.open()?;
+    let layout = Layout::inference(&device);
+    let Model { architecture, network, recipe, .. } = model::resolve(&args.model, &args.weights, Which::Best, layout)?;
     let preparation = Preparation::new(architecture.input_shape(), recipe.as_ref().map(|recipe| &recipe.data), args.normalize.as_deref())?;
     let preparation = if architecture.classes().is_none() { preparation.any_size() } else { preparation };
     let labels = labels(args.labels.as_deref(), recipe.as_ref(), &*architecture)?;
-    let device = args.device.open()?;
     eprintln!("inputs: {preparation}; device {}", device.name);
     let network = network.fork(&device.device).valid();
     let predictor = Predictor { args, architecture: &*architecture, network, preparation, device: device.device };

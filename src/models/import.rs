@@ -8,7 +8,7 @@ use burn::module::Module;
 use rekindle_state as state;
 use rekindle_state::{Format, MatchOptions, Matching, ModelFile, StateDict, Value, Wanted, match_weights, show_shape};
 
-use super::weights::Entry;
+use super::weights::{Entry, Layout};
 use super::{ModelError, weights};
 
 /// How a weight file is read.
@@ -18,6 +18,8 @@ pub struct ImportOptions {
     pub matching: MatchOptions,
     /// Whether names and shapes that do not fit are passed over.
     pub partial: bool,
+    /// How the weights of linear layers are kept.
+    pub layout: Layout,
 }
 
 /// Loads weights from a file of any format into a module.
@@ -42,7 +44,7 @@ pub fn import<M: Module>(module: M, path: &Path, options: &ImportOptions) -> Res
     for matched in &report.matching.matched {
         found.insert(matched.name.as_str(), matched.tensor.clone());
     }
-    let module = weights::load(module, &found).map_err(|error| error.at(path))?;
+    let module = weights::load(module, &found, options.layout).map_err(|error| error.at(path))?;
     Ok((module, report))
 }
 

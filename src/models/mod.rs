@@ -10,6 +10,7 @@ pub mod imported;
 pub mod infer;
 mod summary;
 mod super_resolution;
+mod transpose;
 mod two_conv;
 mod vgg;
 pub mod weights;

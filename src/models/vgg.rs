@@ -58,7 +58,7 @@ impl Vgg {
         });
         let x: Tensor<2> = self.avgpool.forward(x).flatten(1, 3);
         self.classifier.iter().fold(x, |x, head| match head {
-            Head::Linear(linear) => linear.forward(x),
+            Head::Linear(linear) => layers::linear(linear, x),
             Head::Relu(relu) => relu.forward(x),
             Head::Dropout(dropout) => dropout.forward(x),
         })

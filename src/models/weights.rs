@@ -4,9 +4,12 @@
 //! layer's weight lies as `[inputs, outputs]` here and as `[outputs, inputs]` there.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Bytes, DType, Device, Int, Shape, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Int, Shape, Tensor, TensorData};
 use rekindle_state as state;
 use rekindle_state::StateDict;
+
+use super::transpose::transpose;
+use crate::device::OpenDevice;
 
 /// A parameter or buffer of a network.
 #[derive(Debug, Clone)]
@@ -182,14 +185,36 @@ fn from_burn(data: TensorData, entry: &Entry) -> state::Result<state::Tensor> {
     state::Tensor::from_bytes(dtype, &shape, data.into_bytes().to_vec())
 }
 
+/// How the weights of linear layers lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// As Burn keeps them: good on every device, and for training.
+    #[default]
+    RowMajor,
+    /// Large ones as PyTorch stores them, so that loading moves nothing: for inference on flex, where
+    /// [`crate::layers::linear`] is as fast with them.
+    AsStored,
+}
+
+impl Layout {
+    /// For inference on a device.
+    pub fn inference(device: &OpenDevice) -> Self {
+        if device.name == "flex" { Self::AsStored } else { Self::RowMajor }
+    }
+}
+
+/// Weights of at least this many elements stay as they are stored; turning a smaller one costs next to nothing.
+const LARGE: usize = crate::layers::LARGE_WEIGHT;
+
 /// Puts tensors into a module by PyTorch's names; names that `tensors` does not have keep their values.
 ///
-/// Every tensor is cast to the module's float type. `tensors` must have the shapes of [`entries`].
+/// Every tensor is cast to the module's float type. `tensors` must have the shapes of [`entries`]. What lies in a mapped file as
+/// the device needs it is used where it is: its pages are the parameter until something writes to it.
 ///
 /// # Errors
 /// When a tensor cannot be read from its file or has another shape.
-pub fn load<M: Module>(module: M, tensors: &StateDict) -> state::Result<M> {
-    let mut loader = Loader { path: Path::default(), tensors, error: None };
+pub fn load<M: Module>(module: M, tensors: &StateDict, layout: Layout) -> state::Result<M> {
+    let mut loader = Loader { path: Path::default(), tensors, layout, error: None };
     let module = module.map(&mut loader);
     match loader.error {
         Some(error) => Err(error),
@@ -200,6 +225,7 @@ pub fn load<M: Module>(module: M, tensors: &StateDict) -> state::Result<M> {
 struct Loader<'a> {
     path: Path,
     tensors: &'a StateDict,
+    layout: Layout,
     error: Option<state::Error>,
 }
 
@@ -216,7 +242,7 @@ impl ModuleMapper for Loader<'_> {
         let entry = self.path.entry(param.id, param.lazy_shape());
         let Some(tensor) = self.tensors.tensor(&entry.name) else { return param };
         let device = param.lazy_device();
-        match to_burn::<D>(tensor, &entry, &device) {
+        match to_burn::<D>(tensor, &entry, self.layout, &device) {
             Ok(value) => {
                 let id = param.id;
                 param.transform_for_load(value, id)
@@ -230,7 +256,7 @@ impl ModuleMapper for Loader<'_> {
 }
 
 /// A tensor of a state dict on a device, in Burn's layout.
-fn to_burn<const D: usize>(tensor: &state::Tensor, entry: &Entry, device: &Device) -> state::Result<Tensor<D>> {
+fn to_burn<const D: usize>(tensor: &state::Tensor, entry: &Entry, layout: Layout, device: &Device) -> state::Result<Tensor<D>> {
     let expected: Vec<u64> = entry.shape.iter().map(|&axis| axis as u64).collect();
     if tensor.shape() != expected {
         let found = state::show_shape(tensor.shape());
@@ -238,11 +264,25 @@ fn to_burn<const D: usize>(tensor: &state::Tensor, entry: &Entry, device: &Devic
         return Err(state::Error::new(state::ErrorKind::Mismatch, message));
     }
     let values = tensor.cast(state::DType::F32)?;
+    let large = entry.shape.iter().product::<usize>() >= LARGE;
+    if let (true, [rows, columns]) = (entry.transposed && !(large && layout == Layout::AsStored), entry.shape.as_slice()) {
+        let turned = transpose(&values.bytes()?, *rows, *columns);
+        return Ok(Tensor::from_data(TensorData::new(turned, [*columns, *rows]), device));
+    }
     let shape = if entry.shape.is_empty() { vec![1] } else { entry.shape.clone() };
-    let data = TensorData::from_bytes(Bytes::from_bytes_vec(values.bytes()?.into_owned()), shape, DType::F32);
-    let value = Tensor::<D>::from_data(data, device);
-    // The copy gives the transposed weight the row-major order that the kernels are fast with.
-    Ok(if entry.transposed { value.swap_dims(D - 2, D - 1).mul_scalar(1.0) } else { value })
+    let value = Tensor::<D>::from_data(TensorData::from_bytes(shared(&values)?, shape, DType::F32), device);
+    Ok(if entry.transposed { value.swap_dims(D - 2, D - 1) } else { value })
+}
+
+/// The values of a tensor, where they lie if they can stay there.
+fn shared(values: &state::Tensor) -> state::Result<Bytes> {
+    if let Some(resident) = values.resident()? {
+        let bytes = prost::bytes::Bytes::from_owner(resident);
+        if bytes.as_ptr().addr() % align_of::<f32>() == 0 {
+            return Ok(Bytes::from_shared(bytes, AllocationProperty::File));
+        }
+    }
+    Ok(Bytes::from_bytes_vec(values.bytes()?.into_owned()))
 }
 
 /// Keeps the parameters whose PyTorch name matches any pattern from moving: they get no gradient.

@@ -20,7 +20,7 @@ pub use export::Snapshot;
 pub use metrics::{Score, Sums};
 pub use plan::{Plan, Position};
 pub use recipe::{Loaded, Recipe, RecipeError};
-pub use restore::{check_fit, fresh, recipe_of, restored, trained_parameters};
+pub use restore::{check_fit, drawn, fresh, recipe_of, restored, trained_parameters};
 pub use session::{Session, Start};
 pub use step::{StepInput, StepOutput};
 pub use strategy::Outcome;

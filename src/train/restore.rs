@@ -24,10 +24,14 @@ pub fn recipe_of(contents: &Contents, place: &str) -> Result<Recipe, TrainError>
 
 /// A network with fresh weights on the CPU: the same for a seed whatever device it goes to.
 pub fn fresh(architecture: &dyn Architecture, seed: u64) -> Network {
-    let cpu = Device::flex();
+    drawn(architecture.build(&Device::flex()), seed)
+}
+
+/// The same network, with the weights that it has not got yet drawn from a seed.
+pub fn drawn(network: Network, seed: u64) -> Network {
     let _seeds = device::seed_lock();
-    device::seed(&cpu, step_seed(seed, u64::MAX));
-    architecture.build(&cpu).materialize()
+    device::seed(&Device::flex(), step_seed(seed, u64::MAX));
+    network.materialize()
 }
 
 /// A network with the weights of a checkpoint, on the CPU.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 
@@ -13,7 +14,7 @@ use super::metrics::Score;
 use super::plan::{Plan, Position};
 use super::progress::Silent;
 use super::recipe::{self, Loaded, Recipe};
-use super::restore::{fresh, recipe_of, restored};
+use super::restore::{drawn, recipe_of, restored};
 use super::saving::{Staging, WhenAsked};
 use super::strategy::{Outcome, Standing, Strategy};
 use super::with_loss::WithLoss;
@@ -70,7 +71,8 @@ impl Session {
         let Loaded { mut recipe, base, place } = loaded;
         anchor(&mut recipe, &base);
         let plan = Plan::new(recipe, &place)?;
-        let network = fresh(&*plan.architecture, plan.recipe.train.seed);
+        // What is loaded is never drawn.
+        let network = plan.architecture.build(&Device::flex());
         let (network, report) = match &plan.recipe.train.init {
             None => (network, None),
             Some(init) => {
@@ -79,6 +81,7 @@ impl Session {
                 (network, Some(report))
             }
         };
+        let network = drawn(network, plan.recipe.train.seed);
         let text = toml::to_string(&plan.recipe).map_err(|error| plan.mismatch(format!("it cannot be written: {error}")))?;
         let create = || Run::create(dir, &text);
         let mut session = plan.session(network, None, Standing::default(), create, device, stop)?;

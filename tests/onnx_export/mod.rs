@@ -57,7 +57,7 @@ fn network(architecture: &dyn Architecture) -> Network {
         let bytes = (0..shape.iter().product::<u64>()).flat_map(|_| between(low, high).to_le_bytes()).collect();
         changed.insert(name, Tensor::from_bytes(DType::F32, shape, bytes).unwrap());
     }
-    weights::load(network, &changed).unwrap().valid()
+    weights::load(network, &changed, weights::Layout::RowMajor).unwrap().valid()
 }
 
 /// Exports, writes and checks; gives the folder.

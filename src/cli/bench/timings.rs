@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
-use rekindle_state::{SaveOptions, StateDict, Value};
+use rekindle_state::{StateDict, TorchOptions, Value};
 use serde::Serialize;
 use serde_json::Map;
 
@@ -15,7 +15,8 @@ use super::Args;
 use crate::check::Trainer;
 use crate::data::{Batch, BatchTarget, Split};
 use crate::device::{DeviceName, OpenDevice};
-use crate::models::{self, Architecture, Output, weights};
+use crate::models::weights::{self, Layout};
+use crate::models::{self, Architecture, Output};
 use crate::optim::{LossConfig, OptimizerConfig};
 use crate::train::{StepInput, fresh, recipe};
 
@@ -50,6 +51,7 @@ enum What {
 #[derive(Clone, Copy)]
 enum FileWork {
     Save,
+    SaveUnsynced,
     List,
     Load,
 }
@@ -119,7 +121,12 @@ fn timings() -> anyhow::Result<Vec<Timing>> {
         timings.push(Timing { name, long: largest < 64, work: 64.0, unit: "images/s", what: What::TrainStep(model, 64) });
     }
     let megabytes = vgg16()?.1.iter().map(|entry| entry.shape.iter().product::<usize>() as f64 * 4e-6).sum();
-    for (name, work) in [("save/vgg16", FileWork::Save), ("list/vgg16", FileWork::List), ("load/vgg16", FileWork::Load)] {
+    for (name, work) in [
+        ("save/vgg16", FileWork::Save),
+        ("save-unsynced/vgg16", FileWork::SaveUnsynced),
+        ("list/vgg16", FileWork::List),
+        ("load/vgg16", FileWork::Load),
+    ] {
         // Listing reads no weights: its time does not grow with them.
         let (amount, unit) = if matches!(work, FileWork::List) { (1.0, "files/s") } else { (megabytes, "MB/s") };
         timings.push(Timing { name: name.to_string(), long: false, work: amount, unit, what: What::File(work) });
@@ -222,13 +229,15 @@ fn file(work: FileWork, folder: &Path) -> anyhow::Result<Vec<f64>> {
         }
         Ok(Value::Dict(dict))
     };
-    let dict = if path.exists() && !matches!(work, FileWork::Save) { None } else { Some(save()?) };
+    let saves = matches!(work, FileWork::Save | FileWork::SaveUnsynced);
+    let dict = if path.exists() && !saves { None } else { Some(save()?) };
     let write = |dict: &Value| -> anyhow::Result<()> {
-        rekindle_state::save(&path, dict, &SaveOptions::default())?;
+        let unsynced = matches!(work, FileWork::SaveUnsynced);
+        rekindle_state::write_torch(&path, dict, &TorchOptions { unsynced, ..TorchOptions::default() })?;
         Ok(())
     };
     if let Some(dict) = &dict {
-        if matches!(work, FileWork::Save) {
+        if saves {
             return repeat(|| write(dict));
         }
         write(dict)?;
@@ -237,7 +246,8 @@ fn file(work: FileWork, folder: &Path) -> anyhow::Result<Vec<f64>> {
         let file = rekindle_state::open(&path)?;
         let Value::Dict(found) = &file.content.root else { anyhow::bail!("{}: it is no dictionary", path.display()) };
         if matches!(work, FileWork::Load) {
-            weights::load(vgg16()?.0, found)?;
+            // Reads every byte: checksums are checked.
+            weights::load(vgg16()?.0, found, Layout::AsStored)?;
         }
         Ok(())
     })

@@ -13,6 +13,7 @@ use crate::cli::model::{self, WeightArgs};
 use crate::cli::output::line;
 use crate::cli::source::Saved;
 use crate::cli::{Answer, Exit};
+use crate::models::weights::Layout;
 use crate::models::{Network, weights};
 
 /// Write a model as an .onnx graph, or its weights as .pth, .safetensors or .npz under PyTorch's names, or as Burn's record (.bpk).
@@ -66,7 +67,7 @@ pub fn run(args: &Args) -> Answer {
             bail!("{}: an .onnx file has no place for an optimizer's state: name it .pth or .safetensors", output.display())
         }
         Kind::Onnx => {
-            let found = model::resolve(&args.model, &args.weights, args.from.unwrap_or(Which::Best))?;
+            let found = model::resolve(&args.model, &args.weights, args.from.unwrap_or(Which::Best), Layout::RowMajor)?;
             return onnx::run(found, &args.model, &args.onnx, output);
         }
         Kind::Weights(format) => format,
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> Answer {
     if args.checkpoint {
         return checkpoint(args, format);
     }
-    let found = model::resolve(&args.model, &args.weights, args.from.unwrap_or(Which::Best))?;
+    let found = model::resolve(&args.model, &args.weights, args.from.unwrap_or(Which::Best), Layout::AsStored)?;
     if format == OutputFormat::Burnpack {
         return record(found.network, &found.description, output);
     }
