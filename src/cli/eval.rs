@@ -1,7 +1,7 @@
 //! `rekindle eval`: loss and accuracy (or PSNR) of a model on a data set.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use burn::module::Module;
@@ -11,6 +11,7 @@ use super::model::{self, Model, WeightArgs};
 use super::output::{json, line};
 use super::{Answer, Exit};
 use crate::checkpoint::Which;
+use crate::data::prepare::{fitted, parse_normalize};
 use crate::data::{DataConfig, DatasetName, Split};
 use crate::device::DeviceName;
 use crate::models::weights::Layout;
@@ -22,13 +23,16 @@ use crate::train::{Score, check_fit};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle eval checkpoints/fashion_mnist_sample --data fashion-mnist --json")]
 pub struct Args {
-    /// A built-in name, a recipe, or the folder of a run (its best checkpoint) or checkpoint.
+    /// A built-in name, a recipe, an ONNX file, or the folder of a run (its best checkpoint) or checkpoint.
     model: String,
     #[command(flatten)]
     weights: WeightArgs,
     /// A data set by name (mnist, fashion-mnist, cifar-10), or a folder; by default that of the recipe.
     #[arg(long, value_name = "DIR|NAME")]
     data: Option<String>,
+    /// How pictures are normalized, where no recipe says: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD.
+    #[arg(long, value_name = "imagenet|none|bytes|MEAN/STD")]
+    normalize: Option<String>,
     /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
     #[arg(long, default_value = "auto")]
     device: DeviceName,
@@ -42,6 +46,11 @@ pub fn run(args: &Args) -> Answer {
     let layout = Layout::inference(&device);
     let Model { architecture, network, recipe, base, description, .. } = model::resolve(&args.model, &args.weights, Which::Best, layout)?;
     let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
+    let data = match (&recipe, &args.normalize) {
+        (None, normalize) if architecture.classes().is_some() => fitted(data, architecture.input_shape(), normalize.as_deref())?,
+        (_, Some(text)) => DataConfig { normalize: parse_normalize(text, architecture.input_shape()[0])?, ..data },
+        _ => data,
+    };
     let loader = data.loader(&base, Split::Test, 0, &device.device)?;
     check_fit(&*architecture, &loader, &description)?;
     let loss = match &recipe {
@@ -81,11 +90,23 @@ fn data_config(recipe: Option<&DataConfig>, data: Option<&str>) -> anyhow::Resul
         (Some(config), None) => config.clone(),
         (Some(config), Some(name)) => DataConfig { name, dir: None, ..config.clone() },
         (None, Some(name)) => DataConfig::new(name),
-        (None, None) => DataConfig::new(DatasetName::Folder),
+        (None, None) => DataConfig::new(kind_of(Path::new(data))),
     };
     if named.is_none() {
         config.dir = Some(std::path::absolute(PathBuf::from(data))?);
     }
     config.limit = None;
     Ok(config)
+}
+
+/// What kind of data set a folder or file holds, by the names of its files.
+fn kind_of(place: &Path) -> DatasetName {
+    let name = place.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let files = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names: Vec<String> = files.chain([name.clone()]).collect();
+    if names.iter().any(|file| file.contains("images-idx3-ubyte")) {
+        return if name.contains("fashion") { DatasetName::FashionMnist } else { DatasetName::Mnist };
+    }
+    let cifar = |file: &String| file.starts_with("test_batch") || file.starts_with("cifar-10");
+    if names.iter().any(cifar) { DatasetName::Cifar10 } else { DatasetName::Folder }
 }

@@ -11,6 +11,7 @@ use crate::data::download::{Progress, download};
 use crate::models::import::{ImportOptions, import};
 use crate::models::weights::Layout;
 use crate::models::{self, Architecture, Entry, Network, infer};
+use crate::onnx::run::GraphConfig;
 use crate::train::{self, Recipe, recipe};
 
 /// A network with its weights, on the CPU, and what is known of its data.
@@ -46,12 +47,17 @@ pub fn resolve(name: &str, weights: &WeightArgs, which: Which, layout: Layout) -
     if path.is_dir() {
         return from_run(path, weights, which, layout);
     }
+    if path.is_file() && rekindle_state::is_onnx(rekindle_state::Map::open(path)?.bytes()) {
+        return from_graph(path, weights, layout);
+    }
     let (architecture, recipe, base) = match models::find(name) {
         Ok(entry) => (configured(entry, weights.weights.as_deref())?, None, PathBuf::new()),
         Err(unknown) => {
             let is_recipe = path.is_file() || recipe::EMBEDDED.iter().any(|(known, _)| *known == name);
             if !is_recipe {
-                bail!("{unknown}; MODEL is a built-in name, a recipe file, or the folder of a run or checkpoint, and '{name}' is none");
+                bail!(
+                    "{unknown}; MODEL is a built-in name, a recipe file, an ONNX file, or the folder of a run or checkpoint, and '{name}' is none"
+                );
             }
             let loaded = recipe::load(path, &[])?;
             (recipe::architecture(&loaded.recipe)?, Some(loaded.recipe), loaded.base)
@@ -73,6 +79,21 @@ fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Box<dyn Arc
     let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     eprintln!("{}: sizes taken from the weights: {}; what weights do not tell keeps its default", entry.name, keys.join(", "));
     Ok(entry.configure(&config)?)
+}
+
+/// An ONNX file with its own weights, or with others under the same names.
+fn from_graph(path: &Path, weights: &WeightArgs, layout: Layout) -> anyhow::Result<Model> {
+    let architecture = GraphConfig::open(path)?;
+    let network = architecture.build(&Device::flex());
+    let mut description = path.display().to_string();
+    let network = match &weights.weights {
+        Some(source) => {
+            description = format!("{description} with {source}");
+            load(network, source, weights.partial, layout)?
+        }
+        None => network,
+    };
+    Ok(Model { architecture: Box::new(architecture), network, recipe: None, manifest: None, base: PathBuf::new(), description })
 }
 
 fn from_run(path: &Path, weights: &WeightArgs, which: Which, layout: Layout) -> anyhow::Result<Model> {

@@ -23,7 +23,7 @@ use crate::models::{Architecture, Network, Output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle predict checkpoints/fashion_mnist_sample shirt.png --top 3")]
 pub struct Args {
-    /// A built-in name, a recipe, or the folder of a run (its best checkpoint) or checkpoint.
+    /// A built-in name, a recipe, an ONNX file, or the folder of a run (its best checkpoint) or checkpoint.
     model: String,
     /// Image files (PNG, JPEG).
     #[arg(required = true)]
@@ -39,8 +39,8 @@ pub struct Args {
     /// Where enlarged images go [default: beside the input].
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// How inputs are normalized without a recipe: imagenet, none or MEAN/STD (numbers joined by commas).
-    #[arg(long, value_name = "imagenet|none|MEAN/STD")]
+    /// How inputs are normalized without a recipe: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD (numbers joined by commas).
+    #[arg(long, value_name = "imagenet|none|bytes|MEAN/STD")]
     normalize: Option<String>,
     /// Images in a batch.
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

@@ -29,8 +29,8 @@ pub struct Args {
     /// Write each output as NAME.npy into this folder.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// How pictures are normalized: imagenet, none or MEAN/STD (numbers joined by commas).
-    #[arg(long, value_name = "imagenet|none|MEAN/STD")]
+    /// How pictures are normalized: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD (numbers joined by commas).
+    #[arg(long, value_name = "imagenet|none|bytes|MEAN/STD")]
     normalize: Option<String>,
     /// A folder of ONNX test data: run its inputs and compare with its outputs.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["input", "output", "normalize"])]
@@ -91,8 +91,9 @@ fn input<'a>(given: &'a str, ports: &'a [Port]) -> anyhow::Result<(&'a Port, &'a
     if let Some((port, file)) = ports.iter().find_map(|port| Some((port, file_of(port)?))) {
         return Ok((port, file));
     }
-    let known = ports.iter().map(|port| format!("'{}'", printable(&port.name))).collect::<Vec<_>>().join(", ");
-    match (given.split_once('='), ports) {
+    let wanted: Vec<&Port> = ports.iter().filter(|port| !port.optional).collect();
+    let known = wanted.iter().map(|port| format!("'{}'", printable(&port.name))).collect::<Vec<_>>().join(", ");
+    match (given.split_once('='), wanted.as_slice()) {
         (_, [port]) if Path::new(given).exists() => Ok((port, given)),
         (Some((name, _)), _) => bail!("--input {given}: there is no input '{name}': the model's inputs are {known}"),
         (None, _) => bail!("--input {given}: expected NAME=FILE; the model's inputs are {known}"),

@@ -32,8 +32,7 @@ impl Preparation {
             None => trained.normalize,
         };
         let side = height.min(width);
-        // torchvision scales the shorter edge to 256 before it cuts 224 out of the centre.
-        let edge = if is_imagenet { side * 256 / 224 } else { side };
+        let edge = if is_imagenet { imagenet_edge(side) } else { side };
         let transforms = Transforms { grayscale: channels == 1, channels: Some(channels), normalize, ..Transforms::default() };
         Ok(Self { channels, size: Some((height, width)), edge, transforms })
     }
@@ -74,6 +73,30 @@ impl Preparation {
     }
 }
 
+/// torchvision scales the shorter edge to 256 before it cuts 224 out of the centre.
+fn imagenet_edge(side: usize) -> usize {
+    side * 256 / 224
+}
+
+/// The settings of a data set whose pictures are prepared for a network that no recipe says more about: channels and size of its
+/// input (channels, height, width), and `--normalize`.
+///
+/// # Errors
+/// When `normalize` cannot be read.
+pub fn fitted(data: DataConfig, [channels, height, width]: [usize; 3], normalize: Option<&str>) -> Result<DataConfig, DataError> {
+    let side = height.min(width);
+    let edge = if normalize == Some("imagenet") { imagenet_edge(side) } else { side };
+    let normalize = normalize.map(|text| parse_normalize(text, channels)).transpose()?.flatten();
+    Ok(DataConfig {
+        grayscale: channels == 1,
+        channels: Some(channels),
+        resize: Some(Extent::Edge(edge)),
+        center_crop: Some(Extent::Exact { height, width }),
+        normalize,
+        ..data
+    })
+}
+
 fn is_grey(image: &Image) -> bool {
     let planes: Vec<&[u8]> = image.planes().collect();
     planes.iter().all(|plane| *plane == planes[0])
@@ -92,11 +115,16 @@ fn with_luma(colours: &Image, luma: &[u8]) -> Vec<u8> {
     out
 }
 
-/// `imagenet`, `none`, or `MEAN/STD` with numbers joined by commas: `0.5/0.5`, `0.49,0.48,0.44/0.25,0.24,0.26`.
-fn parse_normalize(text: &str, channels: usize) -> Result<Option<Normalize>, DataError> {
-    let wrong = || DataError::setting("--normalize", "imagenet, none, or MEAN/STD such as 0.5/0.5", text, "numbers are joined by commas");
+/// `imagenet`, `none` (values 0 to 1), `bytes` (values 0 to 255), or `MEAN/STD` with numbers joined by commas: `0.5/0.5`, `0.49,0.48,0.44/0.25,0.24,0.26`.
+///
+/// # Errors
+/// When the text is none of these, or ImageNet's figures are asked for another number of channels than three.
+pub fn parse_normalize(text: &str, channels: usize) -> Result<Option<Normalize>, DataError> {
+    let wrong =
+        || DataError::setting("--normalize", "imagenet, none, bytes, or MEAN/STD such as 0.5/0.5", text, "numbers are joined by commas");
     match text {
         "none" => return Ok(None),
+        "bytes" => return Ok(Some(Normalize { mean: vec![0.0; channels], std: vec![1.0 / 255.0; channels] })),
         "imagenet" if channels == 3 => return Ok(Some(Normalize { mean: IMAGENET.0.to_vec(), std: IMAGENET.1.to_vec() })),
         "imagenet" => return Err(DataError::setting("--normalize", format!("figures for {channels} channels"), text, "use MEAN/STD")),
         _ => {}

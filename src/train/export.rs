@@ -78,7 +78,7 @@ impl Snapshot {
             metrics.insert(name.as_str(), value);
         }
         dict.insert("metrics", metrics);
-        dict.insert("architecture", Value::Str(self.recipe.model.name.clone()));
+        dict.insert("architecture", Value::Str(self.recipe.model.title()));
         Ok(dict)
     }
 }

@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 use crate::data::DataConfig;
 use crate::models::{self, Architecture};
+use crate::onnx::run::GraphConfig;
 use crate::optim::{LossConfig, OptimizerConfig, SchedulerConfig};
 
 /// A recipe with every decision made.
@@ -39,8 +40,12 @@ pub struct Recipe {
 /// The network of a recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ModelSection {
-    /// A name of `rekindle models`.
+    /// A name of `rekindle models`; none when an ONNX file is named.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// An ONNX file to train further, relative to the recipe's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onnx: Option<PathBuf>,
     /// The arguments of its constructor.
     #[serde(flatten)]
     pub config: serde_json::Map<String, serde_json::Value>,
@@ -253,7 +258,7 @@ pub fn load(source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> 
             (text, base, source.display().to_string())
         }
     };
-    let recipe = parse(&text, overrides, &place)?;
+    let recipe = parse_in(&text, overrides, &place, &base)?;
     Ok(Loaded { recipe, base, place })
 }
 
@@ -262,9 +267,18 @@ pub fn load(source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> 
 /// # Errors
 /// With the place, the line and the key.
 pub fn parse(text: &str, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
+    parse_in(text, overrides, place, Path::new(""))
+}
+
+/// Reads a recipe's text whose relative paths start from `base`. The ONNX file is looked into, so its path is anchored at once.
+fn parse_in(text: &str, overrides: &[String], place: &str, base: &Path) -> Result<Recipe, RecipeError> {
     let source = Source::new(text, overrides, place)?;
     let recipe: Recipe = toml::from_str(text).map_err(|error| source.key_error(&error))?;
-    let recipe = if overrides.is_empty() { recipe } else { override_keys(&source)? };
+    let mut recipe = if overrides.is_empty() { recipe } else { override_keys(&source)? };
+    recipe.model.onnx = recipe.model.onnx.map(|path| base.join(&path)).map(|path| std::fs::canonicalize(&path).unwrap_or(path));
+    if recipe.model.name.is_empty() && recipe.model.onnx.is_none() {
+        return Err(RecipeError::Key { place: source.place_of("model"), problem: "model: the key 'name' is missing".into() });
+    }
     check(&recipe, &source)?;
     Ok(recipe)
 }
@@ -504,7 +518,27 @@ fn model_error(error: &models::ModelError, source: &Source<'_>) -> RecipeError {
 /// # Errors
 /// When there is none of that name or a key of it is wrong.
 pub fn architecture(recipe: &Recipe) -> Result<Box<dyn Architecture>, models::ModelError> {
-    models::find(&recipe.model.name)?.configure(&recipe.model.config)
+    let ModelSection { name, onnx, config } = &recipe.model;
+    let Some(path) = onnx else { return models::find(name)?.configure(config) };
+    if let Some(key) = config.keys().next() {
+        let problem = format!("key '{key}' is for built-in models, and this one is the ONNX file");
+        return Err(models::ModelError::Config { name: path.display().to_string(), problem });
+    }
+    if !name.is_empty() {
+        let problem = "key 'name' cannot stand beside 'onnx': a model is built in or a file".to_string();
+        return Err(models::ModelError::Config { name: name.clone(), problem });
+    }
+    Ok(Box::new(GraphConfig::open(path)?))
+}
+
+impl ModelSection {
+    /// What the model is called: the built-in name, or the name of the file.
+    pub fn title(&self) -> String {
+        match &self.onnx {
+            Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            None => self.name.clone(),
+        }
+    }
 }
 
 impl Recipe {

@@ -41,6 +41,17 @@ impl Value {
         }
     }
 
+    /// The tensor itself.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn into_array(self) -> Result<Array> {
+        match self {
+            Self::Array(array) => Ok(array),
+            other => Err(Error::invalid(format!("expected a tensor, found {}", other.kind()))),
+        }
+    }
+
     /// The elements of the sequence.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use burn::module::Module;
+use burn::tensor::{Device, Distribution, Tensor};
 use rekindle_state::Staged;
 
 use crate::cli::model::Model;
@@ -12,8 +13,9 @@ use crate::cli::{Answer, Exit};
 use crate::data::prepare::class_names;
 use crate::data::transform::Extent;
 use crate::data::{DataConfig, DatasetName, Split};
-use crate::models::{Architecture, Network};
-use crate::onnx::export::{DEFAULT_OPSET, EXTERNAL_ABOVE, ExportOptions, export_network, write};
+use crate::models::{Architecture, Imported, Network, Output};
+use crate::onnx::export::{DEFAULT_OPSET, EXTERNAL_ABOVE, ExportOptions, export_network, rewrite, write};
+use crate::onnx::run::GraphConfig;
 use crate::onnx::verify::{self, Engine, Finding, Graphed, OnnxRuntime, Tolerance};
 
 /// What concerns ONNX files alone.
@@ -75,6 +77,16 @@ impl OnnxArgs {
         ];
         options.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
     }
+
+    /// Refuses what a graph from a file keeps as it is.
+    fn none_that_changes_the_graph(&self) -> anyhow::Result<()> {
+        let options =
+            [(self.opset.is_some(), "--opset"), (self.batch.is_some(), "--batch"), (!self.input_names.is_empty(), "--input-names")];
+        match options.into_iter().find(|(given, _)| *given) {
+            Some((_, name)) => bail!("{name}: a graph from an ONNX file keeps its operator set, axes and names; only its weights change"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Exports a network, verifies what was written, and gives it its name.
@@ -90,6 +102,9 @@ pub fn run(model: Model, name: &str, args: &OnnxArgs, output: &Path) -> Answer {
         metadata: metadata(&model, name),
     };
     let size = input_size(&*model.architecture, model.recipe.as_ref().map(|recipe| &recipe.data));
+    if let Network::Imported(imported) = &network {
+        return rewritten(&model, imported, args, options.metadata, output);
+    }
     let exported = export_network(&network, &*model.architecture, size, &options)?;
     let about = about(&exported, &model.description, options.opset);
     let staged = Staged::beside(output)?;
@@ -109,6 +124,53 @@ pub fn run(model: Model, name: &str, args: &OnnxArgs, output: &Path) -> Answer {
         line(format!("its weights are in {}, which belongs beside it", output.with_file_name(&files[0]).display()))?;
     }
     Ok(Exit::Done)
+}
+
+/// Writes the graph that a network was made of with the weights that it has now, and proves it by opening the file.
+fn rewritten(model: &Model, imported: &Imported, args: &OnnxArgs, metadata: Vec<(String, String)>, output: &Path) -> Answer {
+    args.none_that_changes_the_graph()?;
+    let config = model.architecture.config();
+    let config = GraphConfig::open(Path::new(config["onnx"].as_str().unwrap_or_default()))?;
+    let exported = rewrite(imported, &config, metadata)?;
+    let opset = exported.model.opset_import.iter().find(|set| set.domain.is_empty()).map_or(0, |set| set.version);
+    let about = about(&exported, &model.description, opset);
+    let staged = Staged::beside(output)?;
+    let files = write(exported.model.clone(), staged.folder(), &staged.name(), EXTERNAL_ABOVE)?;
+    let path = staged.folder().join(staged.name());
+    if args.no_verify {
+        eprintln!("not run by any engine, as asked");
+    } else {
+        let again = GraphConfig::open(&path)?.build(&Device::flex()).valid();
+        let [channels, height, width] = exported.item;
+        let shape = [exported.batch.unwrap_or(2), channels, height, width];
+        let x = Tensor::<4>::random(shape, Distribution::Uniform(0.0, 1.0), &Device::flex());
+        let worst = apart(imported.forward(x.clone()), again.forward(x));
+        eprintln!("the file, opened again, gives what the network gives: greatest difference {worst:.3e}");
+        if worst.is_nan() || worst > 1e-5 {
+            eprintln!("{}: not written", output.display());
+            return Ok(Exit::No);
+        }
+        let other_engine = args.verify_with.is_some() && config.gives_the_same();
+        if other_engine && !verified(&model.network.valid(), &Graphed::new(&path, &exported), args)? {
+            eprintln!("{}: not written", output.display());
+            return Ok(Exit::No);
+        }
+    }
+    staged.publish(&files)?;
+    line(format!("{}: {about}", output.display()))?;
+    Ok(Exit::Done)
+}
+
+/// The greatest difference of two answers, relative to values above 1.
+fn apart(a: Output, b: Output) -> f32 {
+    let values = |output: Output| -> Vec<f32> {
+        match output {
+            Output::Classes(scores) => scores.into_data().iter::<f32>().collect(),
+            Output::Images(images) => images.into_data().iter::<f32>().collect(),
+        }
+    };
+    let differences = values(a).into_iter().zip(values(b)).map(|(a, b)| (a - b).abs() / a.abs().max(1.0));
+    differences.fold(0.0, |worst, one| if one.is_nan() || one > worst { one } else { worst })
 }
 
 /// Runs the file with every engine and prints what they found; names the first node that differs if one does.
@@ -169,7 +231,7 @@ fn input_size(architecture: &dyn Architecture, data: Option<&DataConfig>) -> [us
 fn metadata(model: &Model, name: &str) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     let mut add = |key: &str, value: String| entries.push((key.to_string(), value));
-    let network = model.recipe.as_ref().map_or(name, |recipe| recipe.model.name.as_str());
+    let network = model.recipe.as_ref().map_or_else(|| name.to_string(), |recipe| recipe.model.title());
     add("model", network.to_string());
     add("config", model.architecture.config().to_string());
     if let Some(recipe) = &model.recipe {

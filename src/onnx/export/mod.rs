@@ -14,6 +14,7 @@ mod graph;
 mod lower;
 mod messages;
 mod names;
+mod rewrite;
 mod write;
 
 use burn::module::Module;
@@ -23,6 +24,7 @@ use rekindle_state::{DType, StateDict, Value};
 
 pub use capture::{Outputs, Trace};
 pub use messages::entry;
+pub use rewrite::rewrite;
 pub use write::{EXTERNAL_ABOVE, write};
 
 use crate::models::{Architecture, Network, Summary, weights};

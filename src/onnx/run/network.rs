@@ -124,6 +124,31 @@ impl GraphConfig {
         Ok(config)
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of the input.
+    pub fn input_name(&self) -> &str {
+        &self.graph.input
+    }
+
+    /// The shape of one item of the input.
+    pub fn item(&self) -> [usize; 3] {
+        self.input_shape()
+    }
+
+    /// The number of pictures that the model takes at once, if it is fixed.
+    pub fn batch(&self) -> Option<usize> {
+        self.graph.batch
+    }
+
+    /// Whether the file gives what the network gives; of probabilities, the network gives the logarithm.
+    pub fn gives_the_same(&self) -> bool {
+        self.graph.scores != Scores::Probabilities
+    }
+
     /// Finds what the model gives by running it on a black picture.
     fn answer(&self) -> Result<Answer, String> {
         let [channels, height, width] = self.input_shape();
@@ -242,7 +267,7 @@ impl Graph {
         let inputs = vec![(self.input.clone(), Slot::device(DeviceTensor::new(x, shape, DType::F32)))];
         let outputs = session.run_slots(inputs).map_err(words)?;
         let first = outputs.into_iter().next().ok_or("the model has no output")?;
-        first.into_tensor(|value| DeviceTensor::upload(value.array()?, &device)).map_err(words)
+        first.into_tensor(|value| DeviceTensor::upload(value.into_array()?, &device)).map_err(words)
     }
 
     /// Runs the model on any number of pictures; those that it does not take at once one after another.

@@ -1,5 +1,7 @@
 //! A tensor of any rank on a Burn device.
 
+use std::sync::Arc;
+
 use burn::tensor::{DType as BurnType, Device, Shape, Tensor, TensorData};
 use half::{bf16, f16};
 use rekindle_onnx::{Array, DType, Data, Error, Result};
@@ -71,18 +73,20 @@ impl DeviceTensor {
     ///
     /// # Errors
     /// When its elements are no floats that the device has.
-    pub fn upload(array: &Array, device: &Device) -> Result<Self> {
-        let data = match array.data() {
-            Data::F32(values) => TensorData::new(values.to_vec(), [values.len()]),
-            Data::F64(values) => TensorData::new(values.to_vec(), [values.len()]),
-            Data::F16(values) => TensorData::new(values.iter().map(|v| v.to_f32()).collect(), [values.len()]),
-            Data::BF16(values) => TensorData::new(values.iter().map(|v| v.to_f32()).collect(), [values.len()]),
-            _ => return Err(Error::beyond(format!("a device tensor of type {}", array.dtype()))),
+    pub fn upload(array: Array, device: &Device) -> Result<Self> {
+        let (shape, dtype) = (array.shape().to_vec(), array.dtype());
+        let odd = || Error::beyond(format!("a device tensor of type {dtype}"));
+        let kind = computed_as(dtype, device).ok_or_else(odd)?;
+        let count = array.len();
+        // Values that nobody else holds are not copied.
+        let data = match array.into_data() {
+            Data::F32(values) => TensorData::new(Arc::unwrap_or_clone(values), [count]),
+            Data::F64(values) => TensorData::new(Arc::unwrap_or_clone(values), [count]),
+            Data::F16(values) => TensorData::new(values.iter().map(|v| v.to_f32()).collect(), [count]),
+            Data::BF16(values) => TensorData::new(values.iter().map(|v| v.to_f32()).collect(), [count]),
+            _ => return Err(odd()),
         };
-        let Some(kind) = computed_as(array.dtype(), device) else {
-            return Err(Error::beyond(format!("a device tensor of type {}", array.dtype())));
-        };
-        Ok(Self::new(Tensor::<1>::from_data(data, (device, kind)), array.shape().to_vec(), array.dtype()))
+        Ok(Self::new(Tensor::<1>::from_data(data, (device, kind)), shape, dtype))
     }
 
     /// Copies the values to the host.

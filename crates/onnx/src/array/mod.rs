@@ -107,6 +107,11 @@ impl Array {
         &self.data
     }
 
+    /// The values alone.
+    pub fn into_data(self) -> Data {
+        self.data
+    }
+
     /// The values, if they are of type `T`.
     pub fn values<T: Element>(&self) -> Option<&[T]> {
         T::slice(&self.data)

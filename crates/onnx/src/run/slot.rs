@@ -71,17 +71,18 @@ impl<T: Clone> Slot<T> {
         self.0.host.get()
     }
 
-    /// The tensor on the device; brought there by `upload` if need be. A constant is read for it, and not kept on the host.
+    /// The tensor on the device; brought there by `upload` if need be. A constant is read for it, and not kept on the host: the
+    /// value that `upload` gets is then its own.
     ///
     /// # Errors
     /// When it cannot be read, or what `upload` answers.
-    pub fn tensor(&self, upload: impl FnOnce(&Value) -> Result<T>) -> Result<&T> {
+    pub fn tensor(&self, upload: impl FnOnce(Value) -> Result<T>) -> Result<&T> {
         if let Some(tensor) = self.0.device.get() {
             return Ok(tensor);
         }
         let tensor = match (self.0.host.get(), &self.0.weight) {
-            (Some(value), _) => upload(value)?,
-            (None, Some(weight)) => upload(&weight.array()?.into())?,
+            (Some(value), _) => upload(value.clone())?,
+            (None, Some(weight)) => upload(weight.array()?.into())?,
             (None, None) => unreachable!("a slot is made with a value"),
         };
         Ok(self.0.device.get_or_init(|| tensor))
@@ -91,7 +92,7 @@ impl<T: Clone> Slot<T> {
     ///
     /// # Errors
     /// As [`Slot::tensor`].
-    pub fn into_tensor(self, upload: impl FnOnce(&Value) -> Result<T>) -> Result<T> {
+    pub fn into_tensor(self, upload: impl FnOnce(Value) -> Result<T>) -> Result<T> {
         self.tensor(upload)?;
         match Arc::try_unwrap(self.0) {
             Ok(places) => Ok(places.device.into_inner().expect("the tensor was just put there")),
