@@ -4,6 +4,7 @@ mod cli_files;
 mod data;
 mod loading;
 mod onnx_export;
+mod onnx_run;
 mod optim;
 mod recipes;
 mod support;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use anyhow::bail;
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use rekindle_state::Staged;
