@@ -60,7 +60,8 @@ fn unknown_keys_name_the_line_and_the_nearest_key() {
     );
     assert_eq!(
         message("monitor", "zzz"),
-        "r.toml: line 17: unknown key 'zzz', expected one of every_epochs, every_steps, keep_last, top_k, monitor, mode"
+        "r.toml: line 17: unknown key 'zzz', expected one of every_epochs, every_steps, every_minutes, keep_last, keep_all, top_k, monitor, \
+         mode, max_total_size, weights_only, on_exception"
     );
 }
 
@@ -143,6 +144,14 @@ fn impossible_values_are_refused() {
         message("[checkpoint]", "[checkpoint]\nkeep_last = 0"),
         "r.toml: line 17: checkpoint.keep_last: must be at least 1: the newest checkpoint is always kept"
     );
+    assert_eq!(
+        message("[checkpoint]", "[checkpoint]\nevery_minutes = 0"),
+        "r.toml: line 17: checkpoint.every_minutes: must be positive, found 0"
+    );
+    let size = "r.toml: line 17: checkpoint.max_total_size: expected a size as \"2GiB\", \"500MB\" or a number of bytes, found ";
+    for (text, found) in [("\"much\"", "the text \"much\""), ("0", "0"), ("-5", "-5"), ("true", "true")] {
+        assert_eq!(message("[checkpoint]", &format!("[checkpoint]\nmax_total_size = {text}")), format!("{size}{found}"));
+    }
     assert_eq!(message("\"small\"", "\"a/b\""), "r.toml: line 1: name: 'a/b' cannot name a folder");
 }
 
@@ -287,10 +296,15 @@ early_stopping = { monitor = "valid.loss", mode = "min", patience = 1, min_delta
 [checkpoint]
 every_epochs = 1
 every_steps = 1
+every_minutes = 2.5
 keep_last = 1
+keep_all = true
 top_k = 1
 monitor = "valid.loss"
 mode = "min"
+max_total_size = "2GiB"
+weights_only = true
+on_exception = false
 "#;
 
 #[test]

@@ -98,7 +98,7 @@ fn train(start: Start, device: &str) -> Contents {
 fn new_run(dir: &Path, epochs: usize) -> Start {
     let settings = ["data.limit.train=256".to_string(), "data.limit.test=64".to_string(), format!("train.epochs={epochs}")];
     let loaded = recipe::load(Path::new("fashion_mnist_sample"), &settings).unwrap();
-    Start::New { loaded: Box::new(loaded), dir: dir.to_path_buf() }
+    Start::New { loaded: Box::new(loaded), dir: dir.to_path_buf(), numbered: false }
 }
 
 /// The weights of a checkpoint, by PyTorch's names.

@@ -78,7 +78,11 @@ fn train(run: &Path, overrides: &[&str]) -> Result<rekindle::checkpoint::Run, Bo
     let recipe = recipe::parse(RECIPE, &overrides, "the guide's recipe")?;
     let loaded = Box::new(Loaded { recipe, base: Default::default(), place: "the guide's recipe".into() });
     // The last argument stops a training from outside; nobody does here.
-    let session = Session::new(Start::New { loaded, dir: run.to_path_buf() }, rekindle::device::DeviceName::FLEX, Default::default())?;
+    let session = Session::new(
+        Start::New { loaded, dir: run.to_path_buf(), numbered: false },
+        rekindle::device::DeviceName::FLEX,
+        Default::default(),
+    )?;
     let (_, run) = session.run()?;
     Ok(run)
 }

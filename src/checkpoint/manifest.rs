@@ -20,6 +20,9 @@ pub struct Manifest {
     pub burn: String,
     /// Seconds since 1970 at which it was written.
     pub written: u64,
+    /// How many times the run had been saved, this one included: tells which of two checkpoints is the newer.
+    #[serde(default)]
+    pub save: u64,
     /// The device on which it was trained.
     pub device: String,
     /// Optimizer steps done.
@@ -67,6 +70,11 @@ impl Manifest {
         let mut json = serde_json::from_str(text)?;
         exact::restore(&mut json);
         serde_json::from_value(json)
+    }
+
+    /// Whether the checkpoint holds the weights alone.
+    pub fn weights_only(&self) -> bool {
+        !self.files.is_empty() && super::FILES[1..].iter().all(|name| !self.files.contains_key(*name))
     }
 }
 

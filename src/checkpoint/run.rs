@@ -1,27 +1,17 @@
-//! A run directory: finding, choosing and reading its checkpoints.
+//! A run directory, to read: finding and choosing checkpoints.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::disk::{TEMPORARY, replace, sha256};
-use super::manifest::{FORMAT, Manifest};
-use super::{CheckpointError, FILES};
+use super::manifest::Manifest;
+use super::writer::REPLACED;
+use super::{Checkpoint, CheckpointError, Contents, RECIPE, log};
 
-/// A run directory.
+/// A run directory. Reading it disturbs nobody who writes to it.
 #[derive(Debug, Clone)]
 pub struct Run {
     path: PathBuf,
-}
-
-/// A published checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Optimizer steps done.
-    pub step: u64,
-    /// Its folder.
-    pub path: PathBuf,
 }
 
 /// Which checkpoint of a run.
@@ -47,31 +37,18 @@ impl FromStr for Which {
     }
 }
 
-/// A checkpoint that was read and verified.
-#[derive(Debug, Clone)]
-pub struct Contents {
-    /// The manifest.
-    pub manifest: Manifest,
-    /// `model.bpk`.
-    pub model: Vec<u8>,
-    /// `optimizer.bpk`.
-    pub optimizer: Vec<u8>,
-    /// `scheduler.bpk`.
-    pub scheduler: Vec<u8>,
+/// The checkpoint that a run goes on from.
+#[derive(Debug)]
+pub struct Newest {
+    /// What is in it.
+    pub contents: Contents,
+    /// Newer ones that cannot be used, and why.
+    pub passed_over: Vec<CheckpointError>,
 }
 
 impl Run {
-    /// Makes a new run directory with its resolved recipe.
-    ///
-    /// # Errors
-    /// When a run is there already, or the folder cannot be written.
-    pub fn create(path: &Path, recipe: &str) -> Result<Self, CheckpointError> {
-        if path.join("recipe.toml").exists() {
-            return Err(CheckpointError::Exists { path: path.to_path_buf() });
-        }
-        fs::create_dir_all(path).map_err(|error| CheckpointError::io("create the run's folder", path, &error))?;
-        replace(&path.join("recipe.toml"), recipe)?;
-        Ok(Self { path: path.to_path_buf() })
+    pub(super) fn at(path: &Path) -> Self {
+        Self { path: path.to_path_buf() }
     }
 
     /// Opens a run to read it.
@@ -79,8 +56,8 @@ impl Run {
     /// # Errors
     /// When the folder is no run.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let run = Self { path: path.to_path_buf() };
-        if path.join("recipe.toml").is_file() || !run.checkpoints().is_empty() {
+        let run = Self::at(path);
+        if path.join(RECIPE).is_file() || !run.checkpoints().is_empty() {
             Ok(run)
         } else {
             Err(CheckpointError::NoRun { path: path.to_path_buf() })
@@ -92,26 +69,43 @@ impl Run {
         &self.path
     }
 
-    /// Removes what an interrupted save left behind.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub fn clean(&self) -> Result<(), CheckpointError> {
-        let entries = fs::read_dir(&self.path).map_err(|error| CheckpointError::io("list it", &self.path, &error))?;
-        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY)) {
-            let path = entry.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|error| CheckpointError::io("remove what an interrupted save left", &path, &error))?;
-        }
-        Ok(())
-    }
-
-    /// All published checkpoints, oldest first.
+    /// All published checkpoints, by their steps.
     pub fn checkpoints(&self) -> Vec<Checkpoint> {
         let Ok(entries) = fs::read_dir(&self.path) else { return Vec::new() };
-        let mut found: Vec<Checkpoint> = entries.flatten().filter_map(|entry| Checkpoint::at(&entry.path())).collect();
+        let mut found: Vec<Checkpoint> = Vec::new();
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            // One that is being replaced counts until the new one is in its place.
+            let old = name.strip_prefix(REPLACED).filter(|name| !self.path.join(name).exists());
+            if let Some(step) = Checkpoint::step_of(old.unwrap_or(name)).filter(|_| path.is_dir()) {
+                found.push(Checkpoint { step, path });
+            }
+        }
         found.sort_by_key(|checkpoint| checkpoint.step);
+        found.dedup_by_key(|checkpoint| checkpoint.step);
         found
+    }
+
+    /// All checkpoints with their manifests, the newest first: the one that was saved last, whatever its step. Where a manifest
+    /// cannot be read, the pointer `last` tells whether it is the newest.
+    pub fn newest_first(&self) -> Vec<(Checkpoint, Result<Manifest, CheckpointError>)> {
+        let last = self.pointer("last");
+        let mut all: Vec<_> = self.checkpoints().into_iter().map(|checkpoint| (checkpoint.manifest(), checkpoint)).collect();
+        all.sort_by_key(|(manifest, checkpoint)| {
+            let order = match manifest {
+                Ok(manifest) => manifest.save,
+                Err(_) if last == Some(checkpoint.step) => u64::MAX,
+                Err(_) => 0,
+            };
+            std::cmp::Reverse((order, checkpoint.step))
+        });
+        all.into_iter().map(|(manifest, checkpoint)| (checkpoint, manifest)).collect()
+    }
+
+    /// The step that `last` or `best` names.
+    pub fn pointer(&self, pointer: &str) -> Option<u64> {
+        Checkpoint::step_of(fs::read_to_string(self.path.join(pointer)).ok()?.trim())
     }
 
     /// The checkpoint that a pointer or a step names.
@@ -119,128 +113,100 @@ impl Run {
     /// # Errors
     /// When there is none.
     pub fn find(&self, which: Which) -> Result<Checkpoint, CheckpointError> {
-        let all = self.checkpoints();
+        let all = self.newest_first();
         let missing = |problem: String| CheckpointError::Missing { path: self.path.clone(), problem };
-        if all.is_empty() {
-            return Err(missing("the run has no checkpoint yet".into()));
-        }
-        let pointer = match which {
+        let Some((newest, manifest)) = all.first() else { return Err(missing("the run has no checkpoint yet".into())) };
+        let of_step = |step: u64| all.iter().map(|(checkpoint, _)| checkpoint).find(|checkpoint| checkpoint.step == step);
+        let found = match which {
             Which::Step(step) => {
-                let steps: Vec<String> = all.iter().map(|checkpoint| checkpoint.step.to_string()).collect();
-                let found = all.into_iter().find(|checkpoint| checkpoint.step == step);
-                return found.ok_or_else(|| missing(format!("there is no checkpoint of step {step}, only of {}", steps.join(", "))));
+                let steps: Vec<String> = self.checkpoints().iter().map(|checkpoint| checkpoint.step.to_string()).collect();
+                of_step(step).ok_or_else(|| missing(format!("there is no checkpoint of step {step}, only of {}", steps.join(", "))))?
             }
-            Which::Last => "last",
-            Which::Best => "best",
+            Which::Last => newest,
+            Which::Best => {
+                let best = manifest.as_ref().ok().and_then(|manifest| manifest.best.as_ref()).map(|best| best.step);
+                // The program died after it had published its best checkpoint and before it had said so.
+                let told = best.filter(|best| *best == newest.step).or_else(|| self.pointer("best"));
+                // Before an epoch has been validated nothing is the best, and the newest stands for it.
+                told.and_then(of_step).or_else(|| best.and_then(of_step)).unwrap_or(newest)
+            }
         };
-        let named = fs::read_to_string(self.path.join(pointer)).ok().and_then(|name| Checkpoint::at(&self.path.join(name.trim())));
-        // Without a pointer (no epoch has been validated yet), the newest stands for it.
-        named.or_else(|| all.into_iter().next_back()).ok_or_else(|| missing("the run has no checkpoint yet".into()))
+        Ok(found.clone())
     }
 
-    /// Makes `last` or `best` name a checkpoint.
+    /// Reads and verifies the checkpoint that a pointer or a step names.
     ///
     /// # Errors
-    /// When the pointer cannot be replaced.
-    pub fn point(&self, pointer: &str, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        replace(&self.path.join(pointer), &format!("{}\n", Checkpoint::folder(checkpoint.step)))
+    /// When it is damaged: with what is wrong, and another checkpoint that is whole.
+    pub fn load(&self, which: Which) -> Result<(Checkpoint, Contents), CheckpointError> {
+        let mut attempts = 0;
+        loop {
+            let checkpoint = self.find(which)?;
+            match checkpoint.read() {
+                Ok(contents) => return Ok((checkpoint, contents)),
+                // A training that is under way has replaced it by a better one meanwhile.
+                Err(_) if attempts < 3 && !checkpoint.path.exists() => attempts += 1,
+                Err(problem) => {
+                    return Err(CheckpointError::Unusable { problem: Box::new(problem), instead: self.instead_of(&checkpoint) });
+                }
+            }
+        }
     }
 
-    /// Appends a line to `metrics.jsonl`.
+    /// Which other checkpoint is whole.
+    fn instead_of(&self, damaged: &Checkpoint) -> String {
+        let mut others = self.newest_first().into_iter().map(|(checkpoint, _)| checkpoint).filter(|other| other != damaged);
+        match others.find(|other| other.verify().is_empty()) {
+            Some(whole) => format!("the checkpoint of step {} is whole: {}", whole.step, whole.path.display()),
+            None => "no other checkpoint of the run is whole".to_string(),
+        }
+    }
+
+    /// The newest checkpoint that is whole and that a training can go on from.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn record(&self, line: &serde_json::Value) -> Result<(), CheckpointError> {
-        let path = self.path.join("metrics.jsonl");
-        let file = fs::OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut file| writeln!(file, "{line}")).map_err(|error| CheckpointError::io("append to it", &path, &error))
+    /// When there is none, with what is wrong with each.
+    pub fn newest_whole(&self) -> Result<Newest, CheckpointError> {
+        let all = self.newest_first();
+        let mut passed_over = Vec::new();
+        if let Some(step) = self.pointer("last").filter(|step| all.iter().all(|(checkpoint, _)| checkpoint.step != *step)) {
+            let problem = format!("'last' names {}, which is not there", Checkpoint::folder(step));
+            passed_over.push(CheckpointError::Missing { path: self.path.clone(), problem });
+        }
+        for (checkpoint, _) in all {
+            let contents = checkpoint.read().and_then(|contents| contents.optimizer().map(|_| ()).map(|()| contents));
+            match contents {
+                Ok(contents) => return Ok(Newest { contents, passed_over }),
+                Err(error) => passed_over.push(error),
+            }
+        }
+        let problems: Vec<String> = passed_over.iter().map(ToString::to_string).collect();
+        let problem = match problems.len() {
+            0 => "the run has no checkpoint yet".to_string(),
+            _ => format!("there is no checkpoint to go on from: {}", problems.join("; ")),
+        };
+        Err(CheckpointError::Missing { path: self.path.clone(), problem })
+    }
+
+    /// Everything that is wrong with the run's checkpoints and pointers.
+    pub fn verify(&self) -> Vec<CheckpointError> {
+        let all = self.checkpoints();
+        // One that is gone by now was removed by a training that is under way.
+        let verify = |checkpoint: &Checkpoint| Some(checkpoint.verify()).filter(|_| checkpoint.path.exists()).unwrap_or_default();
+        let mut problems: Vec<CheckpointError> = all.iter().flat_map(verify).collect();
+        for pointer in ["last", "best"] {
+            let path = self.path.join(pointer);
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let name = text.trim();
+            if !all.iter().any(|checkpoint| Checkpoint::step_of(name) == Some(checkpoint.step)) {
+                problems.push(CheckpointError::Missing { path, problem: format!("it names '{name}', and there is no such checkpoint") });
+            }
+        }
+        problems
     }
 
     /// The lines of `metrics.jsonl`; a line cut short by a crash is left out.
     pub fn metrics(&self) -> Vec<serde_json::Value> {
-        let text = fs::read_to_string(self.path.join("metrics.jsonl")).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    /// Forgets metrics of steps after `step`, which a resumed run computes again.
-    ///
-    /// # Errors
-    /// When the file cannot be replaced.
-    pub fn forget_metrics_after(&self, step: u64) -> Result<(), CheckpointError> {
-        let path = self.path.join("metrics.jsonl");
-        if !path.exists() {
-            return Ok(());
-        }
-        let text = fs::read_to_string(&path).map_err(|error| CheckpointError::io("read it", &path, &error))?;
-        let at = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64();
-        // The lines as they are: printed anew, some numbers would lose their last bit.
-        let kept = text.lines().filter(|line| at(line).is_some_and(|at| at <= step));
-        replace(&path, &kept.map(|line| format!("{line}\n")).collect::<String>())
-    }
-
-    /// Removes a checkpoint. It disappears under another name first, so that none is ever seen half removed.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn remove(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        let aside = self.path.join(format!("{TEMPORARY}removed-{}", Checkpoint::folder(checkpoint.step)));
-        fs::rename(&checkpoint.path, &aside)
-            .and_then(|()| fs::remove_dir_all(&aside))
-            .map_err(|error| CheckpointError::io("remove the old checkpoint", &checkpoint.path, &error))
-    }
-}
-
-impl Checkpoint {
-    /// The name of a checkpoint's folder.
-    pub fn folder(step: u64) -> String {
-        format!("step-{step:08}")
-    }
-
-    /// The checkpoint in a folder, if its name and content say that it is one.
-    pub fn at(path: &Path) -> Option<Self> {
-        let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
-        path.join("manifest.json").is_file().then(|| Self { step, path: path.to_path_buf() })
-    }
-
-    /// The manifest alone, without verifying the other files.
-    ///
-    /// # Errors
-    /// When it is missing, broken, or of a newer format.
-    pub fn manifest(&self) -> Result<Manifest, CheckpointError> {
-        let path = self.path.join("manifest.json");
-        let text = fs::read_to_string(&path).map_err(|error| CheckpointError::io("read it", &path, &error))?;
-        let damaged = |problem| CheckpointError::Damaged { path: path.clone(), problem };
-        let manifest = Manifest::from_json(&text).map_err(|error| damaged(format!("the manifest is broken ({error})")))?;
-        if manifest.format != FORMAT {
-            return Err(damaged(format!("its format is {}, this program reads {FORMAT}; use the rekindle that wrote it", manifest.format)));
-        }
-        if manifest.step != self.step {
-            return Err(damaged(format!("the manifest is of step {}, the folder of step {}", manifest.step, self.step)));
-        }
-        Ok(manifest)
-    }
-
-    /// Reads and verifies everything.
-    ///
-    /// # Errors
-    /// When a file is missing or is not what the manifest says.
-    pub fn read(&self) -> Result<Contents, CheckpointError> {
-        let manifest = self.manifest()?;
-        let mut files = FILES.map(|name| {
-            let path = self.path.join(name);
-            let damaged = |problem| CheckpointError::Damaged { path: path.clone(), problem };
-            let entry = manifest.files.get(name).ok_or_else(|| damaged("the manifest does not list it".into()))?;
-            let bytes = fs::read(&path).map_err(|error| CheckpointError::io("read it", &path, &error))?;
-            if bytes.len() as u64 != entry.bytes {
-                return Err(damaged(format!("it has {} bytes, the manifest says {}", bytes.len(), entry.bytes)));
-            }
-            let found = sha256(&bytes);
-            if found != entry.sha256 {
-                return Err(damaged(format!("its sha256 is {found}, the manifest says {}", entry.sha256)));
-            }
-            Ok(bytes)
-        });
-        let mut take = |i: usize| std::mem::replace(&mut files[i], Ok(Vec::new()));
-        Ok(Contents { model: take(0)?, optimizer: take(1)?, scheduler: take(2)?, manifest })
+        log::read(&self.path)
     }
 }

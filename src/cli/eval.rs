@@ -27,6 +27,9 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     weights: WeightArgs,
+    /// Which checkpoint of a run: last, best or a step [default: best].
+    #[arg(long, value_name = "last|best|STEP")]
+    from: Option<Which>,
     /// A data set by name (mnist, fashion-mnist, cifar-10), or a folder; by default that of the recipe.
     #[arg(long, value_name = "DIR|NAME")]
     data: Option<String>,
@@ -44,7 +47,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
-    let Model { architecture, network, recipe, base, description, .. } = model::resolve(&args.model, &args.weights, Which::Best, layout)?;
+    let Model { architecture, network, recipe, base, description, .. } = model::resolve(&args.model, &args.weights, args.from, layout)?;
     let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
     let data = match (&recipe, &args.normalize) {
         (None, normalize) if architecture.classes().is_some() => fitted(data, architecture.input_shape(), normalize.as_deref())?,

@@ -41,11 +41,14 @@ pub struct WeightArgs {
     pub partial: bool,
 }
 
-/// Finds a model and gives it weights, which lie as the work ahead wants them.
-pub fn resolve(name: &str, weights: &WeightArgs, which: Which, layout: Layout) -> anyhow::Result<Model> {
+/// Finds a model and gives it weights, which lie as the work ahead wants them. Of a run it is the best checkpoint unless `from` says another.
+pub fn resolve(name: &str, weights: &WeightArgs, from: Option<Which>, layout: Layout) -> anyhow::Result<Model> {
     let path = Path::new(name);
     if path.is_dir() {
-        return from_run(path, weights, which, layout);
+        return from_run(path, weights, from.unwrap_or(Which::Best), layout);
+    }
+    if from.is_some() {
+        bail!("--from chooses a checkpoint of a run, and '{name}' is no run's folder");
     }
     if path.is_file() && rekindle_state::is_onnx(rekindle_state::Map::open(path)?.bytes()) {
         return from_graph(path, weights, layout);
@@ -97,12 +100,11 @@ fn from_graph(path: &Path, weights: &WeightArgs, layout: Layout) -> anyhow::Resu
 }
 
 fn from_run(path: &Path, weights: &WeightArgs, which: Which, layout: Layout) -> anyhow::Result<Model> {
-    let checkpoint = match Checkpoint::at(path) {
-        Some(checkpoint) => checkpoint,
-        None => Run::open(path)?.find(which)?,
+    let contents: Contents = match Checkpoint::at(path) {
+        Some(checkpoint) => checkpoint.read()?,
+        None => Run::open(path)?.load(which)?.1,
     };
-    let contents: Contents = checkpoint.read()?;
-    let place = checkpoint.path.display().to_string();
+    let place = contents.path.display().to_string();
     let recipe = train::recipe_of(&contents, &place)?;
     let architecture = recipe::architecture(&recipe)?;
     let mut network = train::restored(&*architecture, &contents, &place)?;

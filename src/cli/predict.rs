@@ -30,6 +30,9 @@ pub struct Args {
     inputs: Vec<PathBuf>,
     #[command(flatten)]
     weights: WeightArgs,
+    /// Which checkpoint of a run: last, best or a step [default: best].
+    #[arg(long, value_name = "last|best|STEP")]
+    from: Option<Which>,
     /// A text file with a label on each line, in the order of the classes.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -75,7 +78,7 @@ struct Label {
 pub fn run(args: &Args) -> Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
-    let Model { architecture, network, recipe, .. } = model::resolve(&args.model, &args.weights, Which::Best, layout)?;
+    let Model { architecture, network, recipe, .. } = model::resolve(&args.model, &args.weights, args.from, layout)?;
     let preparation = Preparation::new(architecture.input_shape(), recipe.as_ref().map(|recipe| &recipe.data), args.normalize.as_deref())?;
     let preparation = if architecture.classes().is_none() { preparation.any_size() } else { preparation };
     let labels = labels(args.labels.as_deref(), recipe.as_ref(), &*architecture)?;

@@ -72,11 +72,11 @@ fn find(dir: &Path) -> anyhow::Result<Vec<Run>> {
 }
 
 fn describe(run: &Run, verify: bool) -> Row {
-    let checkpoints = run.checkpoints();
-    let last = checkpoints.last().and_then(|checkpoint| checkpoint.manifest().ok());
+    let checkpoints = run.newest_first();
+    let last = checkpoints.iter().find_map(|(_, manifest)| manifest.as_ref().ok()).cloned();
     let best = run.find(Which::Best).ok();
     let manifest = best.as_ref().and_then(|checkpoint| checkpoint.manifest().ok());
-    let damaged = if verify { checkpoints.iter().filter_map(|checkpoint| checkpoint.read().err()).collect() } else { Vec::new() };
+    let damaged = if verify { run.verify() } else { Vec::new() };
     Row {
         run: run.path().display().to_string(),
         checkpoints: checkpoints.len(),

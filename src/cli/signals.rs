@@ -16,5 +16,8 @@ pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
             .and_then(|_| flag::register(signal, stop.clone()))
             .context("cannot listen for Ctrl-C")?;
     }
+    // Without a handler, a file that grows past `ulimit -f` kills the program; with one, writing fails and says so.
+    #[cfg(unix)]
+    flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).context("cannot listen for signals")?;
     Ok(stop)
 }

@@ -55,19 +55,19 @@ impl Source {
 impl Saved {
     /// Reads the checkpoint that a folder is, or that a run has.
     pub fn open(path: &Path, which: Which) -> anyhow::Result<Self> {
-        let (run, checkpoint) = match Checkpoint::at(path) {
-            Some(checkpoint) => (None, checkpoint),
-            // A folder may be named as `.` or with a slash at its end.
-            None => match std::fs::canonicalize(path).ok().and_then(|path| Checkpoint::at(&path)) {
-                Some(checkpoint) => (None, checkpoint),
-                None => {
-                    let run = Run::open(path)?;
-                    let checkpoint = run.find(which)?;
-                    (Some(run), checkpoint)
-                }
-            },
+        // A folder may be named as `.` or with a slash at its end.
+        let named = || std::fs::canonicalize(path).ok().and_then(|path| Checkpoint::at(&path));
+        let (run, checkpoint, contents) = match Checkpoint::at(path).or_else(named) {
+            Some(checkpoint) => {
+                let contents = checkpoint.read()?;
+                (None, checkpoint, contents)
+            }
+            None => {
+                let run = Run::open(path)?;
+                let (checkpoint, contents) = run.load(which)?;
+                (Some(run), checkpoint, contents)
+            }
         };
-        let contents = checkpoint.read()?;
         Ok(Self { run, checkpoint, contents })
     }
 
@@ -98,7 +98,8 @@ impl Saved {
 /// The files below a folder, in order of their names.
 fn list(folder: &Path, at: &Path, depth: usize, files: &mut Vec<(PathBuf, u64)>) {
     let Ok(entries) = std::fs::read_dir(folder.join(at)) else { return };
-    let mut entries: Vec<_> = entries.flatten().collect();
+    // Names with a dot are a lock, and saves under way.
+    let mut entries: Vec<_> = entries.flatten().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).collect();
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = at.join(entry.file_name());

@@ -57,22 +57,20 @@ pub fn run(args: Args) -> Answer {
         let weights = std::path::absolute(&weights).unwrap_or(weights);
         loaded.recipe.train.init = Some(recipe::InitSection { weights, partial: args.partial });
     }
-    let dir = args.run.unwrap_or_else(|| free_folder(&loaded.recipe.name));
-    let start = Start::New { loaded: Box::new(loaded), dir };
+    // Without a folder of its own, a run of a name that is taken gets a number.
+    let numbered = args.run.is_none();
+    let dir = args.run.unwrap_or_else(|| Path::new("checkpoints").join(&loaded.recipe.name));
+    let start = Start::New { loaded: Box::new(loaded), dir, numbered };
     let session = Session::new(start, args.device, signals::stop_flag()?)?;
     finish(session)
-}
-
-/// `checkpoints/NAME`, or with a number behind it when a run of that name is there already.
-fn free_folder(name: &str) -> PathBuf {
-    let base = Path::new("checkpoints");
-    let numbered = (2..).map(|n| base.join(format!("{name}-{n}")));
-    std::iter::once(base.join(name)).chain(numbered).find(|path| !path.exists()).unwrap_or_else(|| base.join(name))
 }
 
 /// Runs a session and says what came of it and what to type next.
 pub fn finish(session: Session) -> Answer {
     eprintln!("device {} ({})", session.device.name, session.device.description);
+    for note in &session.notes {
+        eprintln!("{note}");
+    }
     if let Some(report) = &session.report {
         eprintln!("{report}");
     }

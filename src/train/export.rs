@@ -51,7 +51,7 @@ impl Snapshot {
     /// # Errors
     /// When the checkpoint's record does not fit the model.
     pub fn optimizer(&self, contents: &Contents, place: &str) -> Result<StateDict, TrainError> {
-        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(contents.optimizer.clone()));
+        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(contents.optimizer()?.to_vec()));
         let record = record.map_err(|error| TrainError::Mismatch {
             place: place.to_string(),
             problem: format!("optimizer.bpk cannot be read: {error}"),

@@ -5,6 +5,7 @@
 
 pub mod evaluate;
 mod export;
+mod handover;
 mod metrics;
 mod plan;
 mod progress;
@@ -12,6 +13,7 @@ pub mod recipe;
 mod restore;
 mod saving;
 mod session;
+mod size;
 mod step;
 mod strategy;
 mod with_loss;
@@ -22,6 +24,7 @@ pub use plan::{Plan, Position};
 pub use recipe::{Loaded, Recipe, RecipeError};
 pub use restore::{check_fit, drawn, fresh, recipe_of, restored, trained_parameters};
 pub use session::{Session, Start};
+pub use size::ByteSize;
 pub use step::{StepInput, StepOutput};
 pub use strategy::Outcome;
 
@@ -70,5 +73,13 @@ pub enum TrainError {
         step: u64,
         /// What happened.
         reason: String,
+    },
+    /// A training that had begun broke off.
+    #[error("{error}; {rest}")]
+    BrokeOff {
+        /// Why.
+        error: Box<TrainError>,
+        /// Where the run stands, and how to go on.
+        rest: String,
     },
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::ByteSize;
 use crate::data::DataConfig;
 use crate::models::{self, Architecture};
 use crate::onnx::run::GraphConfig;
@@ -159,8 +160,13 @@ pub struct CheckpointSection {
     /// A checkpoint every so many steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<usize>,
+    /// A checkpoint when so many minutes have passed since the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_minutes: Option<f64>,
     /// How many of the newest checkpoints are kept.
     pub keep_last: usize,
+    /// Whether none is ever removed because of its age.
+    pub keep_all: bool,
     /// How many of the best checkpoints are kept.
     pub top_k: usize,
     /// The metric that says which is best.
@@ -168,11 +174,30 @@ pub struct CheckpointSection {
     /// Whether less or more of it is better; by default, what fits the metric.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// How much all checkpoints of the run may take together; `last` and `best` are kept in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total_size: Option<ByteSize>,
+    /// Whether the optimizer's state is left out, without which a run cannot go on.
+    pub weights_only: bool,
+    /// Whether a training that breaks off on an error saves first.
+    pub on_exception: bool,
 }
 
 impl Default for CheckpointSection {
     fn default() -> Self {
-        Self { every_epochs: 1, every_steps: None, keep_last: 2, top_k: 1, monitor: default_monitor(), mode: None }
+        Self {
+            every_epochs: 1,
+            every_steps: None,
+            every_minutes: None,
+            keep_last: 2,
+            keep_all: false,
+            top_k: 1,
+            monitor: default_monitor(),
+            mode: None,
+            max_total_size: None,
+            weights_only: false,
+            on_exception: true,
+        }
     }
 }
 
@@ -463,7 +488,12 @@ fn check(recipe: &Recipe, source: &Source<'_>) -> Result<(), RecipeError> {
     if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
         return wrong(key, "must be at least 1, found 0".into());
     }
-    for (key, value) in [("train.clip_grad_norm", train.clip_grad_norm), ("train.clip_grad_value", train.clip_grad_value)] {
+    let positive = [
+        ("train.clip_grad_norm", train.clip_grad_norm),
+        ("train.clip_grad_value", train.clip_grad_value),
+        ("checkpoint.every_minutes", recipe.checkpoint.every_minutes),
+    ];
+    for (key, value) in positive {
         if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
             return wrong(key, format!("must be positive, found {value}"));
         }

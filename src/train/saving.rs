@@ -1,15 +1,18 @@
 //! Between Burn's three checkpointers and one checkpoint directory.
 //!
-//! Burn's learner gives its model, optimizer and scheduler as three records, each on a thread of its own. They meet here; the
-//! third to arrive publishes the directory, away from the training thread.
+//! Burn's learner gives its model, optimizer and scheduler as three records, each on a thread of its own. There each becomes bytes,
+//! is written, hashed and synced; the last to be done publishes the directory. One save is under way at a time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use burn::tensor::Bytes;
 use burn::train::checkpoint::{Checkpoint as Record, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::EventStoreClient;
+use serde_json::{Value, json};
 
-use crate::checkpoint::{self, CheckpointError, FILES, Manifest, Policy, Run};
+use crate::checkpoint::{Candidate, CheckpointError, FILES, Manifest, Policy, RunWriter, Scratch, judge};
+use crate::error::{panic_text, without_panic_output};
 
 /// Where the parts of a checkpoint meet. A clone is the same place.
 #[derive(Clone)]
@@ -18,18 +21,35 @@ pub(super) struct Staging {
 }
 
 struct Shared {
-    run: Run,
+    run: Arc<RunWriter>,
     policy: Policy,
     state: Mutex<State>,
-    published: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// The checkpoint under way.
-    draft: Option<Draft>,
-    /// Its parts, in the order of [`FILES`].
-    parts: [Option<Bytes>; 3],
+    /// The save that is under way.
+    job: Option<Job>,
+    /// The first save that failed.
+    error: Option<CheckpointError>,
+    /// What saving has cost since the last line of metrics.
+    spent: Spent,
+    /// Lines of epochs that ended while a save was under way.
+    lines: Vec<Value>,
+    /// Whether it was said that the limit on size cannot be kept.
+    warned: bool,
+}
+
+/// A save that is under way.
+struct Job {
+    /// What to publish; taken when its three parts are written.
+    work: Option<(Draft, Arc<Scratch>)>,
+    begun: Instant,
+    /// Parts that have arrived and are written.
+    done: usize,
+    /// Seconds for which training stood still; known when it goes on.
+    stall: Option<f64>,
     error: Option<CheckpointError>,
 }
 
@@ -38,30 +58,101 @@ pub(super) struct Draft {
     pub(super) manifest: Manifest,
     /// Whether `best` will name it.
     pub(super) is_best: bool,
+    /// Whether the optimizer's and the scheduler's state are left out.
+    pub(super) weights_only: bool,
+    /// Whether older checkpoints may go once it is whole.
+    pub(super) prune: bool,
+    /// The line of metrics of the epoch that it ends; written just before the checkpoint is published.
+    pub(super) line: Option<Value>,
+}
+
+/// Seconds that saving took.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    /// For which training stood still.
+    stall: f64,
+    /// From handing over to everything being on the disk.
+    saving: f64,
+    saves: u64,
+}
+
+impl State {
+    /// The lines that wait, with what saving has cost since the one before.
+    fn take_lines(&mut self) -> Vec<Value> {
+        let mut lines = std::mem::take(&mut self.lines);
+        for line in &mut lines {
+            let spent = std::mem::take(&mut self.spent);
+            let told = |seconds: f64| if spent.saves > 0 { json!(seconds) } else { Value::Null };
+            line["save_stall_seconds"] = told(spent.stall);
+            line["save_seconds"] = told(spent.saving);
+        }
+        lines
+    }
+}
+
+/// The time during which training stands still for a save. It ends when this is dropped.
+pub(super) struct Stall {
+    staging: Staging,
+    begun: Instant,
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        if let Some(job) = &mut self.staging.lock().job {
+            job.stall = Some(self.begun.elapsed().as_secs_f64());
+        }
+        self.staging.shared.changed.notify_all();
+    }
 }
 
 impl Staging {
-    pub(super) fn new(run: Run, policy: Policy) -> Self {
-        Self { shared: Arc::new(Shared { run, policy, state: Mutex::default(), published: Condvar::new() }) }
+    pub(super) fn new(run: Arc<RunWriter>, policy: Policy) -> Self {
+        Self { shared: Arc::new(Shared { run, policy, state: Mutex::default(), changed: Condvar::new() }) }
     }
 
-    /// Announces a checkpoint whose three parts follow; waits until the one before is on disk.
-    pub(super) fn announce(&self, draft: Draft) {
-        self.wait_idle().draft = Some(draft);
+    /// Announces a checkpoint whose three parts follow; waits until the one before is on disk. Training stands still until what
+    /// this gives is dropped.
+    pub(super) fn announce(&self, draft: Draft) -> Result<Stall, CheckpointError> {
+        let begun = Instant::now();
+        let mut state = self.wait_idle();
+        if let Some(error) = state.error.take() {
+            return Err(error);
+        }
+        let scratch = Arc::new(Scratch::new(self.shared.run.clone(), draft.manifest.step)?);
+        state.job = Some(Job { work: Some((draft, scratch)), begun: Instant::now(), done: 0, stall: None, error: None });
+        Ok(Stall { staging: self.clone(), begun })
+    }
+
+    /// Writes the line of an epoch that ends without a checkpoint; lines stay in order.
+    pub(super) fn record(&self, line: Value) -> Result<(), CheckpointError> {
+        let mut state = self.lock();
+        state.lines.push(line);
+        if state.job.is_some() {
+            return Ok(());
+        }
+        let lines = state.take_lines();
+        self.write(&lines)
+    }
+
+    /// The error of a save that failed meanwhile.
+    pub(super) fn failed(&self) -> Result<(), CheckpointError> {
+        self.lock().error.take().map_or(Ok(()), Err)
     }
 
     /// Waits until nothing is under way, and gives the error of a save that failed.
     pub(super) fn finish(&self) -> Result<(), CheckpointError> {
-        match self.wait_idle().error.take() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        self.wait_idle().error.take().map_or(Ok(()), Err)
+    }
+
+    /// Gives up the save that is under way: its parts will not all come.
+    pub(super) fn abandon(&self, reason: String) {
+        self.end(Err(self.broken(reason)));
     }
 
     fn wait_idle(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        while state.draft.is_some() {
-            state = self.shared.published.wait(state).unwrap_or_else(PoisonError::into_inner);
+        while state.job.is_some() {
+            state = self.wait(state);
         }
         state
     }
@@ -70,58 +161,122 @@ impl Staging {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one part; the last one publishes.
-    fn put(&self, part: usize, bytes: Result<Bytes, String>) -> Result<(), CheckpointerError> {
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes one part; the last one publishes.
+    fn put<R: Record>(&self, part: usize, record: R) {
+        let work = self.lock().job.as_ref().and_then(|job| job.work.as_ref()).map(|(draft, scratch)| (draft.weights_only, scratch.clone()));
+        let Some((weights_only, scratch)) = work else { return };
+        let written = if part > 0 && weights_only { Ok(()) } else { write(&scratch, FILES[part], record) };
+        // Whoever publishes must be the only one to hold it.
+        drop(scratch);
         let mut state = self.lock();
-        match bytes {
-            Ok(bytes) => state.parts[part] = Some(bytes),
-            Err(reason) => {
-                let path = self.shared.run.path().join(FILES[part]);
-                return Err(self.fail(state, CheckpointError::Io { path, doing: "turn the record into bytes", reason }));
-            }
+        let Some(job) = &mut state.job else { return };
+        job.done += 1;
+        if let Err(error) = written {
+            job.error.get_or_insert(error);
         }
-        let State { parts: [Some(model), Some(optimizer), Some(scheduler)], .. } = &*state else { return Ok(()) };
-        // The lock is held while publishing: whoever asks for the state waits for the disk anyway.
-        let Some(draft) = &state.draft else { return Ok(()) };
-        match self.publish(draft, [model, optimizer, scheduler]) {
-            Ok(()) => {
-                self.clear(&mut state);
-                Ok(())
-            }
-            Err(error) => Err(self.fail(state, error)),
+        if job.done == FILES.len() {
+            self.complete(state);
         }
     }
 
-    fn fail(&self, mut state: MutexGuard<'_, State>, error: CheckpointError) -> CheckpointerError {
-        let text = error.to_string();
-        state.error.get_or_insert(error);
-        self.clear(&mut state);
-        CheckpointerError::Unknown(text)
+    /// Publishes the checkpoint whose parts are all written.
+    fn complete<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        while state.job.as_ref().is_some_and(|job| job.stall.is_none()) {
+            state = self.wait(state);
+        }
+        let Some(job) = &mut state.job else { return };
+        let (work, error, saving, stall) = (job.work.take(), job.error.take(), job.begun.elapsed(), job.stall.unwrap_or_default());
+        let Some((mut draft, scratch)) = work else { return };
+        let result = match error {
+            Some(error) => {
+                drop(state);
+                Err(error)
+            }
+            None => {
+                state.spent.saving += saving.as_secs_f64();
+                state.spent.stall += stall;
+                state.spent.saves += 1;
+                state.lines.extend(draft.line.take());
+                let (lines, warned) = (state.take_lines(), state.warned);
+                // The job stays in its place, so that no other begins; training goes on.
+                drop(state);
+                let publish = || self.publish(draft, scratch, &lines, warned);
+                let published = without_panic_output(|| catch_unwind(AssertUnwindSafe(publish)));
+                published.unwrap_or_else(|panic| Err(self.broken(panic_text(&*panic))))
+            }
+        };
+        self.end(result);
     }
 
     /// Nothing is under way any more.
-    fn clear(&self, state: &mut State) {
-        state.draft = None;
-        state.parts = Default::default();
-        self.shared.published.notify_all();
+    fn end(&self, result: Result<(), CheckpointError>) {
+        let mut state = self.lock();
+        state.job = None;
+        let lines = state.take_lines();
+        if let Err(error) = result.and_then(|()| self.write(&lines)) {
+            state.error.get_or_insert(error);
+        }
+        self.shared.changed.notify_all();
     }
 
-    fn publish(&self, draft: &Draft, [model, optimizer, scheduler]: [&Bytes; 3]) -> Result<(), CheckpointError> {
+    fn publish(&self, draft: Draft, scratch: Arc<Scratch>, lines: &[Value], warned: bool) -> Result<(), CheckpointError> {
+        // Before the checkpoint exists: a run that goes on from it does not compute these lines again.
+        self.write(lines)?;
+        let Draft { manifest, is_best, prune, .. } = draft;
+        let (step, best) = (manifest.step, manifest.best.as_ref().map(|best| best.step));
+        let scratch = Arc::into_inner(scratch).ok_or_else(|| self.broken("a part of it is still being written".into()))?;
+        let checkpoint = scratch.publish(manifest)?;
         let run = &self.shared.run;
-        let files: [(&str, &[u8]); 3] = [(FILES[0], model), (FILES[1], optimizer), (FILES[2], scheduler)];
-        let checkpoint = checkpoint::publish(run, draft.manifest.clone(), &files)?;
         run.point("last", &checkpoint)?;
-        if draft.is_best {
+        if is_best {
             run.point("best", &checkpoint)?;
         }
-        let all: Vec<_> = run.checkpoints().into_iter().map(|checkpoint| (checkpoint.clone(), checkpoint.manifest().ok())).collect();
-        checkpoint::doomed(&all, &self.shared.policy, draft.manifest.best.as_ref()).iter().try_for_each(|old| run.remove(old))
+        if prune { self.prune(step, best, warned) } else { Ok(()) }
+    }
+
+    fn broken(&self, reason: String) -> CheckpointError {
+        CheckpointError::Io { path: self.shared.run.path().to_path_buf(), doing: "save a checkpoint", reason }
+    }
+
+    /// Removes what the policy lets go, now that the new checkpoint is whole.
+    fn prune(&self, last: u64, best: Option<u64>, warned: bool) -> Result<(), CheckpointError> {
+        let Shared { run, policy, .. } = &*self.shared;
+        let all = run.newest_first().into_iter();
+        let all: Vec<Candidate> =
+            all.map(|(checkpoint, manifest)| Candidate::new(checkpoint, manifest.as_ref().ok(), &policy.monitor)).collect();
+        let verdict = judge(&all, policy, last, best);
+        verdict.doomed.iter().try_for_each(|old| run.remove(old))?;
+        if verdict.above_limit > 0 && !warned {
+            self.lock().warned = true;
+            let above = verdict.above_limit;
+            let path = run.path().display();
+            eprintln!("{path}: checkpoints take {above} bytes more than checkpoint.max_total_size: last and best are kept in any case");
+        }
+        Ok(())
+    }
+
+    fn write(&self, lines: &[Value]) -> Result<(), CheckpointError> {
+        lines.iter().try_for_each(|line| self.shared.run.record(line))
     }
 
     /// The checkpointer of one part, for Burn's learner.
     pub(super) fn part(&self, part: usize) -> Part {
         Part { staging: self.clone(), part }
     }
+}
+
+/// Turns a record into bytes and writes it. A panic is an error as any other: the threads that save must go on.
+fn write<R: Record>(scratch: &Scratch, name: &str, record: R) -> Result<(), CheckpointError> {
+    let fail = |reason: String| CheckpointError::Io { path: name.into(), doing: "turn the record into bytes", reason };
+    let write = || {
+        let bytes = record.checkpoint_into_bytes().map_err(|error| fail(error.to_string()))?;
+        scratch.write(name, &bytes)
+    };
+    without_panic_output(|| catch_unwind(AssertUnwindSafe(write))).unwrap_or_else(|panic| Err(fail(panic_text(&*panic))))
 }
 
 /// One of the three checkpointers that Burn's learner calls.
@@ -131,8 +286,10 @@ pub(super) struct Part {
 }
 
 impl<R: Record> Checkpointer<R> for Part {
+    /// Burn never hears of an error: it would panic at the next save. The training loop asks the staging area.
     fn save(&self, _step: usize, record: R) -> Result<(), CheckpointerError> {
-        self.staging.put(self.part, record.checkpoint_into_bytes().map_err(|error| error.to_string()))
+        self.staging.put(self.part, record);
+        Ok(())
     }
 
     fn delete(&self, _step: usize) -> Result<(), CheckpointerError> {

@@ -18,7 +18,7 @@ use super::restore::{drawn, recipe_of, restored};
 use super::saving::{Staging, WhenAsked};
 use super::strategy::{Outcome, Standing, Strategy};
 use super::with_loss::WithLoss;
-use crate::checkpoint::{CheckpointError, Contents, Policy, Run, Which};
+use crate::checkpoint::{CheckpointError, Contents, Newest, Policy, RECIPE, Run, RunWriter, Which};
 use crate::data::Split;
 use crate::device::{self, DeviceName, OpenDevice};
 use crate::models::Network;
@@ -32,6 +32,8 @@ pub enum Start {
         loaded: Box<Loaded>,
         /// The run directory.
         dir: PathBuf,
+        /// Whether a number is put behind its name when it is there already.
+        numbered: bool,
     },
     /// A checkpoint of a run.
     Resume {
@@ -50,6 +52,8 @@ pub struct Session {
     learner: Learner<Network>,
     /// What came of loading initial weights.
     pub report: Option<Report>,
+    /// What was found on the way and should be told: newer checkpoints that cannot be used.
+    pub notes: Vec<String>,
     /// The device.
     pub device: OpenDevice,
 }
@@ -62,12 +66,21 @@ impl Session {
     pub fn new(start: Start, device: DeviceName, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
         let device = device.open()?;
         match start {
-            Start::New { loaded, dir } => Self::start(*loaded, &dir, device, stop),
+            Start::New { loaded, dir, numbered } => {
+                let create =
+                    |recipe: &str| if numbered { RunWriter::create_numbered(&dir, recipe) } else { RunWriter::create(&dir, recipe) };
+                Self::start(*loaded, create, device, stop)
+            }
             Start::Resume { dir, which, epochs } => Self::resume(&dir, which, epochs, device, stop),
         }
     }
 
-    fn start(loaded: Loaded, dir: &Path, device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
+    fn start(
+        loaded: Loaded,
+        create: impl FnOnce(&str) -> Result<RunWriter, CheckpointError>,
+        device: OpenDevice,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, TrainError> {
         let Loaded { mut recipe, base, place } = loaded;
         anchor(&mut recipe, &base);
         let plan = Plan::new(recipe, &place)?;
@@ -83,18 +96,28 @@ impl Session {
         };
         let network = drawn(network, plan.recipe.train.seed);
         let text = toml::to_string(&plan.recipe).map_err(|error| plan.mismatch(format!("it cannot be written: {error}")))?;
-        let create = || Run::create(dir, &text);
-        let mut session = plan.session(network, None, Standing::default(), create, device, stop)?;
+        let mut session = plan.session(network, None, Standing::default(), || create(&text), device, stop)?;
         session.report = report;
         Ok(session)
     }
 
     fn resume(dir: &Path, which: Which, epochs: Option<usize>, device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
-        let run = Run::open(dir)?;
-        run.clean()?;
-        let checkpoint = run.find(which)?;
-        let contents = checkpoint.read()?;
-        let place = checkpoint.path.display().to_string();
+        let writer = RunWriter::open(dir)?;
+        if writer.checkpoints().is_empty() && which == Which::Last {
+            return Self::restart(writer, epochs, device, stop);
+        }
+        let (contents, passed_over) = match which {
+            Which::Last => {
+                let Newest { contents, passed_over } = writer.newest_whole()?;
+                (contents, passed_over)
+            }
+            _ => {
+                let (_, contents) = writer.load(which)?;
+                contents.optimizer()?;
+                (contents, Vec::new())
+            }
+        };
+        let place = contents.path.display().to_string();
         let mut recipe = recipe_of(&contents, &place)?;
         recipe.train.epochs = epochs.unwrap_or(recipe.train.epochs);
         let manifest = &contents.manifest;
@@ -107,10 +130,33 @@ impl Session {
             early: manifest.early_stopping.clone(),
             metrics: manifest.metrics.clone(),
         };
-        run.forget_metrics_after(manifest.step)?;
+        let mut notes: Vec<String> = passed_over.iter().map(ToString::to_string).collect();
+        if !notes.is_empty() {
+            notes.push(format!("going on from {place}, the newest checkpoint that is whole"));
+        }
         let plan = Plan::new(recipe, &place)?;
         let network = restored(&*plan.architecture, &contents, &place)?;
-        plan.session(network, Some(contents), standing, || Ok(run), device, stop)
+        let mut session = plan.session(network, Some(contents), standing, || Ok(writer), device, stop)?;
+        session.notes = notes;
+        Ok(session)
+    }
+
+    /// A run that died before its first checkpoint starts again from its recipe.
+    fn restart(writer: RunWriter, epochs: Option<usize>, device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
+        let mut loaded = recipe::load(&writer.path().join(RECIPE), &[])?;
+        loaded.recipe.train.epochs = epochs.unwrap_or(loaded.recipe.train.epochs);
+        let note = format!("{}: there is no checkpoint yet: starting from the run's recipe", writer.path().display());
+        let mut session = Self::start(loaded, |_| Ok(writer), device, stop)?;
+        session.notes.push(note);
+        Ok(session)
+    }
+
+    /// Calls something with the number of each step (from 1), on the thread that trains: its gradients are known, and the weights
+    /// have not moved yet. A panic in it ends the training as a panic of the step itself does.
+    #[must_use]
+    pub fn on_step(mut self, observer: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.strategy.observer = Some(Box::new(observer));
+        self
     }
 
     /// Trains until the end, an error or a signal.
@@ -166,14 +212,14 @@ impl Plan {
         network: Network,
         contents: Option<Contents>,
         standing: Standing,
-        run: impl FnOnce() -> Result<Run, CheckpointError>,
+        run: impl FnOnce() -> Result<RunWriter, CheckpointError>,
         device: OpenDevice,
         stop: Arc<AtomicBool>,
     ) -> Result<Session, TrainError> {
         let training_device = device.device.clone().autodiff();
         let train = self.loader(Split::Train, &training_device)?;
         let valid = self.loader(Split::Test, &device.device)?;
-        let state = contents.as_ref().map(|contents| contents.optimizer.as_slice());
+        let state = contents.as_ref().map(Contents::optimizer).transpose()?;
         let learner = self.learner(
             network,
             state,
@@ -183,14 +229,15 @@ impl Plan {
         )?;
         let section = &self.recipe.checkpoint;
         let policy = Policy {
-            keep_last: section.keep_last,
+            keep_last: (!section.keep_all).then_some(section.keep_last),
             top_k: section.top_k,
             monitor: section.monitor.clone(),
             minimize: section.mode() == recipe::Mode::Min,
+            max_total: section.max_total_size.map(|size| size.0),
         };
         let score = if self.architecture.classes().is_some() { Score::Accuracy } else { Score::Psnr };
         // Last, so that a recipe that cannot be trained leaves no folder behind.
-        let run = run()?;
+        let writer = Arc::new(run()?);
         let strategy = Strategy {
             loss: self.loss,
             score,
@@ -198,13 +245,14 @@ impl Plan {
             valid,
             device: training_device,
             device_name: device.name.clone(),
-            staging: Staging::new(run.clone(), policy),
-            run,
+            run: writer.run().clone(),
+            staging: Staging::new(writer, policy),
             stop,
+            observer: None,
             standing: Mutex::new(standing),
             outcome: Mutex::default(),
             recipe: self.recipe,
         };
-        Ok(Session { strategy, learner, report: None, device })
+        Ok(Session { strategy, learner, report: None, notes: Vec::new(), device })
     }
 }

@@ -1,5 +1,6 @@
 //! The training loop that Burn's learner runs: epochs, order, random numbers and saving are decided here.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -7,19 +8,19 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
-use burn::train::metric::store::EventStoreClient;
 use burn::train::{
-    InferenceStep, Interrupter, Learner, LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
-    TrainingComponents, ValidLoader,
+    InferenceStep, Learner, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, ValidLoader,
 };
 
+use super::handover::Handover;
 use super::metrics::{self, Score, Sums};
 use super::progress::Progress;
 use super::recipe::{EarlyStopping, Mode, Recipe};
 use super::saving::{Draft, Staging};
 use super::{StepInput, TrainError};
-use crate::checkpoint::{Best, EarlyState, EpochSums, Manifest, Run};
+use crate::checkpoint::{Best, CheckpointError, EarlyState, EpochSums, Manifest, Run, Which};
 use crate::data::Loader;
+use crate::error::{panic_text, without_panic_output};
 use crate::models::Network;
 use crate::optim::{self, LossConfig};
 
@@ -48,6 +49,9 @@ pub(super) struct Standing {
     pub(super) metrics: std::collections::BTreeMap<String, f64>,
 }
 
+/// Called with the number of each step, from 1.
+pub(super) type Observer = Box<dyn Fn(u64) + Send + Sync>;
+
 /// Everything that the loop needs, decided.
 pub(super) struct Strategy {
     pub(super) recipe: Recipe,
@@ -61,18 +65,34 @@ pub(super) struct Strategy {
     pub(super) staging: Staging,
     /// Set by a signal: finish the step, save, stop.
     pub(super) stop: Arc<AtomicBool>,
+    /// Hears of each step.
+    pub(super) observer: Option<Observer>,
     /// Where the run starts, and afterwards where it ended.
     pub(super) standing: Mutex<Standing>,
     /// How it ended.
     pub(super) outcome: Mutex<Option<Result<Outcome, TrainError>>>,
 }
 
-/// What Burn's learner lends to the loop.
-struct Lent<'a> {
+/// What changes while the loop runs.
+struct Loop {
     learner: Learner<Network>,
-    checkpointer: Option<LearningCheckpointer<Network>>,
-    interrupter: &'a Interrupter,
-    events: &'a EventStoreClient,
+    handover: Handover,
+    at: Standing,
+    /// Sums of the epoch under way.
+    sums: Sums,
+    /// When the run was saved last, or began.
+    saved: Instant,
+    /// Whether weights, optimizer and numbers belong to one step. Not in the middle of an update.
+    sane: bool,
+}
+
+/// Why a checkpoint is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// The recipe says so.
+    Policy,
+    /// Training stops before its end: whatever the recipe says, everything is kept that going on needs.
+    Stopping,
 }
 
 impl SupervisedLearningStrategy<Network> for Strategy {
@@ -84,15 +104,24 @@ impl SupervisedLearningStrategy<Network> for Strategy {
         _: ValidLoader<Network>,
         _: usize,
     ) -> (Network, SupervisedTrainingEventProcessor<Network>) {
-        let TrainingComponents { checkpointer, interrupter, event_processor, event_store, .. } = components;
-        let mut lent = Lent { learner, checkpointer, interrupter: &interrupter, events: &event_store };
-        let mut standing = lock(&self.standing).clone();
-        let outcome = self.run(&mut lent, &mut standing);
-        // A failed save explains what follows it better than what follows does.
-        let outcome = self.staging.finish().map_err(TrainError::from).and(outcome);
-        *lock(&self.standing) = standing;
+        let TrainingComponents { checkpointer, event_processor, event_store, .. } = components;
+        let Some(checkpointer) = checkpointer else {
+            // The outcome stays empty, which the session takes for a learner that did not start.
+            return (learner.model(), event_processor);
+        };
+        let handover = Handover {
+            staging: self.staging.clone(),
+            checkpointer: Arc::new(Mutex::new(checkpointer)),
+            events: event_store,
+            aside: ["flex", "ndarray"].contains(&self.device_name.as_str()),
+        };
+        let at = lock(&self.standing).clone();
+        let sums = Sums::resume(at.sums);
+        let mut state = Loop { learner, handover, at, sums, saved: Instant::now(), sane: true };
+        let outcome = self.run_guarded(&mut state);
+        *lock(&self.standing) = state.at;
         *lock(&self.outcome) = Some(outcome);
-        (lent.learner.model(), event_processor)
+        (state.learner.model(), event_processor)
     }
 }
 
@@ -101,33 +130,64 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Strategy {
-    fn run(&self, lent: &mut Lent<'_>, at: &mut Standing) -> Result<Outcome, TrainError> {
+    /// Trains, and when that breaks off for whatever reason, saves what is sane and says where the run stands.
+    fn run_guarded(&self, state: &mut Loop) -> Result<Outcome, TrainError> {
+        let run = without_panic_output(|| catch_unwind(AssertUnwindSafe(|| self.run(state))));
+        let outcome = run.unwrap_or_else(|panic| {
+            Err(TrainError::Stopped { step: state.at.step, reason: format!("an internal error: {}", panic_text(&*panic)) })
+        });
+        // A failed save explains what follows it better than what follows does.
+        let saved = self.staging.finish().map_err(TrainError::from);
+        saved.and(outcome).map_err(|error| self.broke_off(state, error))
+    }
+
+    /// What to tell of a training that broke off.
+    fn broke_off(&self, state: &mut Loop, error: TrainError) -> TrainError {
+        let saving_failed = matches!(error, TrainError::Checkpoint(_));
+        if self.recipe.checkpoint.on_exception && state.sane && !saving_failed && state.at.step > 0 {
+            let save = || {
+                state.at.sums = state.sums.now();
+                self.save(state, false, Reason::Stopping, None)?;
+                self.staging.finish()
+            };
+            // A device that failed may fail again, and the first error is the one to tell.
+            let _ = without_panic_output(|| catch_unwind(AssertUnwindSafe(save)));
+        }
+        let run = self.run.path().display();
+        let rest = match self.run.find(Which::Last) {
+            Ok(last) => format!("the newest checkpoint is of step {}: `rekindle resume {run}` goes on from there", last.step),
+            Err(_) => "no checkpoint had been made yet".to_string(),
+        };
+        TrainError::BrokeOff { error: Box::new(error), rest }
+    }
+
+    fn run(&self, state: &mut Loop) -> Result<Outcome, TrainError> {
         let epochs = self.recipe.train.epochs;
         let mut progress = Progress::new(self.score, epochs);
-        while at.epoch < epochs {
+        while state.at.epoch < epochs {
             let items = self.train.num_items() as u64;
-            let done_before = at.sums.items;
-            progress.start(at.epoch + 1, items, done_before);
-            if !self.train_epoch(lent, at, &progress)? {
+            let done_before = state.at.sums.items;
+            progress.start(state.at.epoch + 1, items, done_before);
+            let valid_sums = if self.train_epoch(state, &progress)? { self.validate(&state.learner)? } else { None };
+            let Some(valid_sums) = valid_sums else {
                 progress.abandon();
-                self.save(lent, at, false);
+                self.save(state, false, Reason::Stopping, None)?;
                 return Ok(Outcome::Interrupted);
-            }
-            let train_sums = at.sums;
-            let valid_sums = self.validate(&lent.learner)?;
-            let is_best = self.complete_epoch(at, &train_sums, &valid_sums);
+            };
+            let train_sums = state.at.sums;
+            let is_best = self.complete_epoch(&mut state.at, &train_sums, &valid_sums);
+            state.sums = Sums::default();
+            let at = &state.at;
             let trained = items - done_before.min(items);
             progress.finish(at.epoch, &train_sums, &valid_sums, trained, is_best);
             let patience_over = self.patience_over(at);
             let last = at.epoch == epochs || patience_over;
             let every = self.recipe.checkpoint.every_epochs;
-            let mut stall = None;
+            let line = self.line(state, progress.seconds());
             if is_best || last || (every > 0 && at.epoch.is_multiple_of(every)) {
-                stall = Some(self.save(lent, at, is_best));
-            }
-            self.record(lent, at, progress.seconds(), stall)?;
-            if let Some(error) = lent.interrupter.error() {
-                return Err(TrainError::Stopped { step: at.step, reason: error.to_string() });
+                self.save(state, is_best, Reason::Policy, Some(line))?;
+            } else {
+                self.staging.record(line)?;
             }
             if patience_over {
                 return Ok(Outcome::EarlyStopped);
@@ -137,43 +197,50 @@ impl Strategy {
     }
 
     /// Trains the rest of the epoch under way. `false` when it was asked to stop.
-    fn train_epoch(&self, lent: &mut Lent<'_>, at: &mut Standing, progress: &Progress) -> Result<bool, TrainError> {
-        let mut sums = Sums::resume(at.sums);
+    fn train_epoch(&self, state: &mut Loop, progress: &Progress) -> Result<bool, TrainError> {
         let batches = self.train.num_batches();
-        let every = self.recipe.checkpoint.every_steps.unwrap_or(0) as u64;
-        let mut seen = at.sums.items;
-        for batch in self.train.batches(at.epoch, at.batch) {
+        let mut seen = state.at.sums.items;
+        for batch in self.train.batches(state.at.epoch, state.at.batch) {
             let batch = batch?;
             seen += batch.len as u64;
-            self.train_step(&mut lent.learner, StepInput { batch, loss: self.loss }, at.step, &mut sums)?;
-            at.step += 1;
-            at.batch += 1;
-            progress.update(seen, &sums.shown());
-            if let Some(error) = lent.interrupter.error() {
-                return Err(TrainError::Stopped { step: at.step, reason: error.to_string() });
+            self.train_step(state, StepInput { batch, loss: self.loss })?;
+            progress.update(seen, &state.sums.shown());
+            self.staging.failed()?;
+            if self.stop.load(Ordering::Relaxed) {
+                state.at.sums = state.sums.now();
+                return Ok(false);
             }
-            let stop = self.stop.load(Ordering::Relaxed);
-            let due = every > 0 && at.step.is_multiple_of(every) && at.batch < batches;
-            if stop || due {
-                at.sums = sums.now();
-                if stop {
-                    return Ok(false);
-                }
-                self.save(lent, at, false);
+            if state.at.batch < batches && self.is_due(state) {
+                state.at.sums = state.sums.now();
+                self.save(state, false, Reason::Policy, None)?;
             }
         }
-        at.sums = sums.now();
+        state.at.sums = state.sums.now();
         Ok(true)
     }
 
-    fn train_step(&self, learner: &mut Learner<Network>, input: StepInput, step: u64, sums: &mut Sums) -> Result<(), TrainError> {
+    /// Whether it is time for a checkpoint in the middle of an epoch.
+    fn is_due(&self, state: &Loop) -> bool {
+        let section = &self.recipe.checkpoint;
+        let steps = section.every_steps.is_some_and(|every| state.at.step.is_multiple_of(every as u64));
+        steps || section.every_minutes.is_some_and(|minutes| state.saved.elapsed().as_secs_f64() >= minutes * 60.0)
+    }
+
+    fn train_step(&self, state: &mut Loop, input: StepInput) -> Result<(), TrainError> {
         // The random numbers of a step are a function of the seed and the step: a resumed run draws the same.
-        crate::device::seed(&self.device, step_seed(self.recipe.train.seed, step));
-        let output = learner.train_step(input);
-        learner.lr_step();
-        let grads = self.clip(output.grads, learner)?;
-        learner.optimizer_step(grads);
-        sums.add(output.item);
+        crate::device::seed(&self.device, step_seed(self.recipe.train.seed, state.at.step));
+        let output = state.learner.train_step(input);
+        let grads = self.clip(output.grads, &state.learner)?;
+        if let Some(observer) = &self.observer {
+            observer(state.at.step + 1);
+        }
+        state.sane = false;
+        state.learner.lr_step();
+        state.learner.optimizer_step(grads);
+        state.sums.add(output.item);
+        state.at.step += 1;
+        state.at.batch += 1;
+        state.sane = true;
         Ok(())
     }
 
@@ -188,14 +255,17 @@ impl Strategy {
         })
     }
 
-    /// Loss and score over the validation set, in evaluation mode.
-    fn validate(&self, learner: &Learner<Network>) -> Result<EpochSums, TrainError> {
+    /// Loss and score over the validation set, in evaluation mode; nothing when it was asked to stop.
+    fn validate(&self, learner: &Learner<Network>) -> Result<Option<EpochSums>, TrainError> {
         let network = learner.model().valid();
         let mut sums = Sums::default();
         for batch in self.valid.batches(0, 0) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             sums.add(InferenceStep::step(&network, StepInput { batch: batch?, loss: self.loss }));
         }
-        Ok(sums.now())
+        Ok(Some(sums.now()))
     }
 
     /// Moves on to the next epoch; says whether this one was the best so far.
@@ -208,9 +278,9 @@ impl Strategy {
             at.early = early_state(stopping, at);
         }
         let section = &self.recipe.checkpoint;
-        let Some(&value) = at.metrics.get(&section.monitor) else { return false };
-        // What is no number is no better than nothing.
-        let better = !value.is_nan() && at.best.as_ref().is_none_or(|best| section.mode().better(value, best.value, 0.0));
+        // What is no number is never the best.
+        let Some(&value) = at.metrics.get(&section.monitor).filter(|value| !value.is_nan()) else { return false };
+        let better = at.best.as_ref().is_none_or(|best| section.mode().better(value, best.value, 0.0));
         if better {
             at.best = Some(Best { metric: section.monitor.clone(), value, step: at.step });
         }
@@ -222,14 +292,18 @@ impl Strategy {
         state.is_some_and(|(stopping, state)| state.bad_epochs >= stopping.patience)
     }
 
-    /// Hands a checkpoint to the saving threads; gives the seconds for which training stood still.
-    fn save(&self, lent: &mut Lent<'_>, at: &Standing, is_best: bool) -> f64 {
-        let started = Instant::now();
-        self.staging.announce(Draft { manifest: self.manifest(at), is_best });
-        if let Some(checkpointer) = &mut lent.checkpointer {
-            checkpointer.checkpoint(&lent.learner, at.step as usize, lent.events);
-        }
-        started.elapsed().as_secs_f64()
+    /// Hands a checkpoint to the saving threads.
+    fn save(&self, state: &mut Loop, is_best: bool, reason: Reason, line: Option<serde_json::Value>) -> Result<(), CheckpointError> {
+        let draft = Draft {
+            manifest: self.manifest(&state.at),
+            is_best,
+            weights_only: self.recipe.checkpoint.weights_only && reason == Reason::Policy,
+            prune: reason == Reason::Policy,
+            line,
+        };
+        state.handover.save(&state.learner, draft)?;
+        state.saved = Instant::now();
+        Ok(())
     }
 
     fn manifest(&self, at: &Standing) -> Manifest {
@@ -239,6 +313,7 @@ impl Strategy {
             burn: crate::BURN_VERSION.to_string(),
             written: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             device: self.device_name.clone(),
+            save: 0,
             step: at.step,
             epoch: at.epoch,
             batch: at.batch,
@@ -253,16 +328,16 @@ impl Strategy {
         }
     }
 
-    /// A line of `metrics.jsonl` for the epoch that was completed.
-    fn record(&self, lent: &Lent<'_>, at: &Standing, seconds: f64, stall: Option<f64>) -> Result<(), TrainError> {
+    /// The line of `metrics.jsonl` for the epoch that was completed.
+    fn line(&self, state: &Loop, seconds: f64) -> serde_json::Value {
+        let at = &state.at;
         let mut line = serde_json::json!({ "epoch": at.epoch, "step": at.step });
         for (name, value) in &at.metrics {
             line[name] = serde_json::json!(value);
         }
-        line["lr"] = serde_json::json!(lent.learner.lr_current().base());
+        line["lr"] = serde_json::json!(state.learner.lr_current().base());
         line["seconds"] = serde_json::json!(seconds);
-        line["save_stall_seconds"] = serde_json::json!(stall);
-        Ok(self.run.record(&line)?)
+        line
     }
 }
 
@@ -271,7 +346,7 @@ fn early_state(stopping: &EarlyStopping, at: &Standing) -> Option<EarlyState> {
     let value = *at.metrics.get(&stopping.monitor)?;
     let mode = stopping.mode.unwrap_or_else(|| Mode::of(&stopping.monitor));
     Some(match &at.early {
-        Some(state) if !mode.better(value, state.best, stopping.min_delta) => {
+        Some(state) if !state.best.is_nan() && !mode.better(value, state.best, stopping.min_delta) => {
             EarlyState { best: state.best, bad_epochs: state.bad_epochs + 1 }
         }
         _ => EarlyState { best: value, bad_epochs: 0 },

@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Answer {
             bail!("{}: an .onnx file has no place for an optimizer's state: name it .pth or .safetensors", output.display())
         }
         Kind::Onnx => {
-            let found = model::resolve(&args.model, &args.weights, args.from.unwrap_or(Which::Best), Layout::RowMajor)?;
+            let found = model::resolve(&args.model, &args.weights, args.from, Layout::RowMajor)?;
             return onnx::run(found, &args.model, &args.onnx, output);
         }
         Kind::Weights(format) => format,
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Answer {
     if args.checkpoint {
         return checkpoint(args, format);
     }
-    let found = model::resolve(&args.model, &args.weights, args.from.unwrap_or(Which::Best), Layout::AsStored)?;
+    let found = model::resolve(&args.model, &args.weights, args.from, Layout::AsStored)?;
     if format == OutputFormat::Burnpack {
         return record(found.network, &found.description, output);
     }
