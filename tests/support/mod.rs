@@ -1,3 +1,4 @@
 //! Helpers that several capabilities' tests share.
 
 pub mod http;
+pub mod program;
