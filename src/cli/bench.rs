@@ -1,6 +1,7 @@
 //! `rekindle bench`: how fast this machine computes, and with `--check` whether it computes right.
 
 mod check;
+mod checkpoint;
 mod timings;
 
 use crate::device::DeviceName;

@@ -11,7 +11,7 @@ use serde_json::Map;
 
 use super::super::output::{json, table};
 use super::super::{Answer, Exit};
-use super::Args;
+use super::{Args, checkpoint};
 use crate::check::Trainer;
 use crate::data::{Batch, BatchTarget, Split};
 use crate::device::{DeviceName, OpenDevice};
@@ -30,6 +30,7 @@ const FORWARD: &[(&str, usize)] =
 const BATCHES: [usize; 2] = [1, 64];
 
 /// A thing that can be timed.
+#[derive(Clone)]
 struct Timing {
     name: String,
     /// Left out unless it is named: it takes minutes on a CPU.
@@ -41,11 +42,13 @@ struct Timing {
     what: What,
 }
 
+#[derive(Clone)]
 enum What {
     Forward(&'static str, usize),
     TrainStep(&'static str, usize),
     File(FileWork),
     Epoch,
+    Checkpoint,
 }
 
 #[derive(Clone, Copy)]
@@ -67,6 +70,14 @@ struct Row {
     unit: &'static str,
 }
 
+impl Timing {
+    fn row(&self, device: &str, seconds: &[f64]) -> Row {
+        let median_seconds = median(seconds);
+        let rate = self.work / median_seconds.max(1e-9);
+        Row { name: self.name.clone(), device: device.to_string(), median_seconds, runs: seconds.len(), rate, unit: self.unit }
+    }
+}
+
 pub fn run(args: &Args) -> Answer {
     let timings = timings()?;
     args.check_names(&timings.iter().map(|timing| timing.name.as_str()).collect::<Vec<_>>())?;
@@ -84,17 +95,17 @@ pub fn run(args: &Args) -> Answer {
             What::TrainStep(model, batch) => train_step(model, batch, &device)?,
             What::File(work) => file(work, &folder.0)?,
             What::Epoch => epoch(&device)?,
+            What::Checkpoint => {
+                let cost = checkpoint::measure(&folder.0, args.device.unwrap_or(DeviceName::AUTO))?;
+                let megabytes = Timing { work: cost.bytes * 1e-6, ..timing.clone() };
+                rows.push(megabytes.row(&device.name, &cost.saving));
+                let stall = Timing { name: timing.name.replacen("save", "stall", 1), unit: "stalls/s", ..timing.clone() };
+                rows.push(stall.row(&device.name, &cost.stall));
+                continue;
+            }
         };
-        let median_seconds = median(&seconds);
         let on = if matches!(timing.what, What::File(_)) { "files" } else { device.name.as_str() };
-        rows.push(Row {
-            name: timing.name.clone(),
-            device: on.to_string(),
-            median_seconds,
-            runs: seconds.len(),
-            rate: timing.work / median_seconds.max(1e-9),
-            unit: timing.unit,
-        });
+        rows.push(timing.row(on, &seconds));
     }
     if args.json {
         json(&rows)?;
@@ -133,6 +144,9 @@ fn timings() -> anyhow::Result<Vec<Timing>> {
     }
     let sample = Timing { name: "epoch/fashion_mnist_sample".into(), long: false, work: 6000.0, unit: "images/s", what: What::Epoch };
     timings.push(sample);
+    // Four saves of 1.6 GB, which not every disk has room for unasked.
+    let checkpoint = Timing { name: "save-checkpoint/vgg16".into(), long: true, work: 1.0, unit: "MB/s", what: What::Checkpoint };
+    timings.push(checkpoint);
     Ok(timings)
 }
 
