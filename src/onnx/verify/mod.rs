@@ -148,11 +148,8 @@ pub fn first_difference(
     Ok(answer)
 }
 
-/// The name of a value, and of the node that makes it.
-type Made = (String, String);
-
-/// A model with every value as an output: the message, and what each output is.
-fn with_all_values(path: &Path) -> Result<(Vec<u8>, Vec<Made>), OnnxError> {
+/// A model with every value as an output: the message, and for each output its name and the node that makes it.
+fn with_all_values(path: &Path) -> Result<(Vec<u8>, Vec<(String, String)>), OnnxError> {
     let mut model = structure::decode(&rekindle_state::Map::open(path)?)?;
     let Some(graph) = &mut model.graph else { return Ok((Vec::new(), Vec::new())) };
     let known = |name: &str| graph.value_info.iter().chain(&graph.output).find(|info| info.name == name).cloned();
