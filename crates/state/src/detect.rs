@@ -41,6 +41,10 @@ pub(crate) fn read(map: &Map) -> Result<Found> {
     if bytes.is_empty() {
         return Err(unknown("the file is empty: download or save it again"));
     }
+    // First: the length of a header may begin with the bytes that a pickle or an archive begins with.
+    if is_safetensors(bytes) {
+        return Ok(Found::new(Format::Safetensors, safetensors::read_safetensors(map)?));
+    }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         return read_zip(map);
     }
@@ -54,7 +58,6 @@ pub(crate) fn read(map: &Map) -> Result<Found> {
         return Ok(Found::new(Format::TorchTar, torch::read_tar(map)?));
     }
     match other_format(bytes) {
-        Some(Format::Safetensors) => Ok(Found::new(Format::Safetensors, safetensors::read_safetensors(map)?)),
         Some(Format::Burnpack) => Ok(Found::new(Format::Burnpack, burnpack::read_burnpack(map)?)),
         Some(Format::Npy) => Ok(Found::new(Format::Npy, npy::read_npy(map)?)),
         Some(Format::Onnx) => {
@@ -65,13 +68,16 @@ pub(crate) fn read(map: &Map) -> Result<Found> {
     }
 }
 
+/// Eight bytes of length, of which the upper are 0, then JSON: no pickle goes on like that.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, _, _, _, 0, 0, 0, 0, b'{', ..])
+}
+
 /// Formats that are not PyTorch's, by their first bytes.
 fn other_format(bytes: &[u8]) -> Option<Format> {
     match bytes {
         [b'N', b'R', b'U', b'B', ..] => Some(Format::Burnpack),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some(Format::Npy),
-        // Eight bytes of length, of which the upper are 0, then JSON.
-        [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Some(Format::Safetensors),
         _ if onnx::is_onnx(bytes) => Some(Format::Onnx),
         _ => None,
     }
@@ -143,4 +149,22 @@ fn unknown_content(bytes: &[u8]) -> Error {
         "it is of no known format (it begins with {}); PyTorch, safetensors, burnpack, numpy and ONNX files are read",
         first.join(" ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header of 128 bytes begins with the byte of a pickle, one of 640 even with a protocol after it.
+    #[test]
+    fn the_length_of_a_header_is_no_magic_number() {
+        for length in [128_u64, 640, 2 + 0x80 + (4 << 8)] {
+            let mut bytes = length.to_le_bytes().to_vec();
+            bytes.extend(br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#);
+            bytes.resize(8 + length as usize, b' ');
+            bytes.extend(1_f32.to_le_bytes());
+            let found = read(&Map::from_bytes(std::path::Path::new("w"), bytes)).unwrap();
+            assert_eq!((found.format, found.content.root.as_dict().unwrap().len()), (Format::Safetensors, 1), "{length}");
+        }
+    }
 }
