@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 use regex::Regex;
-use rekindle_state::{DType, OutputFormat, Renames, SaveOptions, open, save, tensors};
+use rekindle_state::{DType, Format, OutputFormat, Renames, SaveOptions, open, save, tensors};
 
 use super::output::line;
 use super::source::expect_file;
@@ -80,6 +80,10 @@ pub fn run(args: Args) -> Answer {
     let file = open(&args.input)?;
     let renames = Renames { key: args.key, strip: args.strip, rename: args.rename, only: args.only };
     let (root, mut notes) = renames.apply(&file.content.root).map_err(|error| error.at(&args.input))?;
+    notes.extend(file.modules.iter().filter(|_| file.format != Format::TorchScript).map(|(path, module)| {
+        let place = if path.is_empty() { "the file".to_string() } else { format!("'{path}'") };
+        format!("{place} is a whole {} and is written as its state dict", module.class)
+    }));
     let count = tensors(&root).len();
     if count == 0 {
         return Err(anyhow!("{}: there is no tensor to write; `rekindle inspect` lists what is there", args.input.display()));
