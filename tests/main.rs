@@ -2,7 +2,9 @@
 
 mod checkpoints;
 mod cli_files;
+mod continuation;
 mod data;
+mod import;
 mod loading;
 mod onnx_export;
 mod onnx_run;
@@ -11,4 +13,5 @@ mod recipes;
 mod support;
 mod swap;
 mod training;
+mod uninterrupted;
 mod weights;

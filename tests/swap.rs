@@ -133,7 +133,7 @@ fn a_run_goes_on_on_another_device() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("run");
         let first = train(new_run(&dir, 1), from).manifest;
-        let second = train(Start::Resume { dir, which: Which::Last, epochs: Some(2) }, to).manifest;
+        let second = train(Start::Resume { dir, which: Which::Last, set: vec!["train.epochs=2".into()] }, to).manifest;
         assert_eq!((first.epoch, second.epoch, second.device.split(':').next().unwrap()), (1, 2, to));
         let [before, after] = [&first, &second].map(|manifest| manifest.metrics["train.loss"]);
         assert!(after < before, "from {from} to {to}: the loss went from {before} to {after}");

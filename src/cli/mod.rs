@@ -8,6 +8,7 @@ mod devices;
 mod diff;
 mod eval;
 mod export;
+mod import;
 mod inspect;
 mod model;
 mod models;
@@ -61,6 +62,7 @@ enum Verb {
     Diff(diff::Args),
     Convert(convert::Args),
     Export(export::Args),
+    Import(import::Args),
     Train(train::Args),
     Resume(resume::Args),
     Eval(eval::Args),
@@ -128,6 +130,7 @@ fn run(verb: Verb) -> Answer {
         Verb::Diff(args) => diff::run(&args),
         Verb::Convert(args) => convert::run(args),
         Verb::Export(args) => export::run(&args),
+        Verb::Import(args) => import::run(&args),
         Verb::Train(args) => train::run(args),
         Verb::Resume(args) => resume::run(&args),
         Verb::Eval(args) => eval::run(&args),

@@ -19,12 +19,17 @@ pub struct Args {
     /// Train until this many epochs are done in all.
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+    /// Change a key of the run's recipe; may be given several times. What no longer makes it the same run to the bit is told.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
     #[arg(long, default_value = "auto")]
     device: DeviceName,
 }
 
 pub fn run(args: &Args) -> Answer {
-    let start = Start::Resume { dir: args.run.clone(), which: args.from, epochs: args.epochs };
+    let epochs = args.epochs.map(|epochs| format!("train.epochs={epochs}"));
+    let set = args.set.iter().cloned().chain(epochs).collect();
+    let start = Start::Resume { dir: args.run.clone(), which: args.from, set };
     train::finish(Session::new(start, args.device, signals::stop_flag()?)?)
 }

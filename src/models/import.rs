@@ -113,7 +113,7 @@ const LISTED: usize = 12;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Matching { matched, missing, unused, shape_differs, suggestions, helps } = &self.matching;
+        let Matching { matched, missing, unused, shape_differs, suggestions, helps, .. } = &self.matching;
         write!(f, "{}: {} of {} parameters matched", self.file, matched.len(), self.wanted)?;
         for help in helps {
             write!(f, "\n  {help}")?;

@@ -131,6 +131,19 @@ impl OptimizerConfig {
         }
         Ok(groups)
     }
+
+    /// This configuration with the rules and learning rates of `groups`, which stand in the order of [`OptimizerConfig::resolve`].
+    pub fn adopt(&self, groups: &[Group]) -> Self {
+        let mut this = self.clone();
+        if let Some(rest) = groups.get(self.groups.len()) {
+            (this.lr, this.rule) = (rest.lr, rest.rule.clone());
+        }
+        let common = this.rule.settings(this.lr);
+        for (config, group) in this.groups.iter_mut().zip(groups) {
+            config.settings = group.rule.settings(group.lr).without(&common);
+        }
+        this
+    }
 }
 
 fn compile(pattern: &str) -> Result<Regex, OptimError> {

@@ -61,7 +61,7 @@ pub fn from_state_dict(dict: &StateDict, parameters: &[ParameterInfo], expected:
     for (position, (dict, expected)) in found.iter().zip(expected).enumerate() {
         let group = read_group(dict, expected, position)?;
         compare(position, expected, &group, &mut differences);
-        for (key, &member) in params(dict)?.iter().zip(&expected.members) {
+        for (key, member) in params(dict)?.iter().zip(members(dict, expected, parameters, position)?) {
             let Some(parameter) = parameters.get(member) else {
                 return state(format!("an optimizer group has parameter {member}, the model has {}", parameters.len()));
             };
@@ -168,6 +168,30 @@ fn params(group: &StateDict) -> Result<Vec<Key>, OptimError> {
     }
 }
 
+/// The parameters of a group in the checkpoint's order: by `param_names`, which PyTorch writes for an optimizer made of named
+/// parameters, or else by position.
+fn members(group: &StateDict, expected: &Group, parameters: &[ParameterInfo], position: usize) -> Result<Vec<usize>, OptimError> {
+    let names = group.get("param_names").and_then(Value::as_slice).unwrap_or_default();
+    let named = |name: &Value| {
+        let name = name.as_str()?;
+        // A wrapper's prefix (`module.`, `model.`) may stand before the model's own name.
+        parameters.iter().position(|parameter| {
+            name.strip_suffix(parameter.name.as_str()).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+        })
+    };
+    let found = names.iter().map(named).collect::<Option<Vec<usize>>>().unwrap_or_default();
+    if found.len() != expected.members.len() {
+        return Ok(expected.members.clone());
+    }
+    match found.iter().find(|member| !expected.members.contains(member)) {
+        None => Ok(found),
+        Some(&stray) => state(format!(
+            "group {position} of the checkpoint's optimizer has '{}', which the configuration puts into another group: give the configuration the same 'groups', in the same order",
+            parameters[stray].name
+        )),
+    }
+}
+
 /// A group with the checkpoint's hyper-parameters.
 fn read_group(dict: &StateDict, expected: &Group, position: usize) -> Result<Group, OptimError> {
     let float = |key: &str| number(dict, key, position);
@@ -226,9 +250,13 @@ fn number(dict: &StateDict, key: &str, position: usize) -> Result<Option<f64>, O
     }
 }
 
-fn scalar(value: &Value) -> Option<f64> {
+/// The number that a value is: an integer, a float, or a tensor or numpy scalar with one element.
+pub fn scalar(value: &Value) -> Option<f64> {
     match value {
         Value::Tensor(tensor) if tensor.numel() == 1 => Some(*values(tensor).ok()?.first()?),
+        Value::Array(array) => {
+            array.tensor.as_ref().filter(|tensor| tensor.numel() == 1).and_then(|one| values(one).ok()?.first().copied())
+        }
         other => other.as_float(),
     }
 }

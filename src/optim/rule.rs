@@ -105,6 +105,27 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// These settings without those that `common` has with the same value.
+    pub(super) fn without(mut self, common: &Self) -> Self {
+        fn forget<T: PartialEq>(slot: &mut Option<T>, common: &Option<T>) {
+            if slot == common {
+                *slot = None;
+            }
+        }
+        forget(&mut self.lr, &common.lr);
+        forget(&mut self.betas, &common.betas);
+        forget(&mut self.eps, &common.eps);
+        forget(&mut self.alpha, &common.alpha);
+        forget(&mut self.momentum, &common.momentum);
+        forget(&mut self.dampening, &common.dampening);
+        forget(&mut self.weight_decay, &common.weight_decay);
+        forget(&mut self.nesterov, &common.nesterov);
+        forget(&mut self.centered, &common.centered);
+        forget(&mut self.amsgrad, &common.amsgrad);
+        forget(&mut self.maximize, &common.maximize);
+        self
+    }
+
     /// The first key that has a value.
     fn first(&self) -> Option<&'static str> {
         let set = [

@@ -207,6 +207,21 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
+    /// The name in a recipe.
+    pub fn name(&self) -> String {
+        SchedulerTable::from(self.clone()).name
+    }
+
+    /// Whether the rate stays what it is.
+    pub fn is_constant(&self) -> bool {
+        self.warmup.is_none() && matches!(self.curve, CurveConfig::Fixed(Curve::Constant))
+    }
+
+    /// Whether another configuration is of the same PyTorch classes.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.warmup.is_some() == other.warmup.is_some()
+    }
+
     /// The schedule of a training of some epochs with so many batches each.
     ///
     /// A cosine without `t_max` reaches its minimum at the end of the training, warm-up included.

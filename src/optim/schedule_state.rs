@@ -3,7 +3,7 @@
 use rekindle_state::{StateDict, Value};
 
 use super::error::state;
-use super::{Curve, OptimError, Schedule};
+use super::{Curve, CurveConfig, OptimError, Per, Schedule, SchedulerConfig, Warmup};
 
 /// A schedule's state from a PyTorch checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +96,7 @@ impl Schedule {
                 let Some((rise, main)) = parts else {
                     return state(format!(
                         "the checkpoint's scheduler is {}, the configuration's is SequentialLR of a warm-up and {}",
-                        kind(dict),
+                        scheduler_class(dict),
                         self.curve.torch_name()
                     ));
                 };
@@ -124,11 +124,42 @@ impl Schedule {
     }
 }
 
+impl SchedulerConfig {
+    /// The schedule that PyTorch's `scheduler.state_dict()` describes, if it is one that is here; stepped by epochs.
+    pub fn from_state_dict(dict: &StateDict) -> Option<Self> {
+        let fixed = |curve: Curve, warmup: Option<Warmup>| Self { curve: CurveConfig::Fixed(curve), per: Per::Epoch, warmup };
+        let Some([Value::Dict(rise), Value::Dict(main)]) = dict.get("_schedulers").and_then(Value::as_slice) else {
+            return Some(fixed(read_curve(dict)?, None));
+        };
+        let Curve::Linear { start_factor, end_factor: 1.0, total_iters } = read_curve(rise)? else { return None };
+        let milestones = dict.get("_milestones").and_then(Value::as_slice)?;
+        let steps = milestones.first().and_then(Value::as_int).and_then(|steps| u64::try_from(steps).ok())?;
+        (steps == total_iters && steps > 0).then_some(())?;
+        Some(fixed(read_curve(main)?, Some(Warmup { steps, start_factor })))
+    }
+}
+
+/// The curve of one of PyTorch's schedulers, by its arguments.
+fn read_curve(dict: &StateDict) -> Option<Curve> {
+    let float = |key: &str| dict.get(key).and_then(Value::as_float).filter(|value| value.is_finite());
+    let whole = |key: &str| dict.get(key).and_then(Value::as_int).and_then(|value| u64::try_from(value).ok());
+    Some(match scheduler_class(dict) {
+        "StepLR" => Curve::Step { step_size: whole("step_size").filter(|&size| size > 0)?, gamma: float("gamma")? },
+        "ExponentialLR" => Curve::Exponential { gamma: float("gamma")? },
+        "CosineAnnealingLR" => Curve::Cosine { t_max: whole("T_max").filter(|&length| length > 0)?, eta_min: float("eta_min")? },
+        "LinearLR" => {
+            Curve::Linear { start_factor: float("start_factor")?, end_factor: float("end_factor")?, total_iters: whole("total_iters")? }
+        }
+        "ConstantLR" if float("factor") == Some(1.0) => Curve::Constant,
+        _ => return None,
+    })
+}
+
 /// Compares a scheduler's arguments and gives its base rates.
 fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<String>) -> Result<Vec<f64>, OptimError> {
     let name = curve.torch_name();
-    if kind(dict) != name {
-        return state(format!("the checkpoint's scheduler is {}, the configuration's is {name}", kind(dict)));
+    if scheduler_class(dict) != name {
+        return state(format!("the checkpoint's scheduler is {}, the configuration's is {name}", scheduler_class(dict)));
     }
     for (key, expected) in curve.arguments() {
         let found = dict.get(key).and_then(Value::as_float);
@@ -146,7 +177,7 @@ fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<String>) -> Resu
 }
 
 /// PyTorch's class, found by the arguments that only it has.
-fn kind(dict: &StateDict) -> &'static str {
+pub fn scheduler_class(dict: &StateDict) -> &'static str {
     const SIGNS: [(&str, &str); 13] = [
         ("_schedulers", "SequentialLR or ChainedScheduler"),
         ("step_size", "StepLR"),

@@ -2,12 +2,12 @@
 
 use burn::optim::OptimizerRecord;
 use burn::tensor::Bytes;
-use rekindle_state::{StateDict, Value};
+use rekindle_state::{Key, StateDict, Value};
 
 use super::{Recipe, TrainError, recipe, recipe_of, restored, trained_parameters};
 use crate::checkpoint::{Contents, Manifest};
 use crate::models::{Network, weights};
-use crate::optim::{self, Curve, Group, ParameterInfo, Per};
+use crate::optim::{self, Group, ParameterInfo, Per, Schedule};
 
 /// A checkpoint with its network and parameter groups.
 pub struct Snapshot {
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub parameters: Vec<ParameterInfo>,
     /// The parameter groups with the learning rates of the next step.
     pub groups: Vec<Group>,
+    /// The schedule and how often it was stepped, if the learning rate changes.
+    schedule: Option<(Schedule, u64)>,
 }
 
 impl Snapshot {
@@ -32,8 +34,15 @@ impl Snapshot {
         let network = restored(&*architecture, contents, place)?;
         let parameters = trained_parameters(&network);
         let mut groups = recipe.optimizer.resolve(&parameters)?;
-        advance(&mut groups, &recipe, &contents.manifest);
-        Ok(Self { network, recipe, parameters, groups })
+        let schedule = schedule(&recipe, &contents.manifest);
+        if let Some((schedule, count)) = &schedule {
+            for group in &mut groups {
+                let base = group.lr;
+                group.initial_lr = Some(base);
+                group.lr = schedule.lr(base, *count);
+            }
+        }
+        Ok(Self { network, recipe, parameters, groups, schedule })
     }
 
     /// The model's state dict, with PyTorch's `_metadata`.
@@ -46,7 +55,7 @@ impl Snapshot {
         Ok(dict)
     }
 
-    /// The optimizer's state dict.
+    /// The optimizer's state dict, with the names of parameters as PyTorch keeps them for an optimizer of named parameters.
     ///
     /// # Errors
     /// When the checkpoint's record does not fit the model.
@@ -56,49 +65,68 @@ impl Snapshot {
             place: place.to_string(),
             problem: format!("optimizer.bpk cannot be read: {error}"),
         })?;
-        Ok(optim::to_state_dict(record, &self.parameters, &self.groups)?)
+        let mut dict = optim::to_state_dict(record, &self.parameters, &self.groups)?;
+        if let Some(Value::List(groups)) = dict.get_mut("param_groups") {
+            for (group, settings) in groups.iter_mut().zip(&self.groups) {
+                let members = settings.members.iter().filter_map(|&member| self.parameters.get(member));
+                let names = members.map(|parameter| Value::Str(parameter.name.clone())).collect();
+                if let Value::Dict(group) = group {
+                    group.insert("param_names", Value::List(names));
+                }
+            }
+        }
+        Ok(dict)
     }
 
-    /// Everything in one dictionary: `epoch`, `step`, `model_state_dict`, `optimizer_state_dict`, `loss`, `metrics`, `architecture`.
+    /// Everything in one dictionary: `epoch`, `step` and `batch` (epochs, steps, and batches of an epoch under way that are done),
+    /// `model_state_dict`, `optimizer_state_dict`, `scheduler_state_dict` where the learning rate changes, `loss`, `metrics`, `best`,
+    /// `early_stopping`, `architecture`, `program`.
     ///
     /// # Errors
     /// As for [`Snapshot::model`] and [`Snapshot::optimizer`].
     pub fn checkpoint(&self, contents: &Contents, place: &str) -> Result<StateDict, TrainError> {
         let manifest = &contents.manifest;
         let mut dict = StateDict::new();
-        dict.insert("epoch", manifest.epoch as i64);
-        dict.insert("step", i64::try_from(manifest.step).unwrap_or(i64::MAX));
+        dict.insert("epoch", whole(manifest.epoch as u64));
+        dict.insert("step", whole(manifest.step));
+        dict.insert("batch", whole(manifest.batch as u64));
         dict.insert("model_state_dict", self.model()?);
         dict.insert("optimizer_state_dict", self.optimizer(contents, place)?);
+        if let Some((schedule, count)) = &self.schedule {
+            let base_lrs: Vec<f64> = self.groups.iter().map(Group::base_lr).collect();
+            dict.insert("scheduler_state_dict", schedule.to_state_dict(*count, &base_lrs));
+        }
         if let Some(&loss) = manifest.metrics.get("train.loss").or_else(|| manifest.metrics.get("valid.loss")) {
             dict.insert("loss", loss);
         }
-        let mut metrics = StateDict::new();
-        for (name, &value) in &manifest.metrics {
-            metrics.insert(name.as_str(), value);
+        let named = |values: &mut dyn Iterator<Item = (&String, f64)>| -> StateDict {
+            values.map(|(name, value)| (Key::from(name.as_str()), Value::Float(value))).collect()
+        };
+        dict.insert("metrics", named(&mut manifest.metrics.iter().map(|(name, &value)| (name, value))));
+        if let Some(best) = &manifest.best {
+            dict.insert("best", named(&mut std::iter::once((&best.metric, best.value))));
         }
-        dict.insert("metrics", metrics);
+        if let Some(early) = &manifest.early_stopping {
+            let state = [("best", Value::Float(early.best)), ("bad_epochs", whole(early.bad_epochs as u64))];
+            dict.insert("early_stopping", state.into_iter().collect::<StateDict>());
+        }
         dict.insert("architecture", Value::Str(self.recipe.model.title()));
+        dict.insert("program", Value::Str(manifest.program.clone()));
         Ok(dict)
     }
 }
 
-/// Gives the groups the learning rates that a schedule has reached.
-fn advance(groups: &mut [Group], recipe: &Recipe, manifest: &Manifest) {
-    let done = manifest.step.saturating_sub(manifest.batch as u64);
-    // Before the first epoch is over nothing says how long an epoch is; a schedule by epochs has not moved then.
-    let steps_per_epoch = done.checked_div(manifest.epoch as u64).unwrap_or(u64::MAX);
-    let schedule = recipe.scheduler.resolve(recipe.train.epochs as u64, steps_per_epoch);
-    if matches!(schedule.curve, Curve::Constant) && schedule.warmup.is_none() {
-        return;
+fn whole(count: u64) -> Value {
+    Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// The schedule of a checkpoint's recipe, and how often it was stepped; none where the learning rate stays what it is.
+fn schedule(recipe: &Recipe, manifest: &Manifest) -> Option<(Schedule, u64)> {
+    let config = &recipe.scheduler;
+    if config.is_constant() {
+        return None;
     }
-    let count = match recipe.scheduler.per {
-        Per::Epoch => manifest.epoch as u64,
-        Per::Step => manifest.step,
-    };
-    for group in groups {
-        let base = group.lr;
-        group.initial_lr = Some(base);
-        group.lr = schedule.lr(base, count);
-    }
+    let schedule = config.resolve(recipe.train.epochs as u64, manifest.batches as u64);
+    let count = if config.per == Per::Epoch { manifest.epoch as u64 } else { manifest.step };
+    Some((schedule, count))
 }

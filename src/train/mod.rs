@@ -3,9 +3,11 @@
 //! [`Session`] is a training with every decision made, new or resumed; [`Session::run`] hands it to Burn's `SupervisedTraining`
 //! with a strategy of ours, which owns epochs, the order of samples, random numbers and saving.
 
+mod changes;
 pub mod evaluate;
 mod export;
 mod handover;
+mod import;
 mod metrics;
 mod plan;
 mod progress;
@@ -18,7 +20,9 @@ mod step;
 mod strategy;
 mod with_loss;
 
+pub use changes::Changes;
 pub use export::Snapshot;
+pub use import::{Imported, import};
 pub use metrics::{Score, Sums};
 pub use plan::{Plan, Position};
 pub use recipe::{Loaded, Recipe, RecipeError};

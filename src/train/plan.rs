@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::module::Module;
-use burn::optim::OptimizerRecord;
+use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::tensor::{Bytes, Device};
 use burn::train::Learner;
 use regex::Regex;
@@ -40,7 +41,7 @@ pub struct Position {
 
 impl Position {
     /// How often Burn's learner would have stepped a scheduler, had every epoch had this many batches.
-    fn calls(self, per: Per, batches: usize) -> u64 {
+    pub(super) fn calls(self, per: Per, batches: usize) -> u64 {
         match per {
             // An epoch that had another number of batches is an epoch all the same.
             Per::Epoch => (self.epoch * batches + self.batch) as u64,
@@ -84,6 +85,11 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether a parameter is kept from moving.
+    pub(super) fn is_frozen(&self, name: &str) -> bool {
+        patterns(&self.recipe.train.freeze).iter().any(|pattern| pattern.is_match(name))
+    }
+
     /// Opens the data of a split and checks that it fits the network.
     pub(super) fn loader(&self, split: Split, device: &Device) -> Result<Loader, TrainError> {
         let data: &DataConfig = &self.recipe.data;
@@ -104,6 +110,25 @@ impl Plan {
         batches: usize,
         device: &Device,
     ) -> Result<Learner<Network>, TrainError> {
+        let calls = at.calls(self.recipe.scheduler.per, batches);
+        // The scheduler's last step is taken again, so that the learner knows the rate that it has come to.
+        let Parts { network, optimizer, scheduler } = self.parts(network, calls.saturating_sub(1), batches, device)?;
+        let optimizer = match state {
+            None => optimizer,
+            Some(bytes) => {
+                let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()));
+                optimizer.load_record(record.map_err(|error| self.mismatch(format!("optimizer.bpk cannot be read: {error}")))?)
+            }
+        };
+        let mut learner = Learner::new(network, optimizer, scheduler);
+        if calls > 0 {
+            learner.lr_step();
+        }
+        Ok(learner)
+    }
+
+    /// What a learner is made of: the scheduler after some calls, the optimizer without any state yet.
+    pub(super) fn parts(&self, network: Network, calls: u64, batches: usize, device: &Device) -> Result<Parts, TrainError> {
         let recipe = &self.recipe;
         let network = network.train().fork(device);
         let parameters = trained_parameters(&network);
@@ -113,17 +138,17 @@ impl Plan {
         let steps = batches as u64;
         let schedule = recipe.scheduler.resolve(recipe.train.epochs as u64, steps);
         let interval = recipe.scheduler.interval(steps);
-        let scheduler = optim::module_scheduler(&groups, &parameters, &schedule, interval, at.calls(recipe.scheduler.per, batches))?;
+        let scheduler = optim::module_scheduler(&groups, &parameters, &schedule, interval, calls)?;
         let optimizer = optim::module_optimizer(&groups, &parameters)?;
-        let optimizer = match state {
-            None => optimizer,
-            Some(bytes) => {
-                let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()));
-                optimizer.load_record(record.map_err(|error| self.mismatch(format!("optimizer.bpk cannot be read: {error}")))?)
-            }
-        };
-        Ok(Learner::new(network, optimizer, scheduler))
+        Ok(Parts { network, optimizer, scheduler })
     }
+}
+
+/// The parts of a learner.
+pub(super) struct Parts {
+    pub(super) network: Network,
+    pub(super) optimizer: ModuleOptimizer,
+    pub(super) scheduler: ModuleLrScheduler,
 }
 
 /// The recipe's patterns, which were checked when it was read.

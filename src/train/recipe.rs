@@ -308,6 +308,15 @@ fn parse_in(text: &str, overrides: &[String], place: &str, base: &Path) -> Resul
     Ok(recipe)
 }
 
+/// A recipe with overrides (`train.epochs=3`) on top of it.
+///
+/// # Errors
+/// With the flag and the key.
+pub fn changed(recipe: &Recipe, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
+    let text = toml::to_string(recipe).map_err(|error| RecipeError::Key { place: place.to_string(), problem: error.to_string() })?;
+    parse(&text, overrides, place)
+}
+
 fn override_keys(source: &Source<'_>) -> Result<Recipe, RecipeError> {
     let mut table: toml::Table = toml::from_str(source.text).map_err(|error| source.key_error(&error))?;
     for setting in source.overrides {
@@ -572,6 +581,17 @@ impl ModelSection {
 }
 
 impl Recipe {
+    /// Makes relative paths absolute, so that a run does not depend on where it is resumed.
+    pub(super) fn anchor(&mut self, base: &Path) {
+        let anchored = |path: &Path| std::fs::canonicalize(base.join(path)).unwrap_or_else(|_| path.to_path_buf());
+        if let Some(dir) = &mut self.data.dir {
+            *dir = anchored(dir);
+        }
+        if let Some(init) = &mut self.train.init {
+            init.weights = anchored(&init.weights);
+        }
+    }
+
     /// The loss: the recipe's, or the one that fits the network's output.
     pub fn loss(&self, architecture: &dyn Architecture) -> LossConfig {
         self.train.loss.unwrap_or(match architecture.classes() {

@@ -1,6 +1,5 @@
 //! A training with every decision made: new or resumed.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -10,10 +9,11 @@ use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::TrainError;
+use super::changes::Changes;
 use super::metrics::Score;
 use super::plan::{Plan, Position};
 use super::progress::Silent;
-use super::recipe::{self, Loaded, Recipe};
+use super::recipe::{self, Loaded};
 use super::restore::{drawn, recipe_of, restored};
 use super::saving::{Staging, WhenAsked};
 use super::strategy::{Outcome, Standing, Strategy};
@@ -41,8 +41,8 @@ pub enum Start {
         dir: PathBuf,
         /// The checkpoint.
         which: Which,
-        /// Another number of epochs.
-        epochs: Option<usize>,
+        /// Keys of the recipe that change, as `train.epochs=10`.
+        set: Vec<String>,
     },
 }
 
@@ -71,7 +71,7 @@ impl Session {
                     |recipe: &str| if numbered { RunWriter::create_numbered(&dir, recipe) } else { RunWriter::create(&dir, recipe) };
                 Self::start(*loaded, create, device, stop)
             }
-            Start::Resume { dir, which, epochs } => Self::resume(&dir, which, epochs, device, stop),
+            Start::Resume { dir, which, set } => Self::resume(&dir, which, &set, device, stop),
         }
     }
 
@@ -82,7 +82,7 @@ impl Session {
         stop: Arc<AtomicBool>,
     ) -> Result<Self, TrainError> {
         let Loaded { mut recipe, base, place } = loaded;
-        anchor(&mut recipe, &base);
+        recipe.anchor(&base);
         let plan = Plan::new(recipe, &place)?;
         // What is loaded is never drawn.
         let network = plan.architecture.build(&Device::flex());
@@ -101,10 +101,10 @@ impl Session {
         Ok(session)
     }
 
-    fn resume(dir: &Path, which: Which, epochs: Option<usize>, device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
+    fn resume(dir: &Path, which: Which, set: &[String], device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
         let writer = RunWriter::open(dir)?;
         if writer.checkpoints().is_empty() && which == Which::Last {
-            return Self::restart(writer, epochs, device, stop);
+            return Self::restart(writer, set, device, stop);
         }
         let (contents, passed_over) = match which {
             Which::Last => {
@@ -118,13 +118,18 @@ impl Session {
             }
         };
         let place = contents.path.display().to_string();
-        let mut recipe = recipe_of(&contents, &place)?;
-        recipe.train.epochs = epochs.unwrap_or(recipe.train.epochs);
+        let recipe = recipe_of(&contents, &place)?;
+        let batch_size = recipe.data.batch_size;
+        let mut recipe = if set.is_empty() { recipe } else { recipe::changed(&recipe, set, &place)? };
+        // From the command line, a path starts from where the user is.
+        recipe.anchor(Path::new(""));
         let manifest = &contents.manifest;
+        let changes = Changes::new(manifest, &recipe, &device.name);
         let standing = Standing {
             step: manifest.step,
             epoch: manifest.epoch,
-            batch: manifest.batch,
+            // In batches of another size, the same images have been seen, or up to a batch fewer.
+            batch: manifest.batch * batch_size / recipe.data.batch_size,
             sums: manifest.sums,
             best: manifest.best.clone(),
             early: manifest.early_stopping.clone(),
@@ -134,7 +139,12 @@ impl Session {
         if !notes.is_empty() {
             notes.push(format!("going on from {place}, the newest checkpoint that is whole"));
         }
+        let told = changes.sentences(&recipe);
+        if !told.is_empty() {
+            notes.push(told.join("; "));
+        }
         let plan = Plan::new(recipe, &place)?;
+        changes.check(&plan, &place)?;
         let network = restored(&*plan.architecture, &contents, &place)?;
         let mut session = plan.session(network, Some(contents), standing, || Ok(writer), device, stop)?;
         session.notes = notes;
@@ -142,9 +152,8 @@ impl Session {
     }
 
     /// A run that died before its first checkpoint starts again from its recipe.
-    fn restart(writer: RunWriter, epochs: Option<usize>, device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
-        let mut loaded = recipe::load(&writer.path().join(RECIPE), &[])?;
-        loaded.recipe.train.epochs = epochs.unwrap_or(loaded.recipe.train.epochs);
+    fn restart(writer: RunWriter, set: &[String], device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
+        let loaded = recipe::load(&writer.path().join(RECIPE), set)?;
         let note = format!("{}: there is no checkpoint yet: starting from the run's recipe", writer.path().display());
         let mut session = Self::start(loaded, |_| Ok(writer), device, stop)?;
         session.notes.push(note);
@@ -192,17 +201,6 @@ impl Session {
                 Err(TrainError::Stopped { step, reason })
             }
         }
-    }
-}
-
-/// Makes relative paths of a recipe absolute, so that a run does not depend on where it is resumed.
-fn anchor(recipe: &mut Recipe, base: &Path) {
-    let anchored = |path: &Path| fs::canonicalize(base.join(path)).unwrap_or_else(|_| path.to_path_buf());
-    if let Some(dir) = &mut recipe.data.dir {
-        *dir = anchored(dir);
-    }
-    if let Some(init) = &mut recipe.train.init {
-        init.weights = anchored(&init.weights);
     }
 }
 

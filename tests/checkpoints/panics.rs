@@ -37,7 +37,7 @@ fn a_panic_inside_a_step_saves_the_steps_before() {
     );
     assert_eq!(steps(&dir, "run"), [50, 72]);
     assert_eq!((problems(path), strays(path)), (Vec::new(), Vec::new()));
-    let resume = Start::Resume { dir: run.clone(), which: Which::Last, epochs: None };
+    let resume = Start::Resume { dir: run.clone(), which: Which::Last, set: Vec::new() };
     Session::new(resume, DeviceName::FLEX, Arc::new(AtomicBool::new(false))).unwrap().run().unwrap();
     dir.train("whole", &[]);
     assert_eq!(dir.weights("run"), dir.weights("whole"));

@@ -38,6 +38,8 @@ pub struct Matched {
 /// What came of matching a file with a model.
 #[derive(Debug, Clone, Default)]
 pub struct Matching {
+    /// The path of the dictionary that the weights were taken from; empty for the root.
+    pub path: String,
     /// Parameters that were found, with the right shape, in the model's order.
     pub matched: Vec<Matched>,
     /// Parameters that the file lacks.
@@ -127,7 +129,7 @@ pub fn match_weights(root: &Value, wanted: &[Wanted], options: &MatchOptions) ->
 
 /// Gives each parameter its tensor, once the dictionary and the renaming are known.
 fn assign(candidate: &Candidate, fit: &Fit, wanted: &[Wanted], helps: Vec<String>) -> Matching {
-    let mut matching = Matching { helps, ..Matching::default() };
+    let mut matching = Matching { path: candidate.path.clone(), helps, ..Matching::default() };
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     for (index, name) in fit.names.iter().enumerate() {
         by_name.entry(name).or_insert(index);

@@ -137,7 +137,19 @@ fn resolve(slots: &[Slot<'_>], model: &StateDict) -> Option<Vec<String>> {
         .filter(|(_, tensor)| tensor.view().is_none_or(|view| tensor.numel() == 0 || storages.insert((view.storage.id(), view.offset))))
         .copied()
         .collect();
-    [float, once, all].iter().find_map(|parameters| in_order(slots, parameters).or_else(|| by_shape(slots, parameters)))
+    let family = largest_family(&float);
+    [float, once, all, family].iter().find_map(|parameters| in_order(slots, parameters).or_else(|| by_shape(slots, parameters)))
+}
+
+/// The parameters under the module that has most of them: a LightningModule holds a network, and beside it what a loss needs.
+fn largest_family<'v>(parameters: &[(&'v str, &'v Tensor)]) -> Vec<(&'v str, &'v Tensor)> {
+    let first = |name: &'v str| name.split('.').next().unwrap_or_default();
+    let mut counts: IndexMap<&str, usize> = IndexMap::new();
+    for (name, _) in parameters {
+        *counts.entry(first(name)).or_default() += 1;
+    }
+    let largest = counts.iter().max_by_key(|(_, count)| **count).map(|(name, _)| *name);
+    parameters.iter().filter(|(name, _)| Some(first(name)) == largest).copied().collect()
 }
 
 fn names(parameters: &[(&str, &Tensor)]) -> Vec<String> {

@@ -39,7 +39,7 @@ pub struct Args {
     /// Which checkpoint of a run: last, best or a step [default: best, with --checkpoint last].
     #[arg(long, value_name = "last|best|STEP")]
     from: Option<Which>,
-    /// The whole checkpoint: epoch, model_state_dict, optimizer_state_dict, loss and metrics.
+    /// The whole checkpoint: epoch, model_state_dict, optimizer_state_dict, scheduler_state_dict, loss, metrics and best.
     #[arg(long, conflicts_with = "weights")]
     checkpoint: bool,
     #[command(flatten)]

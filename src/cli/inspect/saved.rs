@@ -38,21 +38,9 @@ pub fn report(saved: &Saved, hash: bool) -> anyhow::Result<Report> {
 /// Weights and optimizer state, the parameters of each group by name.
 fn tree(saved: &Saved) -> anyhow::Result<StateDict> {
     let snapshot = saved.snapshot()?;
-    let mut optimizer = snapshot.optimizer(&saved.contents, &saved.place())?;
-    let groups = match optimizer.get_mut("param_groups") {
-        Some(Value::List(groups)) => groups.as_mut_slice(),
-        _ => &mut [],
-    };
-    for (group, settings) in groups.iter_mut().zip(&snapshot.groups) {
-        let members = settings.members.iter().filter_map(|&member| snapshot.parameters.get(member));
-        let names = members.map(|parameter| Value::Str(parameter.name.clone())).collect();
-        if let Value::Dict(group) = group {
-            group.insert("param_names", Value::List(names));
-        }
-    }
     let mut tree = StateDict::new();
     tree.insert("model", snapshot.model()?);
-    tree.insert("optimizer", optimizer);
+    tree.insert("optimizer", snapshot.optimizer(&saved.contents, &saved.place())?);
     Ok(tree)
 }
 
