@@ -11,7 +11,7 @@ use burn::train::checkpoint::{Checkpoint as Record, Checkpointer, CheckpointerEr
 use burn::train::metric::store::EventStoreClient;
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Candidate, CheckpointError, FILES, Manifest, Policy, RunWriter, Scratch, judge};
+use crate::checkpoint::{Candidate, CheckpointError, FILES, Manifest, Policy, RunWriter, Scratch, Which, judge};
 use crate::error::{panic_text, without_panic_output};
 
 /// Where the parts of a checkpoint meet. A clone is the same place.
@@ -56,8 +56,6 @@ struct Job {
 /// A checkpoint to come.
 pub(super) struct Draft {
     pub(super) manifest: Manifest,
-    /// Whether `best` will name it.
-    pub(super) is_best: bool,
     /// Whether the optimizer's and the scheduler's state are left out.
     pub(super) weights_only: bool,
     /// Whether older checkpoints may go once it is whole.
@@ -226,16 +224,17 @@ impl Staging {
     fn publish(&self, draft: Draft, scratch: Arc<Scratch>, lines: &[Value], warned: bool) -> Result<(), CheckpointError> {
         // Before the checkpoint exists: a run that goes on from it does not compute these lines again.
         self.write(lines)?;
-        let Draft { manifest, is_best, prune, .. } = draft;
+        let Draft { manifest, prune, .. } = draft;
         let (step, best) = (manifest.step, manifest.best.as_ref().map(|best| best.step));
         let scratch = Arc::into_inner(scratch).ok_or_else(|| self.broken("a part of it is still being written".into()))?;
         let checkpoint = scratch.publish(manifest)?;
         let run = &self.shared.run;
         run.point("last", &checkpoint)?;
-        if is_best {
-            run.point("best", &checkpoint)?;
+        // It is also another where a program died before it said so, or a run went back: the pointer follows the manifest.
+        if let Some(best) = best.filter(|best| run.pointer("best") != Some(*best)).and_then(|best| run.find(Which::Step(best)).ok()) {
+            run.point("best", &best)?;
         }
-        if prune { self.prune(step, best, warned) } else { Ok(()) }
+        if prune { self.prune(step, run.pointer("best"), warned) } else { Ok(()) }
     }
 
     fn broken(&self, reason: String) -> CheckpointError {

@@ -147,7 +147,7 @@ impl Strategy {
         if self.recipe.checkpoint.on_exception && state.sane && !saving_failed && state.at.step > 0 {
             let save = || {
                 state.at.sums = state.sums.now();
-                self.save(state, false, Reason::Stopping, None)?;
+                self.save(state, Reason::Stopping, None)?;
                 self.staging.finish()
             };
             // A device that failed may fail again, and the first error is the one to tell.
@@ -171,7 +171,7 @@ impl Strategy {
             let valid_sums = if self.train_epoch(state, &progress)? { self.validate(&state.learner)? } else { None };
             let Some(valid_sums) = valid_sums else {
                 progress.abandon();
-                self.save(state, false, Reason::Stopping, None)?;
+                self.save(state, Reason::Stopping, None)?;
                 return Ok(Outcome::Interrupted);
             };
             let train_sums = state.at.sums;
@@ -185,7 +185,7 @@ impl Strategy {
             let every = self.recipe.checkpoint.every_epochs;
             let line = self.line(state, progress.seconds());
             if is_best || last || (every > 0 && at.epoch.is_multiple_of(every)) {
-                self.save(state, is_best, Reason::Policy, Some(line))?;
+                self.save(state, Reason::Policy, Some(line))?;
             } else {
                 self.staging.record(line)?;
             }
@@ -212,7 +212,7 @@ impl Strategy {
             }
             if state.at.batch < batches && self.is_due(state) {
                 state.at.sums = state.sums.now();
-                self.save(state, false, Reason::Policy, None)?;
+                self.save(state, Reason::Policy, None)?;
             }
         }
         state.at.sums = state.sums.now();
@@ -293,10 +293,9 @@ impl Strategy {
     }
 
     /// Hands a checkpoint to the saving threads.
-    fn save(&self, state: &mut Loop, is_best: bool, reason: Reason, line: Option<serde_json::Value>) -> Result<(), CheckpointError> {
+    fn save(&self, state: &mut Loop, reason: Reason, line: Option<serde_json::Value>) -> Result<(), CheckpointError> {
         let draft = Draft {
             manifest: self.manifest(&state.at),
-            is_best,
             weights_only: self.recipe.checkpoint.weights_only && reason == Reason::Policy,
             prune: reason == Reason::Policy,
             line,

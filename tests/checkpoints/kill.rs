@@ -137,3 +137,17 @@ fn the_newest_checkpoint_counts_where_a_pointer_lags_behind() {
     assert_eq!(found.find(Which::Last).unwrap().step, 100);
     assert_eq!(dir.metrics("run").iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [50, 100]);
 }
+
+#[test]
+fn the_best_pointer_follows_where_it_lags_behind() {
+    let dir = Dir::with(TINY);
+    // A loss that falls in each epoch, and the highest counts: the first epoch stays the best.
+    dir.train("run", &["--set", "checkpoint.monitor=train.loss", "--set", "checkpoint.mode=max", "--set", "checkpoint.keep_last=1"]);
+    assert_eq!(steps(&dir, "run"), [50, 150]);
+    // The next save removes step 150; a pointer that still names it must not stay behind.
+    fs::write(dir.path("run/best"), "step-00000150\n").unwrap();
+    dir.run(&["resume", "run", "--epochs", "4", "--device", "flex"]).done();
+    assert_eq!(steps(&dir, "run"), [50, 200]);
+    assert_eq!(fs::read_to_string(dir.path("run/best")).unwrap(), "step-00000050\n");
+    assert_eq!(problems(&dir.path("run")), [""; 0]);
+}
