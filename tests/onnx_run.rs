@@ -64,16 +64,12 @@ fn close(a: &[f32], b: &[f32]) -> bool {
 fn an_exported_network_comes_back_as_one_that_answers_the_same() {
     let networks = [
         ("the_model_class", json!({})),
-        ("cifar_cnn", json!({ "channels": [4, 6, 8], "hidden": [20] })),
+        ("cifar_cnn", json!({ "channels": [4, 6, 8], "hidden": 20 })),
         ("super_resolution", json!({ "channels": [6, 6, 4] })),
         ("fashion_classifier", json!({})),
     ];
     for (name, config) in networks {
         let folder = tempfile::tempdir().unwrap();
-        let architecture = models::find(name).unwrap().configure(config.as_object().unwrap());
-        if architecture.is_err() {
-            panic!("{name}: {}", architecture.unwrap_err());
-        }
         let (network, graph, _) = written(folder.path(), name, config);
         let again = graph.build(&Device::flex()).valid();
         let x = pictures(graph.input_shape(), &Device::flex());
@@ -122,6 +118,33 @@ fn an_imported_graph_learns_and_is_written_again() {
     let again = GraphConfig::open(&folder.path().join("again.onnx")).unwrap().build(&Device::flex()).valid();
     let x = pictures(graph.input_shape(), &Device::flex());
     assert!(close(&scores(&again, x.clone()), &scores(&network, x)));
+}
+
+/// Batch normalisation keeps the file's statistics: no gradient moves them, after a checkpoint too.
+#[test]
+fn statistics_of_batch_normalisation_stay_frozen() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({ "widths": [4, 4, 6, 6, 6], "hidden": [12, 12], "classes": 3 });
+    let (_, graph, _) = written(folder.path(), "vgg11_bn", config);
+    let device = Device::flex().autodiff();
+    let record = graph.build(&Device::flex()).into_record();
+    let network = graph.build(&Device::flex()).try_load_record(record).unwrap().train().fork(&device);
+    let loss = match network.forward(pictures(graph.input_shape(), &device)) {
+        Answer::Classes(scores) => scores.powi_scalar(2).mean(),
+        Answer::Images(_) => unreachable!("it gives classes"),
+    };
+    struct Moved<'g>(&'g burn::tensor::Gradients, Vec<bool>);
+    impl burn::module::ModuleVisitor for Moved<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            self.1.push(param.val().grad(self.0).is_some());
+        }
+    }
+    let gradients = loss.backward();
+    let mut moved = Moved(&gradients, Vec::new());
+    network.visit(&mut moved);
+    for (entry, moved) in weights::entries(&network).iter().zip(moved.1) {
+        assert_eq!(moved, !entry.name.contains("running_"), "{}", entry.name);
+    }
 }
 
 /// Runs the program.

@@ -67,6 +67,10 @@ pub fn resolve(name: &str, weights: &WeightArgs, from: Option<Which>, layout: La
         }
     };
     let Some(source) = &weights.weights else {
+        if recipe.as_ref().is_some_and(|recipe| recipe.model.onnx.is_some()) {
+            let (network, description) = (architecture.build(&Device::flex()), format!("{name} before training"));
+            return Ok(Model { architecture, network, recipe, manifest: None, base, description });
+        }
         bail!("'{name}' has no weights of its own: give them with --weights FILE, or name a run");
     };
     let network = load(architecture.build(&Device::flex()), source, weights.partial, layout)?;

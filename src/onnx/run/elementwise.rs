@@ -42,10 +42,10 @@ pub(super) fn find(operator: &str) -> Option<DeviceOp> {
         "Mish" => |call| unary(call, activation::mish),
         "HardSwish" => |call| unary(call, |x| x.clone() * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
         "Gelu" => gelu,
-        "LeakyRelu" => |call| with_alpha(call, 0.01, |x, alpha| activation::leaky_relu(x, alpha)),
-        "Elu" => |call| with_alpha(call, 1.0, |x, alpha| activation::elu(x, alpha)),
-        "Celu" => |call| with_alpha(call, 1.0, |x, alpha| activation::celu(x, alpha)),
-        "ThresholdedRelu" => |call| with_alpha(call, 1.0, |x, alpha| activation::thresholded_relu(x, alpha)),
+        "LeakyRelu" => |call| with_alpha(call, 0.01, activation::leaky_relu),
+        "Elu" => |call| with_alpha(call, 1.0, activation::elu),
+        "Celu" => |call| with_alpha(call, 1.0, activation::celu),
+        "ThresholdedRelu" => |call| with_alpha(call, 1.0, activation::thresholded_relu),
         "Swish" => |call| with_alpha(call, 1.0, |x, alpha| x.clone() * activation::sigmoid(x * alpha)),
         "HardSigmoid" => hard_sigmoid,
         "Selu" => selu,
@@ -120,8 +120,7 @@ fn cast(call: &mut Call<'_, '_>) -> Outputs {
     let (Some(from), Some(to)) = (call.dtype(0), to) else { return Ok(None) };
     let device = &call.accelerator.device;
     let (Some(before), Some(after)) = (computed_as(from, device), computed_as(to, device)) else { return Ok(None) };
-    let exact = to == from || to == DType::F32 && from != DType::F64 || to == DType::F64;
-    if !exact && !(from == DType::F64 && to == DType::F32) {
+    if to != from && !matches!(to, DType::F32 | DType::F64) {
         return Ok(None);
     }
     let x = call.take(0)?;

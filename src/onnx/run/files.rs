@@ -44,8 +44,12 @@ pub fn read(path: &Path, port: &Port, normalize: Option<&str>) -> std::result::R
 }
 
 fn picture(path: &Path, port: &Port, normalize: Option<&str>) -> std::result::Result<(Value, Option<String>), InputError> {
-    let wants = picture_shape(port).map_err(|error| error.at(path))?;
+    let wants = image_shape(port).map_err(|error| error.at(path))?;
     let [channels, height, width] = wants.map(|size| size.unwrap_or(0));
+    if channels != 1 && channels != 3 {
+        let message = format!("a picture has 1 or 3 channels, and the input '{}' takes {channels}", port.name);
+        return Err(Error::Input(message).at(path).into());
+    }
     let preparation = Preparation::new([channels, height.max(1), width.max(1)], None, normalize)?;
     let preparation = if wants[1].is_some() && wants[2].is_some() { preparation } else { preparation.any_size() };
     let mut values = Vec::new();
@@ -53,18 +57,17 @@ fn picture(path: &Path, port: &Port, normalize: Option<&str>) -> std::result::Re
     Ok((Array::new(vec![1, channels, height, width], values)?.into(), Some(preparation.to_string())))
 }
 
-/// Channels, height and width that an input of pictures has; height and width may be free.
+/// Channels, height and width of an input `[batch, channels, height, width]` of floats; height and width may be free.
 ///
 /// # Errors
-/// When the input takes no pictures: `[batch, channels, height, width]` of floats with 1 or 3 channels.
-pub fn picture_shape(port: &Port) -> Result<[Option<usize>; 3]> {
+/// When the input is another one.
+pub fn image_shape(port: &Port) -> Result<[Option<usize>; 3]> {
     let size = |axis: &Axis| if let Axis::Size(size) = axis { Some(*size) } else { None };
     if let Kind::Array(None | Some(DType::F32), Some(axes)) = &port.kind
-        && let [_, channels, height, width] = axes.as_slice()
-        && let Axis::Size(count @ (1 | 3)) = channels
+        && let [_, channels @ Axis::Size(_), height, width] = axes.as_slice()
     {
-        return Ok([Some(*count), size(height), size(width)]);
+        return Ok([size(channels), size(height), size(width)]);
     }
-    let message = format!("the input '{}' takes no pictures: these are float32 [batch, 1 or 3 channels, height, width]", port.name);
+    let message = format!("the input '{}' takes no pictures: these are float32 [batch, channels, height, width]", port.name);
     Err(Error::Input(message))
 }

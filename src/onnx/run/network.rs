@@ -113,7 +113,7 @@ impl GraphConfig {
         let [port] = wanted.as_slice() else {
             return Err(problem(format!("it has {} inputs, and only `rekindle run` gives a model other inputs than one", wanted.len())));
         };
-        let input = files::picture_shape(port).map_err(|error| problem(format!("{error}; `rekindle run` gives a model any input")))?;
+        let input = files::image_shape(port).map_err(|error| problem(format!("{error}; `rekindle run` gives a model any input")))?;
         let batch = match &port.kind {
             Kind::Array(_, Some(axes)) => axes.first().and_then(|axis| if let Axis::Size(size) = axis { Some(*size) } else { None }),
             _ => None,

@@ -10,8 +10,8 @@ use super::{DeviceOp, Outputs};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
-        "Softmax" => |call| softmax(call, |x, dim| activation::softmax(x, dim)),
-        "LogSoftmax" => |call| softmax(call, |x, dim| activation::log_softmax(x, dim)),
+        "Softmax" => |call| softmax(call, activation::softmax),
+        "LogSoftmax" => |call| softmax(call, activation::log_softmax),
         "BatchNormalization" => batch,
         "InstanceNormalization" => instance,
         "GroupNormalization" => group,
