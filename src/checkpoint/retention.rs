@@ -59,7 +59,7 @@ pub fn judge(all: &[Candidate], policy: &Policy, last: u64, best: Option<u64>) -
     let top: Vec<u64> = ranked.iter().take(policy.top_k).map(|candidate| candidate.checkpoint.step).collect();
     let pinned = |candidate: &Candidate| candidate.checkpoint.step == last || Some(candidate.checkpoint.step) == best;
     let keep_last = policy.keep_last.unwrap_or(usize::MAX).max(1);
-    let (mut kept, gone): (Vec<(usize, &Candidate)>, Vec<(usize, &Candidate)>) = newest
+    let (mut kept, gone): (Vec<_>, Vec<_>) = newest
         .into_iter()
         .enumerate()
         .partition(|(age, candidate)| *age < keep_last || top.contains(&candidate.checkpoint.step) || pinned(candidate));

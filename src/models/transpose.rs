@@ -40,8 +40,8 @@ fn turn_band(source: &[[u8; 4]], columns: usize, first: usize, target: &mut [f32
             let mut tile = [[0_f32; TILE]; TILE];
             for y in 0..height {
                 let start = (top + y) * columns + first + left;
-                for (x, bytes) in source[start..start + width].iter().enumerate() {
-                    tile[x][y] = f32::from_le_bytes(*bytes);
+                for (column, bytes) in tile.iter_mut().zip(&source[start..start + width]) {
+                    column[y] = f32::from_le_bytes(*bytes);
                 }
             }
             for (x, column) in tile.iter().enumerate().take(width) {

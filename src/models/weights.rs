@@ -278,7 +278,7 @@ fn to_burn<const D: usize>(tensor: &state::Tensor, entry: &Entry, layout: Layout
 fn shared(values: &state::Tensor) -> state::Result<Bytes> {
     if let Some(resident) = values.resident()? {
         let bytes = prost::bytes::Bytes::from_owner(resident);
-        if bytes.as_ptr().addr() % align_of::<f32>() == 0 {
+        if bytes.as_ptr().addr().is_multiple_of(align_of::<f32>()) {
             return Ok(Bytes::from_shared(bytes, AllocationProperty::File));
         }
     }

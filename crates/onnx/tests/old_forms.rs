@@ -56,7 +56,7 @@ fn refusal(operator: (&str, &str, i64), attributes: Vec<AttributeProto>, inputs:
 #[test]
 fn softmax_flattens_before_version_13() {
     let x = floats(&[1, 2, 2], &[0.0; 4]);
-    let old = run(("", "Softmax", 11), vec![], &[x.clone()], 1).expect("it runs");
+    let old = run(("", "Softmax", 11), vec![], std::slice::from_ref(&x), 1).expect("it runs");
     assert_eq!(old[0], floats(&[1, 2, 2], &[0.25; 4]));
     let new = run(("", "Softmax", 13), vec![], &[x], 1).expect("it runs");
     assert_eq!(new[0], floats(&[1, 2, 2], &[0.5; 4]));

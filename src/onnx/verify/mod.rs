@@ -148,8 +148,11 @@ pub fn first_difference(
     Ok(answer)
 }
 
-/// A model with every value as an output: the message, and for each output its name and the node that makes it.
-fn with_all_values(path: &Path) -> Result<(Vec<u8>, Vec<(String, String)>), OnnxError> {
+/// The name of a value and that of the node that makes it.
+type Made = (String, String);
+
+/// A model with every value as an output: the message, and what the outputs are.
+fn with_all_values(path: &Path) -> Result<(Vec<u8>, Vec<Made>), OnnxError> {
     let mut model = structure::decode(&rekindle_state::Map::open(path)?)?;
     let Some(graph) = &mut model.graph else { return Ok((Vec::new(), Vec::new())) };
     let known = |name: &str| graph.value_info.iter().chain(&graph.output).find(|info| info.name == name).cloned();

@@ -188,7 +188,7 @@ impl<T: Real> Gates<T> {
         if let Some(beta) = &self.beta {
             let beta = beta[position * self.betas + if self.betas == 1 { 0 } else { head }];
             for (&k, row) in key.iter().zip(state.chunks(width)) {
-                value.iter_mut().zip(row).for_each(|(v, &s)| *v = *v - k * s);
+                value.iter_mut().zip(row).for_each(|(v, &s)| *v -= k * s);
             }
             value.iter_mut().for_each(|v| *v *= beta);
         }

@@ -21,12 +21,15 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
     })
 }
 
+/// A reduction of integers; the pair is the range of their type.
+type IntReduction = fn(&[i128], (i128, i128)) -> i128;
+
 /// What a reduction makes of a row, by the type of computation. Rows may be empty.
 struct Reduction {
     narrow: fn(&[f32]) -> f32,
     wide: fn(&[f64]) -> f64,
     /// Exactly, where integers have it; else they are computed as floats and cut off.
-    ints: Option<fn(&[i128], (i128, i128)) -> i128>,
+    ints: Option<IntReduction>,
 }
 
 /// Declares a reduction whose float form is one generic function.

@@ -110,7 +110,7 @@ impl Trees {
             9 => {
                 let length = self.random.below(9);
                 let bytes = self.random.bytes(length);
-                if length % 2 == 0 { Value::Bytes(bytes) } else { Value::ByteArray(bytes) }
+                if length.is_multiple_of(2) { Value::Bytes(bytes) } else { Value::ByteArray(bytes) }
             }
             10 => Value::DType(DType::ALL[self.random.below(12) as usize].name().to_string()),
             11 => Value::Device(["cpu", "cuda:0", "meta"][self.random.below(3) as usize].to_string()),

@@ -194,14 +194,11 @@ fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 /// Probabilities of the classes from those of the pairs: the method of Wu, Lin and Weng that libsvm uses.
 fn probabilities(scores: &[f64], prob_a: &[f32], prob_b: &[f32], classes: usize) -> Vec<f64> {
     let mut pair = vec![vec![0.0; classes]; classes];
-    let mut index = 0;
-    for i in 0..classes {
-        for j in i + 1..classes {
-            let value = super::scores::logistic(-(scores[index] * f64::from(prob_a[index]) + f64::from(prob_b[index])));
-            pair[i][j] = value.clamp(1e-7, 1.0 - 1e-7);
-            pair[j][i] = 1.0 - pair[i][j];
-            index += 1;
-        }
+    let pairs = (0..classes).flat_map(|i| (i + 1..classes).map(move |j| (i, j)));
+    for (index, (i, j)) in pairs.enumerate() {
+        let value = super::scores::logistic(-(scores[index] * f64::from(prob_a[index]) + f64::from(prob_b[index])));
+        pair[i][j] = value.clamp(1e-7, 1.0 - 1e-7);
+        pair[j][i] = 1.0 - pair[i][j];
     }
     let entry = |t: usize, j: usize| {
         if t == j { (0..classes).filter(|&i| i != t).map(|i| pair[i][t] * pair[i][t]).sum() } else { -pair[j][t] * pair[t][j] }
