@@ -1,0 +1,11 @@
+//! Convolution kernels for CPUs: slices in, slices out, no tensor library.
+//!
+//! A [`Conv2d`] is the geometry of one convolution. Its methods compute the output and the three gradients of it on `f32` slices
+//! in PyTorch's layout (`[batch, channels, height, width]`, weights `[out, in / groups, height, width]`), on all threads of the
+//! current rayon pool, with the widest vectors that the processor has.
+
+#[cfg(test)]
+mod naive;
+mod shape;
+
+pub use shape::{Conv2d, ShapeError};
