@@ -4,8 +4,15 @@
 //! in PyTorch's layout (`[batch, channels, height, width]`, weights `[out, in / groups, height, width]`), on all threads of the
 //! current rayon pool, with the widest vectors that the processor has.
 
+mod activation;
+mod gemm;
+mod lanes;
 #[cfg(test)]
 mod naive;
+mod rows;
+mod scratch;
 mod shape;
+mod tile;
 
+pub use activation::Activation;
 pub use shape::{Conv2d, ShapeError};

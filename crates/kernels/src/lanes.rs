@@ -1,0 +1,351 @@
+//! The handful of vector operations that the kernels are written in, for every instruction set.
+//!
+//! pulp finds the instruction set at run time and compiles a function for it; only its portable fallback is not used, since that
+//! calls a library function for each fused product.
+#![allow(unsafe_code)]
+
+/// A vector unit: `LANES` values at once.
+pub(crate) trait Lanes: Copy + Send + Sync + 'static {
+    /// A vector register.
+    type Vector: Copy;
+    /// Values in a vector.
+    const LANES: usize;
+    /// Rows of accumulators that fit the registers beside [`crate::tile::VECTORS`] vectors of operands.
+    const ROWS: usize;
+
+    /// Compiles `work` for this unit and runs it. All that it calls must be `#[inline(always)]`.
+    fn run<R>(self, work: impl FnOnce() -> R) -> R;
+    /// The same value in all lanes.
+    fn splat(self, value: f32) -> Self::Vector;
+    /// `a * b + c`.
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a + b`.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a - b`.
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `max(0, x)`; not a number stays what it is.
+    fn relu(self, x: Self::Vector) -> Self::Vector;
+    /// Reads a vector.
+    ///
+    /// # Safety
+    /// `LANES` values lie at `from`.
+    unsafe fn load(self, from: *const f32) -> Self::Vector;
+    /// Writes a vector.
+    ///
+    /// # Safety
+    /// `LANES` values can be written at `to`.
+    unsafe fn store(self, to: *mut f32, x: Self::Vector);
+    /// Reads the first `count` lanes; the others are zero.
+    ///
+    /// # Safety
+    /// `count` values lie at `from`, at most `LANES`.
+    unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector;
+    /// Writes the first `count` lanes.
+    ///
+    /// # Safety
+    /// `count` values can be written at `to`, at most `LANES`.
+    unsafe fn store_first(self, to: *mut f32, x: Self::Vector, count: usize);
+}
+
+/// Work written once for all vector units.
+pub(crate) trait Work {
+    /// What it gives.
+    type Output;
+    /// Does it.
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output;
+}
+
+/// A vector unit of this processor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Isa {
+    /// What every processor of the target has.
+    Portable(Portable),
+    /// AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    V4(pulp::x86::V4),
+    /// AVX2 with fused products.
+    #[cfg(target_arch = "x86_64")]
+    V3(pulp::x86::V3),
+    /// Arm's 128-bit vectors.
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
+}
+
+impl Isa {
+    /// All that this processor has, widest first.
+    pub(crate) fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let wide = [pulp::x86::V4::try_new().map(Self::V4), pulp::x86::V3::try_new().map(Self::V3)];
+        #[cfg(target_arch = "aarch64")]
+        let wide = [pulp::aarch64::Neon::try_new().map(Self::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let wide = [None];
+        wide.into_iter().flatten().chain([Self::Portable(Portable)])
+    }
+
+    /// The widest that this processor has.
+    pub(crate) fn best() -> Self {
+        Self::available().next().unwrap_or(Self::Portable(Portable))
+    }
+
+    /// Runs `work` with this unit.
+    pub(crate) fn dispatch<W: Work>(self, work: W) -> W::Output {
+        match self {
+            Self::Portable(lanes) => work.run(lanes),
+            #[cfg(target_arch = "x86_64")]
+            Self::V4(lanes) => work.run(lanes),
+            #[cfg(target_arch = "x86_64")]
+            Self::V3(lanes) => work.run(lanes),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(lanes) => work.run(lanes),
+        }
+    }
+
+    /// Rows in a full register tile of this unit.
+    pub(crate) fn rows(self) -> usize {
+        struct Rows;
+        impl Work for Rows {
+            type Output = usize;
+            fn run<L: Lanes>(self, _: L) -> usize {
+                L::ROWS
+            }
+        }
+        self.dispatch(Rows)
+    }
+}
+
+/// Four lanes that the compiler maps to what the target always has (SSE2 on x86-64).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable;
+
+impl Lanes for Portable {
+    type Vector = [f32; 4];
+    const LANES: usize = 4;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+    #[inline(always)]
+    fn splat(self, value: f32) -> [f32; 4] {
+        [value; 4]
+    }
+    #[inline(always)]
+    fn mul_add(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        [a[0] * b[0] + c[0], a[1] * b[1] + c[1], a[2] * b[2] + c[2], a[3] * b[3] + c[3]]
+    }
+    #[inline(always)]
+    fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        [a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]]
+    }
+    #[inline(always)]
+    fn sub(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        [a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3]]
+    }
+    #[inline(always)]
+    fn relu(self, x: [f32; 4]) -> [f32; 4] {
+        x.map(|v| if v < 0.0 { 0.0 } else { v })
+    }
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> [f32; 4] {
+        // SAFETY: the caller's; an array of f32 has the alignment of f32.
+        unsafe { from.cast::<[f32; 4]>().read() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: [f32; 4]) {
+        // SAFETY: as above.
+        unsafe { to.cast::<[f32; 4]>().write(x) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, count: usize) -> [f32; 4] {
+        let mut x = [0.0; 4];
+        // SAFETY: the caller's: `count` is at most 4.
+        unsafe { std::ptr::copy_nonoverlapping(from, x.as_mut_ptr(), count) };
+        x
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, x: [f32; 4], count: usize) {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(x.as_ptr(), to, count) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Lanes;
+    use pulp::x86::{V3, V4};
+    use std::arch::x86_64::{__m256, __m512};
+
+    impl Lanes for V4 {
+        type Vector = __m512;
+        const LANES: usize = 16;
+        const ROWS: usize = 8;
+
+        #[inline(always)]
+        fn run<R>(self, work: impl FnOnce() -> R) -> R {
+            self.vectorize(work)
+        }
+        #[inline(always)]
+        fn splat(self, value: f32) -> __m512 {
+            self.avx512f._mm512_set1_ps(value)
+        }
+        #[inline(always)]
+        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+            self.avx512f._mm512_fmadd_ps(a, b, c)
+        }
+        #[inline(always)]
+        fn add(self, a: __m512, b: __m512) -> __m512 {
+            self.avx512f._mm512_add_ps(a, b)
+        }
+        #[inline(always)]
+        fn sub(self, a: __m512, b: __m512) -> __m512 {
+            self.avx512f._mm512_sub_ps(a, b)
+        }
+        #[inline(always)]
+        fn relu(self, x: __m512) -> __m512 {
+            // Of two operands of which one is not a number, the instruction gives the second.
+            self.avx512f._mm512_max_ps(self.avx512f._mm512_setzero_ps(), x)
+        }
+        #[inline(always)]
+        unsafe fn load(self, from: *const f32) -> __m512 {
+            // SAFETY: the caller's.
+            unsafe { self.avx512f._mm512_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32, x: __m512) {
+            // SAFETY: the caller's.
+            unsafe { self.avx512f._mm512_storeu_ps(to, x) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(self, from: *const f32, count: usize) -> __m512 {
+            // SAFETY: the caller's; lanes that are masked out are not accessed.
+            unsafe { self.avx512f._mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, x: __m512, count: usize) {
+            // SAFETY: as above.
+            unsafe { self.avx512f._mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, x) }
+        }
+    }
+
+    /// Eight lanes of ones, then of zeros: read from `8 - count` on, it is the mask of the first `count` lanes.
+    static MASK: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    impl Lanes for V3 {
+        type Vector = __m256;
+        const LANES: usize = 8;
+        const ROWS: usize = 4;
+
+        #[inline(always)]
+        fn run<R>(self, work: impl FnOnce() -> R) -> R {
+            self.vectorize(work)
+        }
+        #[inline(always)]
+        fn splat(self, value: f32) -> __m256 {
+            self.avx._mm256_set1_ps(value)
+        }
+        #[inline(always)]
+        fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            self.fma._mm256_fmadd_ps(a, b, c)
+        }
+        #[inline(always)]
+        fn add(self, a: __m256, b: __m256) -> __m256 {
+            self.avx._mm256_add_ps(a, b)
+        }
+        #[inline(always)]
+        fn sub(self, a: __m256, b: __m256) -> __m256 {
+            self.avx._mm256_sub_ps(a, b)
+        }
+        #[inline(always)]
+        fn relu(self, x: __m256) -> __m256 {
+            // Of two operands of which one is not a number, the instruction gives the second.
+            self.avx._mm256_max_ps(self.avx._mm256_setzero_ps(), x)
+        }
+        #[inline(always)]
+        unsafe fn load(self, from: *const f32) -> __m256 {
+            // SAFETY: the caller's.
+            unsafe { self.avx._mm256_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32, x: __m256) {
+            // SAFETY: the caller's.
+            unsafe { self.avx._mm256_storeu_ps(to, x) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(self, from: *const f32, count: usize) -> __m256 {
+            // SAFETY: `count` is at most 8, so the mask is inside its table; lanes that are masked out are not accessed.
+            unsafe { self.avx._mm256_maskload_ps(from, self.avx._mm256_loadu_si256(MASK.as_ptr().add(8 - count).cast())) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, x: __m256, count: usize) {
+            // SAFETY: as above.
+            unsafe { self.avx._mm256_maskstore_ps(to, self.avx._mm256_loadu_si256(MASK.as_ptr().add(8 - count).cast()), x) }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::Lanes;
+    use pulp::aarch64::Neon;
+    use std::arch::aarch64::float32x4_t;
+
+    impl Lanes for Neon {
+        type Vector = float32x4_t;
+        const LANES: usize = 4;
+        const ROWS: usize = 8;
+
+        #[inline(always)]
+        fn run<R>(self, work: impl FnOnce() -> R) -> R {
+            self.vectorize(work)
+        }
+        #[inline(always)]
+        fn splat(self, value: f32) -> float32x4_t {
+            self.neon.vdupq_n_f32(value)
+        }
+        #[inline(always)]
+        fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+            self.neon.vfmaq_f32(c, a, b)
+        }
+        #[inline(always)]
+        fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            self.neon.vaddq_f32(a, b)
+        }
+        #[inline(always)]
+        fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            self.neon.vsubq_f32(a, b)
+        }
+        #[inline(always)]
+        fn relu(self, x: float32x4_t) -> float32x4_t {
+            // This instruction gives not a number if either operand is none.
+            self.neon.vmaxq_f32(x, self.splat(0.0))
+        }
+        #[inline(always)]
+        unsafe fn load(self, from: *const f32) -> float32x4_t {
+            // SAFETY: the caller's.
+            unsafe { self.neon.vld1q_f32(from) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32, x: float32x4_t) {
+            // SAFETY: the caller's.
+            unsafe { self.neon.vst1q_f32(to, x) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(self, from: *const f32, count: usize) -> float32x4_t {
+            let mut x = [0.0; 4];
+            // SAFETY: the caller's: `count` is at most 4.
+            unsafe { std::ptr::copy_nonoverlapping(from, x.as_mut_ptr(), count) };
+            // SAFETY: four values.
+            unsafe { self.load(x.as_ptr()) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, x: float32x4_t, count: usize) {
+            let mut all = [0.0; 4];
+            // SAFETY: four values.
+            unsafe { self.store(all.as_mut_ptr(), x) };
+            // SAFETY: the caller's: `count` is at most 4.
+            unsafe { std::ptr::copy_nonoverlapping(all.as_ptr(), to, count) };
+        }
+    }
+}
