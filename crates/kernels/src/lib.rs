@@ -5,14 +5,19 @@
 //! current rayon pool, with the widest vectors that the processor has.
 
 mod activation;
+mod direct;
+mod forward;
 mod gemm;
 mod lanes;
 #[cfg(test)]
 mod naive;
+mod parallel;
 mod rows;
 mod scratch;
 mod shape;
 mod tile;
+mod window;
 
 pub use activation::Activation;
+pub use forward::PackedWeights;
 pub use shape::{Conv2d, ShapeError};

@@ -65,6 +65,14 @@ pub enum ShapeError {
         /// Values in the slice.
         found: usize,
     },
+    /// Weights that were packed for another convolution.
+    #[error("weights were packed for {:?} in {} groups, but the convolution has {:?} in {} groups", &found[..4], found[4], &expected[..4], expected[4])]
+    Packed {
+        /// Sizes of the weights that the convolution needs, and its groups.
+        expected: [usize; 5],
+        /// Those that were packed.
+        found: [usize; 5],
+    },
 }
 
 impl Conv2d {

@@ -1,0 +1,44 @@
+//! Work divided among the threads of the current rayon pool.
+
+use rayon::prelude::*;
+
+/// Work below this many floating-point operations is not worth waking another thread.
+const ALONE: usize = 1 << 20;
+
+/// Threads that may work at once.
+pub(crate) fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Calls `task` with `0..count`, which take `operations` floating-point operations in all.
+pub(crate) fn each(count: usize, operations: usize, task: impl Fn(usize) + Sync + Send) {
+    if count < 2 || operations < ALONE || threads() == 1 {
+        (0..count).for_each(task);
+    } else {
+        let least = (ALONE / 4 * count / operations).max(1);
+        (0..count).into_par_iter().with_min_len(least).for_each(task);
+    }
+}
+
+/// A slice of which each task writes other parts.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(*mut f32);
+
+#[allow(unsafe_code)]
+// SAFETY: only an address; whoever writes through it answers for writing what nobody else uses.
+unsafe impl Send for Shared {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Shares `slice` as long as no task outlives the borrow.
+    pub(crate) fn new(slice: &mut [f32]) -> Self {
+        Self(slice.as_mut_ptr())
+    }
+
+    /// The address of one value.
+    pub(crate) fn at(self, index: usize) -> *mut f32 {
+        self.0.wrapping_add(index)
+    }
+}
