@@ -51,6 +51,48 @@ fn a_graph_has_the_hashes_of_the_weights() {
     assert_eq!(files(folder), ["out.onnx", "out.pth"]);
 }
 
+/// A graph that came from a file is written again; engines that can run it must agree with rekindle's.
+#[test]
+fn an_imported_graph_is_run_by_other_engines() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert_eq!(export(folder, &[]).0, Some(0));
+    let output = rekindle(folder, &["export", "out.onnx", "again.onnx"], "");
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert!(err.contains("the file, opened again, gives what the network gives: greatest difference 0"), "{err}");
+    for batch in [1, 3] {
+        let agreed = err.contains(&format!("tract agrees at batch size {batch}: "));
+        assert_eq!(agreed, cfg!(feature = "verify"), "{err}");
+    }
+    let hashes = |file: &str| inspected(folder, file)["tensors"].clone();
+    assert_eq!(hashes("again.onnx"), hashes("out.onnx"));
+    // Who was asked by name and cannot answer is an error.
+    let asked = ["export", "out.onnx", "third.onnx", "--verify-with", "onnxruntime"];
+    let output = rekindle(folder, &asked, "python-that-is-not-there");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!folder.join("third.onnx").exists());
+}
+
+#[test]
+fn source_is_generated_or_nothing_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert_eq!(export(folder, &[]).0, Some(0));
+    let output = rekindle(folder, &["codegen", "out.onnx", "made"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(files(&folder.join("made")), ["out.bpk", "out.rs"]);
+    let source = std::fs::read_to_string(folder.join("made/out.rs")).unwrap();
+    assert!(source.contains("pub struct Model") && source.contains("pub fn forward"), "{source}");
+
+    std::fs::write(folder.join("broken.onnx"), b"no model").unwrap();
+    let output = rekindle(folder, &["codegen", "broken.onnx", "none"], "");
+    assert_eq!(output.status.code(), Some(2));
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(err.contains("broken.onnx") && err.trim().lines().count() == 1 && !err.contains("panicked"), "{err}");
+    assert!(!folder.join("none").exists());
+}
+
 #[test]
 fn the_file_of_a_run_says_how_it_was_trained() {
     let folder = tempfile::tempdir().unwrap();

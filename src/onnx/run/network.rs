@@ -144,11 +144,6 @@ impl GraphConfig {
         self.graph.batch
     }
 
-    /// Whether the file gives what the network gives; of probabilities, the network gives the logarithm.
-    pub fn gives_the_same(&self) -> bool {
-        self.graph.scores != Scores::Probabilities
-    }
-
     /// Finds what the model gives by running it on a black picture.
     fn answer(&self) -> Result<Answer, String> {
         let [channels, height, width] = self.input_shape();

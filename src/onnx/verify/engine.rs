@@ -18,8 +18,12 @@ pub trait Engine: Sync {
 
 /// The engines that are part of this program.
 pub fn built_in() -> Vec<&'static dyn Engine> {
+    [vec![&super::own::Interpreter as &dyn Engine], others()].concat()
+}
+
+/// Those of them that others wrote.
+pub fn others() -> Vec<&'static dyn Engine> {
     vec![
-        &super::own::Interpreter,
         #[cfg(feature = "verify")]
         &super::tract::Tract,
     ]

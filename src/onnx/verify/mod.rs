@@ -25,7 +25,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use rekindle_state::onnx::proto::ValueInfoProto;
 
 pub use compare::{Difference, Tolerance, Values};
-pub use engine::{Engine, built_in};
+pub use engine::{Engine, built_in, others};
 pub use runtime::OnnxRuntime;
 
 use super::export::{Exported, Trace};
@@ -78,6 +78,38 @@ pub fn compare(
         }
     }
     Ok(findings)
+}
+
+/// Runs a graph that came from a file with every engine, beside rekindle's interpreter; for each engine its findings, or why it
+/// cannot run the graph: nobody says that an engine must know every operator of other people's graphs.
+///
+/// # Errors
+/// When the interpreter itself cannot run the file.
+pub fn compare_engines<'e>(
+    graphed: &Graphed<'_>,
+    engines: &[&'e dyn Engine],
+    tolerance: Tolerance,
+) -> Result<Vec<(&'e dyn Engine, Result<Vec<Finding>, String>)>, OnnxError> {
+    let inputs: Vec<Values> = graphed.batches().into_iter().map(|batch| random(batch, graphed.item)).collect();
+    let own = &own::Interpreter;
+    let failed = |reason| OnnxError::Engine { engine: own.name(), reason };
+    let expected = own.run(graphed.path, graphed.input, &inputs).map_err(failed)?;
+    let held = |engine: &dyn Engine| -> Result<Vec<Finding>, String> {
+        let found = engine.run(graphed.path, graphed.input, &inputs)?;
+        let mut findings = Vec::new();
+        for ((found, expected), input) in found.iter().zip(&expected).zip(&inputs) {
+            if found.len() != expected.len() {
+                return Err(format!("it gives {} outputs instead of {}", found.len(), expected.len()));
+            }
+            findings.extend(found.iter().zip(expected).map(|(found, expected)| Finding {
+                engine: engine.name(),
+                batch: input.shape[0],
+                difference: Difference::between(found, expected, tolerance),
+            }));
+        }
+        Ok(findings)
+    };
+    Ok(engines.iter().map(|engine| (*engine, held(*engine))).collect())
 }
 
 /// A graph in a file, as far as an engine must know it.
