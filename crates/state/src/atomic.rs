@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::early_sync::EarlySync;
 use crate::{Error, ErrorKind, Result};
 
 /// A file under construction, beside its destination and under another name.
@@ -16,6 +17,8 @@ pub struct AtomicFile {
     destination: PathBuf,
     temporary: PathBuf,
     written: u64,
+    /// None when the file is not synced.
+    sync: Option<EarlySync>,
     committed: bool,
 }
 
@@ -52,12 +55,21 @@ impl AtomicFile {
                 Err(error) => return Err(cannot_create(path, error)),
             }
         };
-        let this = Self { out: BufWriter::with_capacity(1 << 16, file), destination, temporary, written: 0, committed: false };
+        let out = BufWriter::with_capacity(1 << 16, file);
+        let this = Self { out, destination, temporary, written: 0, sync: Some(EarlySync::default()), committed: false };
         if let Some(metadata) = existing {
             // Who could read the old file can read the new one; that this may fail on odd file systems is no reason to stop.
             let _ = this.out.get_ref().set_permissions(metadata.permissions());
         }
         Ok(this)
+    }
+
+    /// Leaves it to the system when the bytes reach the disk: a power cut may lose the file.
+    #[must_use]
+    pub fn unsynced(self) -> Self {
+        let mut this = self;
+        this.sync = None;
+        this
     }
 
     /// Bytes written so far, which is the position of the next one.
@@ -72,6 +84,9 @@ impl AtomicFile {
     pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.out.write_all(bytes).map_err(|error| Error::io("write", &self.destination, error))?;
         self.written += bytes.len() as u64;
+        if let Some(sync) = &mut self.sync {
+            sync.written(self.out.get_ref(), self.written);
+        }
         Ok(())
     }
 
@@ -106,31 +121,20 @@ impl AtomicFile {
         patch().map_err(|error| Error::io("write", &self.destination, error))
     }
 
-    /// Syncs the file and puts it in its place.
+    /// Syncs the file, unless it is to be left unsynced, and puts it in its place.
     ///
     /// # Errors
     /// When the disk is full or fails; the destination is then as it was.
-    pub fn commit(self) -> Result<()> {
-        self.publish(true)
-    }
-
-    /// Puts the file in its place and leaves it to the system when its bytes reach the disk: a power cut may lose it.
-    ///
-    /// # Errors
-    /// As [`AtomicFile::commit`].
-    pub fn commit_unsynced(self) -> Result<()> {
-        self.publish(false)
-    }
-
-    fn publish(mut self, sync: bool) -> Result<()> {
+    pub fn commit(mut self) -> Result<()> {
         let failed = |error| Error::io("write", &self.destination, error);
         self.out.flush().map_err(failed)?;
-        if sync {
+        if let Some(sync) = &mut self.sync {
+            sync.finish().map_err(failed)?;
             self.out.get_ref().sync_all().map_err(failed)?;
         }
         std::fs::rename(&self.temporary, &self.destination).map_err(failed)?;
         self.committed = true;
-        if sync {
+        if self.sync.is_some() {
             sync_folder(&self.destination);
         }
         Ok(())

@@ -48,6 +48,7 @@ mod convert;
 mod detect;
 mod diff;
 mod dtype;
+mod early_sync;
 mod error;
 mod file;
 mod hashes;

@@ -27,9 +27,9 @@ pub struct TorchOptions {
 pub fn write_torch(path: &Path, root: &Value, options: &TorchOptions) -> Result<Vec<String>> {
     let (pickle, plan, notes) = Pickler::pickle(root, options.legacy).map_err(|error| error.at(path))?;
     let file = AtomicFile::create(path)?;
+    let file = if options.unsynced { file.unsynced() } else { file };
     if options.legacy {
-        let file = write_legacy(file, &pickle, &plan).map_err(|error| error.at(path))?;
-        commit(file, options)?;
+        write_legacy(file, &pickle, &plan).map_err(|error| error.at(path))?.commit()?;
         return Ok(notes);
     }
     let root = archive_name(path);
@@ -40,12 +40,8 @@ pub fn write_torch(path: &Path, root: &Value, options: &TorchOptions) -> Result<
         storage.with_bytes(|bytes| zip.add(&format!("{root}/data/{key}"), bytes)).map_err(|error| error.at(path))?;
     }
     zip.add(&format!("{root}/version"), b"3\n")?;
-    commit(zip.finish()?, options)?;
+    zip.finish()?.commit()?;
     Ok(notes)
-}
-
-fn commit(file: AtomicFile, options: &TorchOptions) -> Result<()> {
-    if options.unsynced { file.commit_unsynced() } else { file.commit() }
 }
 
 /// The folder in the archive: the file's name without its extension, as `torch.save` has it, where that is a plain name.
