@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: each binary links all of Burn.
 
+mod bench;
 mod checkpoints;
 mod cli_files;
 mod continuation;

@@ -18,57 +18,9 @@ import time
 
 import numpy as np
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 
-
-class FashionClassifier(nn.Module):
-    def __init__(self, classes=10, dropout=0.2, hidden=(514, 258, 130, 66)):
-        super().__init__()
-        self.fc = nn.Linear(784, hidden[0])
-        self.fc1 = nn.Linear(hidden[0], hidden[1])
-        self.fc2 = nn.Linear(hidden[1], hidden[2])
-        self.fc3 = nn.Linear(hidden[2], hidden[3])
-        self.fc4 = nn.Linear(hidden[3], classes)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x):
-        x = x.flatten(1)
-        for layer in (self.fc, self.fc1, self.fc2, self.fc3):
-            x = self.dropout(F.relu(layer(x)))
-        return F.log_softmax(self.fc4(x), dim=1)
-
-
-class CifarCnn(nn.Module):
-    def __init__(self, dropout=0.2):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 66, 7, padding=1)
-        self.conv1 = nn.Conv2d(66, 66, 7, padding=3)
-        self.conv2 = nn.Conv2d(66, 130, 7, padding=3)
-        self.pool = nn.MaxPool2d(5, 4)
-        self.dropout, self.dropout1 = nn.Dropout2d(dropout), nn.Dropout(dropout)
-        self.fc, self.fc1 = nn.Linear(130, 1000), nn.Linear(1000, 10)
-
-    def forward(self, x):
-        x = self.pool(self.dropout(F.relu(self.conv(x))))
-        x = self.pool(F.relu(self.conv1(x)))
-        x = F.adaptive_avg_pool2d(F.relu(self.conv2(x)), 1).flatten(1)
-        return self.fc1(self.dropout1(F.relu(self.fc(x))))
-
-
-class SuperResolution(nn.Module):
-    def __init__(self, r=3):
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(1, 64, 5, 1, 2), nn.Conv2d(64, 64, 3, 1, 1)
-        self.conv3, self.conv4 = nn.Conv2d(64, 32, 3, 1, 1), nn.Conv2d(32, r * r, 3, 1, 1)
-        self.shuffle = nn.PixelShuffle(r)
-        for conv in (self.conv1, self.conv2, self.conv3):
-            nn.init.orthogonal_(conv.weight, nn.init.calculate_gain("relu"))
-        nn.init.orthogonal_(self.conv4.weight)
-
-    def forward(self, x):
-        x = F.relu(self.conv3(F.relu(self.conv2(F.relu(self.conv1(x))))))
-        return self.shuffle(self.conv4(x))
+from networks import CifarCnn, FashionClassifier, SuperResolution
 
 
 def idx(path):
@@ -124,10 +76,10 @@ def main():
     if args.name == "fashion_mnist":
         read = lambda part: (idx(args.data / f"{part}-images-idx3-ubyte.gz")[:, None], idx(args.data / f"{part}-labels-idx1-ubyte.gz").long())
         train, test = read("train"), read("t10k")
-        mean, std, build, loss_of = [0.2860], [0.3530], FashionClassifier, F.nll_loss
+        mean, std, build, loss_of = [0.2860], [0.3530], lambda: FashionClassifier(classes=10), F.nll_loss
     elif args.name == "cifar_cnn":
         train, test = cifar(args.data)
-        mean, std, build, loss_of, change = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616], CifarCnn, F.cross_entropy, augment
+        mean, std, build, loss_of, change = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616], lambda: CifarCnn(dropout=0.2), F.cross_entropy, augment
     else:
         train, test = (pairs(images) for images, _ in cifar(args.data))
         mean, std, build, loss_of = [0.0], [1.0], SuperResolution, F.mse_loss

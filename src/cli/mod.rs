@@ -1,6 +1,6 @@
 //! The command line: one file a verb. Only here is anything printed.
 
-mod bench;
+pub mod bench;
 mod codegen;
 mod convert;
 mod datasets;

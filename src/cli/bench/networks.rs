@@ -1,0 +1,114 @@
+//! Forward passes and training steps of the built-in networks.
+
+use anyhow::ensure;
+use burn::module::Module;
+use burn::tensor::{Int, Tensor, TensorData};
+use serde_json::{Map, json};
+
+use super::Work;
+use crate::check::Trainer;
+use crate::data::{Batch, BatchTarget};
+use crate::device::OpenDevice;
+use crate::models::{self, Architecture, Output};
+use crate::optim::{LossConfig, OptimizerConfig};
+use crate::train::{StepInput, fresh};
+
+/// The optimizers of training steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Optimizer {
+    /// With momentum.
+    Sgd,
+    Adam,
+}
+
+impl Optimizer {
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "sgd" => Some(Self::Sgd),
+            "adam" => Some(Self::Adam),
+            _ => None,
+        }
+    }
+
+    fn config(self) -> anyhow::Result<OptimizerConfig> {
+        Ok(serde_json::from_value(match self {
+            Self::Sgd => json!({ "name": "sgd", "lr": 1e-3, "momentum": 0.9 }),
+            Self::Adam => json!({ "name": "adam", "lr": 1e-4 }),
+        })?)
+    }
+}
+
+/// A network with its published sizes.
+pub(super) fn architecture(model: &str) -> anyhow::Result<Box<dyn Architecture>> {
+    Ok(models::find(model)?.configure(&Map::new())?)
+}
+
+/// The usual input of a network, or one of another side.
+pub(super) fn input_shape(architecture: &dyn Architecture, side: Option<usize>) -> anyhow::Result<[usize; 3]> {
+    let [channels, height, width] = architecture.input_shape();
+    let [height, width] = side.map_or([height, width], |side| [side, side]);
+    architecture.check_input([channels, height, width])?;
+    Ok([channels, height, width])
+}
+
+/// Numbers that look like images.
+pub(super) fn pixels(count: usize) -> Vec<f32> {
+    (0..count).map(|i| (i * 37 % 255) as f32 / 127.5 - 1.0).collect()
+}
+
+fn images(shape: [usize; 4], device: &burn::tensor::Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(pixels(shape.iter().product()), shape), device)
+}
+
+/// A forward pass in evaluation mode.
+pub(super) fn forward(model: &str, batch: usize, side: Option<usize>, device: &OpenDevice) -> anyhow::Result<Work> {
+    let architecture = architecture(model)?;
+    let network = fresh(&*architecture, 42).fork(&device.device);
+    let [channels, height, width] = input_shape(&*architecture, side)?;
+    let input = images([batch, channels, height, width], &device.device);
+    Ok(Box::new(move || {
+        // Reading the result back is what waits for a GPU.
+        match network.forward(input.clone()) {
+            Output::Classes(scores) => drop(scores.into_data()),
+            Output::Images(images) => drop(images.into_data()),
+        }
+        Ok(())
+    }))
+}
+
+/// Forward pass, loss, gradients and update.
+pub(super) fn train_step(model: &str, batch: usize, optimizer: Optimizer, device: &OpenDevice) -> anyhow::Result<Work> {
+    let architecture = architecture(model)?;
+    let training = device.device.clone().autodiff();
+    let network = fresh(&*architecture, 42).train().fork(&training);
+    let mut trainer = Some(Trainer::new(network, &optimizer.config()?)?);
+    let [channels, height, width] = architecture.input_shape();
+    let input = images([batch, channels, height, width], &training);
+    let (target, loss) = match architecture.classes() {
+        Some(classes) => {
+            let labels: Vec<i64> = (0..batch).map(|i| (i % classes) as i64).collect();
+            let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [batch]), &training);
+            let loss = if architecture.log_probabilities() { LossConfig::Nll } else { LossConfig::CrossEntropy };
+            (BatchTarget::Classes(labels), loss)
+        }
+        None => {
+            let factor = architecture.upscale_factor().unwrap_or(1);
+            (BatchTarget::Images(images([batch, channels, height * factor, width * factor], &training)), LossConfig::Mse)
+        }
+    };
+    let input = StepInput { batch: Batch { input, target, len: batch }, loss };
+    Ok(Box::new(move || {
+        step(&mut trainer, input.clone())?;
+        Ok(training.sync()?)
+    }))
+}
+
+/// One step of a trainer, which is gone after an error.
+pub(super) fn step(trainer: &mut Option<Trainer>, input: StepInput) -> anyhow::Result<()> {
+    let before = trainer.take();
+    ensure!(before.is_some(), "the step before this one failed");
+    if let Some(before) = before {
+        *trainer = Some(before.step(input)?.0);
+    }
+    Ok(())
+}
