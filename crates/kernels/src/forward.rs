@@ -64,10 +64,10 @@ impl Conv2d {
         if weights.sizes != self.weight_sizes() {
             return Err(ShapeError::Packed { expected: self.weight_sizes(), found: weights.sizes });
         }
-        length("the input", self.input_len(), input.len())?;
-        length("the output", self.output_len(), output.len())?;
+        ShapeError::length("the input", self.input_len(), input.len())?;
+        ShapeError::length("the output", self.output_len(), output.len())?;
         if let Some(bias) = bias {
-            length("the bias", self.out_channels, bias.len())?;
+            ShapeError::length("the bias", self.out_channels, bias.len())?;
         }
         if self.batch == 0 {
             return Ok(());
@@ -81,7 +81,7 @@ impl Conv2d {
     /// [`Self::pack`] for one vector unit and algorithm.
     pub(crate) fn pack_for(&self, isa: Isa, algorithm: Algorithm, weight: &[f32]) -> Result<PackedWeights, ShapeError> {
         self.check()?;
-        length("the weight", self.weight_len(), weight.len())?;
+        ShapeError::length("the weight", self.weight_len(), weight.len())?;
         let values = match algorithm {
             Algorithm::Direct => direct::pack(isa, self, weight),
         };
@@ -92,11 +92,6 @@ impl Conv2d {
     fn weight_sizes(&self) -> [usize; 5] {
         [self.out_channels, self.in_channels / self.groups, self.kernel[0], self.kernel[1], self.groups]
     }
-}
-
-/// Compares the length of a slice with what its shape says.
-fn length(what: &'static str, expected: usize, found: usize) -> Result<(), ShapeError> {
-    if expected == found { Ok(()) } else { Err(ShapeError::Length { what, expected, found }) }
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `max(0, x)`; not a number stays what it is.
     fn relu(self, x: Self::Vector) -> Self::Vector;
+    /// The sum of all lanes.
+    fn sum(self, x: Self::Vector) -> f32;
     /// Reads a vector.
     ///
     /// # Safety
@@ -148,6 +150,10 @@ impl Lanes for Portable {
         x.map(|v| if v < 0.0 { 0.0 } else { v })
     }
     #[inline(always)]
+    fn sum(self, x: [f32; 4]) -> f32 {
+        (x[0] + x[2]) + (x[1] + x[3])
+    }
+    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> [f32; 4] {
         // SAFETY: the caller's; an array of f32 has the alignment of f32.
         unsafe { from.cast::<[f32; 4]>().read() }
@@ -174,6 +180,7 @@ impl Lanes for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Lanes;
+    use pulp::Simd;
     use pulp::x86::{V3, V4};
     use std::arch::x86_64::{__m256, __m512};
 
@@ -206,6 +213,10 @@ mod x86 {
         fn relu(self, x: __m512) -> __m512 {
             // Of two operands of which one is not a number, the instruction gives the second.
             self.avx512f._mm512_max_ps(self.avx512f._mm512_setzero_ps(), x)
+        }
+        #[inline(always)]
+        fn sum(self, x: __m512) -> f32 {
+            self.reduce_sum_f32s(pulp::cast(x))
         }
         #[inline(always)]
         unsafe fn load(self, from: *const f32) -> __m512 {
@@ -263,6 +274,10 @@ mod x86 {
             self.avx._mm256_max_ps(self.avx._mm256_setzero_ps(), x)
         }
         #[inline(always)]
+        fn sum(self, x: __m256) -> f32 {
+            self.reduce_sum_f32s(pulp::cast(x))
+        }
+        #[inline(always)]
         unsafe fn load(self, from: *const f32) -> __m256 {
             // SAFETY: the caller's.
             unsafe { self.avx._mm256_loadu_ps(from) }
@@ -288,6 +303,7 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use super::Lanes;
+    use pulp::Simd;
     use pulp::aarch64::Neon;
     use std::arch::aarch64::float32x4_t;
 
@@ -320,6 +336,10 @@ mod arm {
         fn relu(self, x: float32x4_t) -> float32x4_t {
             // This instruction gives not a number if either operand is none.
             self.neon.vmaxq_f32(x, self.splat(0.0))
+        }
+        #[inline(always)]
+        fn sum(self, x: float32x4_t) -> f32 {
+            self.reduce_sum_f32s(pulp::cast(x))
         }
         #[inline(always)]
         unsafe fn load(self, from: *const f32) -> float32x4_t {

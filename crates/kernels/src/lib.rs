@@ -8,10 +8,16 @@ mod activation;
 mod direct;
 mod forward;
 mod gemm;
+mod grad_bias;
+mod grad_input;
+#[cfg(test)]
+mod grad_tests;
+mod grad_weight;
 mod lanes;
 #[cfg(test)]
 mod naive;
 mod parallel;
+mod planes;
 mod rows;
 mod scratch;
 mod shape;

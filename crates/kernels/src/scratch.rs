@@ -10,14 +10,18 @@ thread_local! {
 /// Buffers longer than this many values are given back to the system.
 const KEPT: usize = 4 << 20;
 
-/// Calls `work` with `len` values of working memory, whatever they hold.
+/// Values in a cache line.
+const LINE: usize = 16;
+
+/// Calls `work` with `len` values of working memory, whatever they hold, from the beginning of a cache line on.
 pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if buffer.len() < len {
+    if buffer.len() < len + LINE {
         // Not `resize`: what the buffer held need not move.
-        buffer = vec![0.0; len];
+        buffer = vec![0.0; len + LINE];
     }
-    let result = work(&mut buffer[..len]);
+    let start = buffer.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+    let result = work(&mut buffer[start..][..len]);
     if buffer.len() <= KEPT {
         FREE.with_borrow_mut(|free| free.push(buffer));
     }

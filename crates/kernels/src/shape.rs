@@ -75,6 +75,13 @@ pub enum ShapeError {
     },
 }
 
+impl ShapeError {
+    /// Whether a slice has the length that its shape says.
+    pub(crate) fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Self> {
+        if expected == found { Ok(()) } else { Err(Self::Length { what, expected, found }) }
+    }
+}
+
 impl Conv2d {
     /// Height and width of the output, in pixels; the geometry must have passed [`Self::check`].
     pub fn output(&self) -> [usize; 2] {
@@ -114,7 +121,8 @@ impl Conv2d {
             let span =
                 (self.kernel[axis] - 1).checked_mul(self.dilation[axis]).and_then(|s| s.checked_add(1)).ok_or(ShapeError::Overflow)?;
             let [before, after] = self.padding[axis];
-            let size = self.input[axis].checked_add(before).and_then(|s| s.checked_add(after)).ok_or(ShapeError::Overflow)?;
+            let size = self.input[axis].checked_add(before).and_then(|s| s.checked_add(after));
+            let size = size.filter(|size| *size <= isize::MAX as usize).ok_or(ShapeError::Overflow)?;
             if span > size {
                 return Err(ShapeError::Kernel { span, size });
             }

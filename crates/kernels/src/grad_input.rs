@@ -1,0 +1,317 @@
+//! The gradient of the input: products of the weights with the shifted gradient of the output, summed over all filters and taps.
+//!
+//! With a stride, every n-th position of the input (a phase) sees other taps; within a phase it is a convolution of stride 1.
+
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::lanes::{Isa, Lanes, Work};
+use crate::planes::{Axis, Planes};
+use crate::scratch::with_scratch;
+use crate::{Conv2d, ShapeError};
+
+/// Values of the packed gradient that are worked on at once: about half of a core's second-isa cache.
+const BLOCK: usize = 1 << 17;
+/// Tasks that a small batch is divided into.
+const TASKS: usize = 8;
+
+/// Positions of one axis of the input that see the same taps: every stride-th, from `first` on.
+struct Phase {
+    first: usize,
+    taps: Vec<usize>,
+}
+
+/// Phases of both axes, with their weights.
+struct Pass {
+    first: [usize; 2],
+    /// Where each tap begins in a packed plane.
+    offsets: Vec<usize>,
+    /// For each group and panel of `panel` channels: `[filter, tap, channel in panel]`.
+    weights: Vec<f32>,
+}
+
+/// Everything that the tasks of one call share.
+struct Plan<'a> {
+    shape: &'a Conv2d,
+    isa: Isa,
+    grad: Planes,
+    passes: Vec<Pass>,
+    /// Channels that are computed together.
+    panel: usize,
+    /// Strides between the positions of a phase, and the positions of a phase.
+    stride: [usize; 2],
+    positions: [usize; 2],
+}
+
+/// Channels of one group in one sample.
+struct Task {
+    sample: usize,
+    group: usize,
+    channels: Range<usize>,
+}
+
+impl Conv2d {
+    /// The gradient of the input, `[batch, in_channels, height, width]`.
+    ///
+    /// # Errors
+    /// When the geometry is wrong or a slice has another length than it says.
+    pub fn grad_input(&self, grad_output: &[f32], weight: &[f32], grad_input: &mut [f32]) -> Result<(), ShapeError> {
+        self.grad_input_at(Isa::best(), grad_output, weight, grad_input)
+    }
+
+    pub(crate) fn grad_input_at(&self, isa: Isa, grad_output: &[f32], weight: &[f32], grad_input: &mut [f32]) -> Result<(), ShapeError> {
+        self.check()?;
+        ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
+        ShapeError::length("the weights", self.weight_len(), weight.len())?;
+        ShapeError::length("the input's gradient", self.input_len(), grad_input.len())?;
+        let plan = Plan::new(self, isa, weight);
+        let group_in = self.in_channels / self.groups;
+        // Samples are tasks; those of a small batch are divided into some channels each.
+        let channels = group_in.div_ceil(TASKS.div_ceil(self.batch.max(1) * self.groups)).next_multiple_of(plan.panel).min(group_in);
+        let plane = self.input[0] * self.input[1];
+        grad_input.par_chunks_mut(group_in * plane).enumerate().for_each(|(index, grad)| {
+            let (sample, group) = (index / self.groups, index % self.groups);
+            grad.par_chunks_mut(channels * plane).enumerate().for_each(|(chunk, grad)| {
+                let first = chunk * channels;
+                let task = Task { sample, group, channels: first..first + grad.len() / plane };
+                plan.compute(&task, grad_output, grad);
+            });
+        });
+        Ok(())
+    }
+}
+
+impl<'a> Plan<'a> {
+    fn new(shape: &'a Conv2d, isa: Isa, weight: &[f32]) -> Self {
+        let group_in = shape.in_channels / shape.groups;
+        let panel = isa.dispatch(Panel { channels: group_in });
+        // The stride of an axis with one output doesn't matter.
+        let stride = [0, 1].map(|axis| shape.stride[axis].min(shape.input[axis] + shape.padding[axis][0]));
+        let positions = [0, 1].map(|axis| shape.input[axis].div_ceil(stride[axis]));
+        let steps = [0, 1].map(|axis| taps_of(shape, axis, stride[axis]));
+        let starts = [0, 1].map(|axis| steps[axis].iter().map(|(_, start)| *start).collect::<Vec<_>>());
+        let across = Axis::new(&starts[1], 1, positions[1]);
+        let group_out = shape.out_channels / shape.groups;
+        let mut rows = positions[0];
+        let mut grad = Planes { down: Axis::new(&starts[0], 1, rows), across };
+        while rows > 1 && group_out * grad.len() > BLOCK {
+            rows = rows.div_ceil(2);
+            grad.down = Axis::new(&starts[0], 1, rows);
+        }
+        let phases = [0, 1].map(|axis| phases(&steps[axis], shape.input[axis]));
+        let passes = phases[0]
+            .iter()
+            .flat_map(|down| phases[1].iter().map(move |across| (down, across)))
+            .map(|(down, across)| {
+                let taps: Vec<_> = down.taps.iter().flat_map(|y| across.taps.iter().map(move |x| [*y, *x])).collect();
+                Pass {
+                    first: [down.first, across.first],
+                    offsets: taps.iter().map(|tap| grad.offset(*tap)).collect(),
+                    weights: pack_weights(shape, weight, &taps, panel),
+                }
+            })
+            .collect();
+        Self { shape, isa, grad, passes, panel, stride, positions: [rows, positions[1]] }
+    }
+
+    /// Computes a task's part of the gradient.
+    fn compute(&self, task: &Task, grad_output: &[f32], grad_input: &mut [f32]) {
+        let shape = self.shape;
+        let size = shape.output();
+        let group_out = shape.out_channels / shape.groups;
+        let [height, width] = shape.input;
+        let [rows, columns] = self.positions;
+        let pitch = self.grad.across.len;
+        let (plane, run) = (self.grad.len(), (rows * pitch).next_multiple_of(16));
+        let panels = (shape.in_channels / shape.groups).div_ceil(self.panel);
+        // Positions that no tap sees.
+        if self.passes.len() < self.stride[0] * self.stride[1] {
+            grad_input.fill(0.0);
+        }
+        with_scratch(group_out * plane, |packed| {
+            with_scratch(self.panel * run, |sums| {
+                for first_row in (0..height.div_ceil(self.stride[0])).step_by(rows) {
+                    for (filter, place) in packed.chunks_exact_mut(plane).enumerate() {
+                        let index = task.sample * shape.out_channels + task.group * group_out + filter;
+                        let source = &grad_output[index * size[0] * size[1]..][..size[0] * size[1]];
+                        self.grad.pack(source, size, first_row as isize, place);
+                    }
+                    for pass in &self.passes {
+                        let panel_len = group_out * pass.offsets.len() * self.panel;
+                        for first in task.channels.clone().step_by(self.panel) {
+                            let panel = task.group * panels + first / self.panel;
+                            self.isa.dispatch(Sums {
+                                grad: packed,
+                                plane,
+                                offsets: &pass.offsets,
+                                weights: &pass.weights[panel * panel_len..][..panel_len],
+                                panel: self.panel,
+                                run,
+                                sums,
+                            });
+                            for channel in first..(first + self.panel).min(task.channels.end) {
+                                let out = &mut grad_input[(channel - task.channels.start) * height * width..][..height * width];
+                                let sums = &sums[(channel - first) * run..][..rows * pitch];
+                                let lines = (first_row * self.stride[0] + pass.first[0]..height).step_by(self.stride[0]);
+                                for (y, line) in lines.zip(sums.chunks_exact(pitch)) {
+                                    let out = &mut out[y * width..][..width];
+                                    if self.stride[1] == 1 {
+                                        out.copy_from_slice(&line[..columns]);
+                                    } else {
+                                        for (out, sum) in out[pass.first[1]..].iter_mut().step_by(self.stride[1]).zip(line) {
+                                            *out = *sum;
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// For every tap of an axis: the phase that sees it, and the output position that the phase's first position sees through it.
+fn taps_of(shape: &Conv2d, axis: usize, stride: usize) -> Vec<(usize, isize)> {
+    let stride = stride as isize;
+    (0..shape.kernel[axis])
+        .map(|tap| {
+            let back = (tap * shape.dilation[axis]) as isize - shape.padding[axis][0] as isize;
+            let phase = back.rem_euclid(stride);
+            (phase as usize, (phase - back) / stride)
+        })
+        .collect()
+}
+
+/// The phases of an axis that see any tap.
+fn phases(taps: &[(usize, isize)], size: usize) -> Vec<Phase> {
+    let mut phases: Vec<Phase> = Vec::new();
+    for (tap, (first, _)) in taps.iter().enumerate().filter(|(_, (first, _))| *first < size) {
+        match phases.iter_mut().find(|phase| phase.first == *first) {
+            Some(phase) => phase.taps.push(tap),
+            None => phases.push(Phase { first: *first, taps: vec![tap] }),
+        }
+    }
+    phases
+}
+
+/// The weights of some taps, with the channels of a panel side by side.
+fn pack_weights(shape: &Conv2d, weight: &[f32], taps: &[[usize; 2]], panel: usize) -> Vec<f32> {
+    let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+    let area = shape.kernel[0] * shape.kernel[1];
+    let mut packed = vec![0.0; shape.groups * group_in.div_ceil(panel) * group_out * taps.len() * panel];
+    let mut places = packed.chunks_exact_mut(panel);
+    for group in 0..shape.groups {
+        for first in (0..group_in).step_by(panel) {
+            for filter in group * group_out..(group + 1) * group_out {
+                for (tap, place) in taps.iter().zip(&mut places) {
+                    for (channel, place) in (first..group_in).zip(place) {
+                        *place = weight[(filter * group_in + channel) * area + tap[0] * shape.kernel[1] + tap[1]];
+                    }
+                }
+            }
+        }
+    }
+    packed
+}
+
+/// How many channels to compute together.
+struct Panel {
+    channels: usize,
+}
+
+impl Work for Panel {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> usize {
+        let panels: &[usize] = if L::ROWS >= 8 { &[8, 6, 4, 2, 1] } else { &[4, 6, 2, 1] };
+        // Channels of the last panel that are none cost as much as those that are.
+        panels.iter().copied().min_by_key(|panel| self.channels.next_multiple_of(*panel) * (panel + 1) / panel).unwrap_or(1)
+    }
+}
+
+/// The sums of one panel over a whole packed plane.
+struct Sums<'a> {
+    grad: &'a [f32],
+    /// Values of a packed plane.
+    plane: usize,
+    offsets: &'a [usize],
+    weights: &'a [f32],
+    panel: usize,
+    /// Values to compute of each channel.
+    run: usize,
+    /// `[channel, run]`.
+    sums: &'a mut [f32],
+}
+
+impl Work for Sums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        match (L::ROWS >= 8, self.panel) {
+            (true, 8) => lanes.run(|| self.tiles::<L, 8, 3>(lanes)),
+            (true, 6) => lanes.run(|| self.tiles::<L, 6, 4>(lanes)),
+            (true, 4) => lanes.run(|| self.tiles::<L, 4, 6>(lanes)),
+            (true, 2) => lanes.run(|| self.tiles::<L, 2, 8>(lanes)),
+            (false, 6) => lanes.run(|| self.tiles::<L, 6, 2>(lanes)),
+            (false, 4) => lanes.run(|| self.tiles::<L, 4, 3>(lanes)),
+            (false, 2) => lanes.run(|| self.tiles::<L, 2, 6>(lanes)),
+            _ => lanes.run(|| self.tiles::<L, 1, 8>(lanes)),
+        }
+    }
+}
+
+impl Sums<'_> {
+    #[inline(always)]
+    fn tiles<L: Lanes, const M: usize, const N: usize>(mut self, lanes: L) {
+        let furthest = self.offsets.iter().max().copied().unwrap_or(0);
+        let filters = self.grad.len() / self.plane;
+        assert!(self.run.is_multiple_of(L::LANES) && furthest + self.run <= self.plane);
+        assert!(self.sums.len() >= M * self.run && self.weights.len() >= filters * self.offsets.len() * M);
+        let mut at = 0;
+        while at + N * L::LANES <= self.run {
+            self.tile::<L, M, N>(lanes, at);
+            at += N * L::LANES;
+        }
+        while at < self.run {
+            self.tile::<L, M, 1>(lanes, at);
+            at += L::LANES;
+        }
+    }
+
+    /// `M` channels of `N` vectors, from value `at` on.
+    #[inline(always)]
+    fn tile<L: Lanes, const M: usize, const N: usize>(&mut self, lanes: L, at: usize) {
+        let filters = self.grad.len() / self.plane;
+        let mut sums = [[lanes.splat(0.0); N]; M];
+        let mut weights = self.weights.as_ptr();
+        for filter in 0..filters {
+            let plane = &self.grad[filter * self.plane..][..self.plane];
+            for offset in self.offsets {
+                // SAFETY: the furthest offset and a whole run after it are inside the plane, as `tiles` asserted.
+                let values: [L::Vector; N] = std::array::from_fn(|n| unsafe { lanes.load(plane.as_ptr().add(offset + at + n * L::LANES)) });
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: there are M weights for every filter and offset, as `tiles` asserted.
+                    let weight = lanes.splat(unsafe { *weights.add(m) });
+                    for (sum, value) in sums.iter_mut().zip(values) {
+                        *sum = lanes.mul_add(weight, value, *sum);
+                    }
+                }
+                // SAFETY: M weights were read, so at most one past the last.
+                weights = unsafe { weights.add(M) };
+            }
+        }
+        for (m, sums) in sums.into_iter().enumerate() {
+            for (n, sum) in sums.into_iter().enumerate() {
+                // SAFETY: M channels of `run` values were asserted, and this vector is inside its run.
+                unsafe { lanes.store(self.sums.as_mut_ptr().add(m * self.run + at + n * L::LANES), sum) };
+            }
+        }
+    }
+}
