@@ -183,7 +183,8 @@ impl<L: Lanes> Task<'_, L> {
         let input = &self.input[(image * shape.in_channels + group * channels) * pixels..][..channels * pixels];
         // Vectors may be read past the end by less than one.
         with_scratch(self.strip.len() + L::LANES, |copy| {
-            self.strip.fill(input, block.first, copy);
+            // SAFETY: `copy` is longer than a copy.
+            self.lanes.run(|| unsafe { self.strip.fill(self.lanes, input, block.first, copy) });
             if plan.packed {
                 with_scratch(self.offsets.len().min(DEPTH) * VECTORS * L::LANES + L::LANES, |columns| {
                     self.by_pixels(&block, copy, columns);

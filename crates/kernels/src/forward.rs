@@ -1,7 +1,7 @@
 //! The output of a convolution, with weights as they are or packed once for many calls.
 
 use crate::lanes::Isa;
-use crate::{Activation, Conv2d, ShapeError, direct};
+use crate::{Activation, Conv2d, ShapeError, direct, winograd};
 use std::sync::Arc;
 
 /// How a convolution is computed.
@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub(crate) enum Algorithm {
     /// Sums of products, one for each tap and channel.
     Direct,
+    /// Winograd's F(4x4, 3x3): a quarter of the products, between transforms that round a little more.
+    Winograd,
 }
 
 /// The weights of one convolution in the order in which the kernels of this processor read them.
@@ -36,7 +38,7 @@ impl Conv2d {
         activation: Activation,
         output: &mut [f32],
     ) -> Result<(), ShapeError> {
-        let weights = self.pack(weight)?;
+        let weights = self.pack_for(Isa::best(), Algorithm::Direct, weight)?;
         self.forward_packed(input, &weights, bias, activation, output)
     }
 
@@ -45,7 +47,8 @@ impl Conv2d {
     /// # Errors
     /// A geometry that makes no sense, or weights of another length than it says.
     pub fn pack(&self, weight: &[f32]) -> Result<PackedWeights, ShapeError> {
-        self.pack_for(Isa::best(), Algorithm::Direct, weight)
+        let algorithm = if self.check().is_ok() && winograd::pays(self) { Algorithm::Winograd } else { Algorithm::Direct };
+        self.pack_for(Isa::best(), algorithm, weight)
     }
 
     /// Computes the output with weights packed before, adds `bias` and applies `activation`.
@@ -74,6 +77,7 @@ impl Conv2d {
         }
         match weights.algorithm {
             Algorithm::Direct => direct::forward(weights.isa, self, input, &weights.values, bias, activation, output),
+            Algorithm::Winograd => winograd::forward(weights.isa, self, input, &weights.values, bias, activation, output),
         }
         Ok(())
     }
@@ -84,6 +88,7 @@ impl Conv2d {
         ShapeError::length("the weight", self.weight_len(), weight.len())?;
         let values = match algorithm {
             Algorithm::Direct => direct::pack(isa, self, weight),
+            Algorithm::Winograd => winograd::pack(isa, self, weight),
         };
         Ok(PackedWeights { isa, algorithm, sizes: self.weight_sizes(), values: values.into() })
     }
@@ -179,6 +184,36 @@ mod tests {
         fn direct_is_the_definition(shape in any_shape(), seed in any::<u16>()) {
             compare(&shape, Algorithm::Direct, 2e-5, seed.into())?;
         }
+
+        #[test]
+        fn winograd_is_the_definition(shape in any_shape(), seed in any::<u16>()) {
+            let both = shape.kernel;
+            let [down, across] = [0, 1].map(|axis| shape.input[axis] + 3 - both[axis].min(shape.input[axis]));
+            let shape = Conv2d {
+                in_channels: shape.in_channels / shape.groups,
+                out_channels: shape.out_channels / shape.groups,
+                input: [down, across],
+                kernel: [3; 2],
+                stride: [1; 2],
+                dilation: [1; 2],
+                groups: 1,
+                ..shape
+            };
+            compare(&shape, Algorithm::Winograd, 1e-4, seed.into())?;
+        }
+    }
+
+    #[test]
+    fn winograd_sums_many_channels() {
+        for (shape, seed) in [
+            (square(2, [70, 17], 9, 3, 1), 0),
+            (square(1, [130, 40], 33, 3, 1), 1),
+            (square(20, [12, 9], 7, 3, 1), 2),
+            (square(1, [300, 70], 14, 3, 0), 3),
+            (square(1, [20, 64], 90, 3, 1), 4),
+        ] {
+            compare(&shape, Algorithm::Winograd, 5e-5, seed).unwrap();
+        }
     }
 
     #[test]
@@ -199,14 +234,18 @@ mod tests {
     fn threads_do_not_change_a_bit() {
         for shape in [square(3, [40, 30], 20, 3, 1), square(1, [200, 64], 14, 3, 1), square(1, [8, 20], 100, 5, 2)] {
             let (input, weight) = (values(1, shape.input_len()), values(3, shape.weight_len()));
-            let run = |threads: usize| {
+            let algorithm = if winograd::fits(&shape) { Algorithm::Winograd } else { Algorithm::Direct };
+            let both = [Algorithm::Direct, algorithm].map(|algorithm| shape.pack_for(Isa::best(), algorithm, &weight).unwrap());
+            let run = |weights: &PackedWeights, threads: usize| {
                 let mut output = vec![0.0; shape.output_len()];
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| shape.forward(&input, &weight, None, Activation::None, &mut output)).unwrap();
+                pool.install(|| shape.forward_packed(&input, weights, None, Activation::None, &mut output)).unwrap();
                 output
             };
-            let one = run(1);
-            assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one), "{shape:?}");
+            for weights in &both {
+                let one = run(weights, 1);
+                assert!([2, 3, 7].into_iter().all(|threads| run(weights, threads) == one), "{shape:?}");
+            }
         }
     }
 

@@ -4,6 +4,9 @@
 //! calls a library function for each fused product.
 #![allow(unsafe_code)]
 
+/// The most lanes that any unit has.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// A vector unit: `LANES` values at once.
 pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// A vector register.
@@ -27,6 +30,10 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     fn relu(self, x: Self::Vector) -> Self::Vector;
     /// The sum of all lanes.
     fn sum(self, x: Self::Vector) -> f32;
+    /// The inverse of [`Self::deal`].
+    fn join(self, x: [Self::Vector; 4]) -> [Self::Vector; 4];
+    /// Of four vectors in a row, every fourth value together: first those at 0, 4, 8, and so on, then those at 1, 5, 9.
+    fn deal(self, x: [Self::Vector; 4]) -> [Self::Vector; 4];
     /// Reads a vector.
     ///
     /// # Safety
@@ -154,6 +161,14 @@ impl Lanes for Portable {
         (x[0] + x[2]) + (x[1] + x[3])
     }
     #[inline(always)]
+    fn join(self, [a, b, c, d]: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        [[a[0], b[0], c[0], d[0]], [a[1], b[1], c[1], d[1]], [a[2], b[2], c[2], d[2]], [a[3], b[3], c[3], d[3]]]
+    }
+    #[inline(always)]
+    fn deal(self, x: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        self.join(x)
+    }
+    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> [f32; 4] {
         // SAFETY: the caller's; an array of f32 has the alignment of f32.
         unsafe { from.cast::<[f32; 4]>().read() }
@@ -182,7 +197,37 @@ mod x86 {
     use super::Lanes;
     use pulp::Simd;
     use pulp::x86::{V3, V4};
-    use std::arch::x86_64::{__m256, __m512};
+    use std::arch::x86_64::{__m256, __m512, __m512i};
+
+    /// Which of two vectors' 32 values go where.
+    type Order = [i32; 16];
+    const ZIP: [Order; 2] =
+        [[0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23], [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31]];
+    const UNZIP: [Order; 2] =
+        [[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30], [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31]];
+
+    /// Reorders pairs of vectors.
+    trait Pairs {
+        /// Values of both in turn.
+        fn zip(self, a: __m512, b: __m512) -> [__m512; 2];
+        /// Even values of both, then odd ones.
+        fn unzip(self, a: __m512, b: __m512) -> [__m512; 2];
+    }
+
+    impl Pairs for V4 {
+        #[inline(always)]
+        fn zip(self, a: __m512, b: __m512) -> [__m512; 2] {
+            // SAFETY: any bits are a vector of integers.
+            let [low, high]: [__m512i; 2] = unsafe { std::mem::transmute(ZIP) };
+            [self.avx512f._mm512_permutex2var_ps(a, low, b), self.avx512f._mm512_permutex2var_ps(a, high, b)]
+        }
+        #[inline(always)]
+        fn unzip(self, a: __m512, b: __m512) -> [__m512; 2] {
+            // SAFETY: any bits are a vector of integers.
+            let [even, odd]: [__m512i; 2] = unsafe { std::mem::transmute(UNZIP) };
+            [self.avx512f._mm512_permutex2var_ps(a, even, b), self.avx512f._mm512_permutex2var_ps(a, odd, b)]
+        }
+    }
 
     impl Lanes for V4 {
         type Vector = __m512;
@@ -217,6 +262,22 @@ mod x86 {
         #[inline(always)]
         fn sum(self, x: __m512) -> f32 {
             self.reduce_sum_f32s(pulp::cast(x))
+        }
+        #[inline(always)]
+        fn join(self, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+            let [ab, ab_high] = self.zip(a, c);
+            let [cd, cd_high] = self.zip(b, d);
+            let [first, second] = self.zip(ab, cd);
+            let [third, fourth] = self.zip(ab_high, cd_high);
+            [first, second, third, fourth]
+        }
+        #[inline(always)]
+        fn deal(self, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+            let [even, odd] = self.unzip(a, b);
+            let [even_high, odd_high] = self.unzip(c, d);
+            let [first, third] = self.unzip(even, even_high);
+            let [second, fourth] = self.unzip(odd, odd_high);
+            [first, second, third, fourth]
         }
         #[inline(always)]
         unsafe fn load(self, from: *const f32) -> __m512 {
@@ -276,6 +337,28 @@ mod x86 {
         #[inline(always)]
         fn sum(self, x: __m256) -> f32 {
             self.reduce_sum_f32s(pulp::cast(x))
+        }
+        #[inline(always)]
+        fn join(self, x: [__m256; 4]) -> [__m256; 4] {
+            // SAFETY: any bits are a vector of values, and both have as many.
+            let x: [[f32; 8]; 4] = unsafe { std::mem::transmute(x) };
+            let mut joined = [0.0; 4 * 8];
+            for (i, x) in x.into_iter().enumerate() {
+                x.into_iter().enumerate().for_each(|(lane, value)| joined[4 * lane + i] = value);
+            }
+            // SAFETY: as above.
+            unsafe { std::mem::transmute(joined) }
+        }
+        #[inline(always)]
+        fn deal(self, x: [__m256; 4]) -> [__m256; 4] {
+            // SAFETY: any bits are a vector of values, and both have as many.
+            let x: [f32; 4 * 8] = unsafe { std::mem::transmute(x) };
+            let mut dealt = [[0.0; 8]; 4];
+            for (i, dealt) in dealt.iter_mut().enumerate() {
+                dealt.iter_mut().enumerate().for_each(|(lane, value)| *value = x[4 * lane + i]);
+            }
+            // SAFETY: as above.
+            unsafe { std::mem::transmute(dealt) }
         }
         #[inline(always)]
         unsafe fn load(self, from: *const f32) -> __m256 {
@@ -340,6 +423,28 @@ mod arm {
         #[inline(always)]
         fn sum(self, x: float32x4_t) -> f32 {
             self.reduce_sum_f32s(pulp::cast(x))
+        }
+        #[inline(always)]
+        fn join(self, x: [float32x4_t; 4]) -> [float32x4_t; 4] {
+            // SAFETY: any bits are a vector of values, and both have as many.
+            let x: [[f32; 4]; 4] = unsafe { std::mem::transmute(x) };
+            let mut joined = [0.0; 4 * 4];
+            for (i, x) in x.into_iter().enumerate() {
+                x.into_iter().enumerate().for_each(|(lane, value)| joined[4 * lane + i] = value);
+            }
+            // SAFETY: as above.
+            unsafe { std::mem::transmute(joined) }
+        }
+        #[inline(always)]
+        fn deal(self, x: [float32x4_t; 4]) -> [float32x4_t; 4] {
+            // SAFETY: any bits are a vector of values, and both have as many.
+            let x: [f32; 4 * 4] = unsafe { std::mem::transmute(x) };
+            let mut dealt = [[0.0; 4]; 4];
+            for (i, dealt) in dealt.iter_mut().enumerate() {
+                dealt.iter_mut().enumerate().for_each(|(lane, value)| *value = x[4 * lane + i]);
+            }
+            // SAFETY: as above.
+            unsafe { std::mem::transmute(dealt) }
         }
         #[inline(always)]
         unsafe fn load(self, from: *const f32) -> float32x4_t {

@@ -23,6 +23,7 @@ mod scratch;
 mod shape;
 mod tile;
 mod window;
+mod winograd;
 
 pub use activation::Activation;
 pub use forward::PackedWeights;

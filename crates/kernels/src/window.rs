@@ -4,6 +4,13 @@
 //! real zeros, and with every `stride`-th pixel moved together, the pixels under a tap for neighbouring outputs are neighbours: a tap
 //! is then only an offset, and nothing is copied once per tap.
 
+#![allow(unsafe_code)]
+
+use crate::lanes::{Lanes, MOST_LANES};
+
+/// Values of an input row up to which its four phases are copied at once.
+const ROW: usize = 448;
+
 /// Kernels sliding over an image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
@@ -73,37 +80,92 @@ impl Strip {
         offsets
     }
 
+    /// Rows (axis 0) or columns (axis 1) of a plane that some tap reads, for the last of its outputs.
+    fn reach(&self, axis: usize, phase: usize) -> usize {
+        let Window { kernel, stride, dilation, .. } = self.window;
+        let last = (0..kernel[axis]).map(|tap| tap * dilation[axis]).filter(|pixel| pixel % stride[axis] == phase).max();
+        let most = (kernel[axis] - 1) * dilation[axis] / stride[axis];
+        self.plane[axis] - most + last.map_or(0, |pixel| pixel / stride[axis])
+    }
+
     /// Copies what the outputs from `first` on see of `image`, `[channels, height, width]`.
-    pub(crate) fn fill(&self, image: &[f32], first: [usize; 2], copy: &mut [f32]) {
+    ///
+    /// # Safety
+    /// `copy` has [`Self::len`] values.
+    #[inline(always)]
+    pub(crate) unsafe fn fill<L: Lanes>(&self, lanes: L, image: &[f32], first: [usize; 2], copy: &mut [f32]) {
         let [height, width] = self.window.input;
-        let [step_down, step] = self.window.stride;
-        let mut rows = copy.chunks_exact_mut(self.plane[1]);
-        for channel in image.chunks_exact(height * width).take(self.channels) {
-            for phase_y in &self.phases[0] {
-                for phase_x in &self.phases[1] {
-                    // Positions counted from the first zero of the padding.
-                    let left = first[1] * step + phase_x;
-                    let zeros = self.window.before[1].saturating_sub(left).div_ceil(step).min(self.plane[1]);
-                    let from = (left + zeros * step).saturating_sub(self.window.before[1]);
-                    let inside = width.saturating_sub(from).div_ceil(step).min(self.plane[1] - zeros);
-                    for (q, row) in rows.by_ref().take(self.plane[0]).enumerate() {
-                        let y = ((first[0] + q) * step_down + phase_y).checked_sub(self.window.before[0]).filter(|y| *y < height);
-                        let Some(y) = y else {
-                            row.fill(0.0);
-                            continue;
-                        };
-                        row[..zeros].fill(0.0);
-                        row[zeros + inside..].fill(0.0);
-                        let row = &mut row[zeros..zeros + inside];
-                        if inside == 0 {
-                            continue;
-                        }
-                        let pixels = &channel[y * width + from..(y + 1) * width];
-                        match step {
-                            1 => row.copy_from_slice(&pixels[..inside]),
-                            _ => row.iter_mut().zip(pixels.iter().step_by(step)).for_each(|(to, pixel)| *to = *pixel),
-                        }
+        let (phases_down, phases_across) = (self.phases[0].len(), self.phases[1].len());
+        let plane = self.plane[0] * self.plane[1];
+        assert!(copy.len() >= self.len());
+        for (c, channel) in image.chunks_exact(height * width).take(self.channels).enumerate() {
+            for (p, phase_y) in self.phases[0].iter().enumerate() {
+                for q in 0..self.reach(0, *phase_y) {
+                    let y = ((first[0] + q) * self.window.stride[0] + phase_y).checked_sub(self.window.before[0]);
+                    let pixels = y.filter(|y| *y < height).map(|y| &channel[y * width..][..width]);
+                    let at = (c * phases_down + p) * phases_across * plane + q * self.plane[1];
+                    match pixels {
+                        // SAFETY: the four rows lie inside `copy`.
+                        Some(pixels) if self.window.stride[1] == 4 && phases_across == 4 && self.plane[1] * 4 <= ROW => unsafe {
+                            self.deal(lanes, pixels, first[1], &mut copy[at..]);
+                        },
+                        Some(pixels) => self.pick(pixels, first[1], &mut copy[at..]),
+                        None => (0..phases_across).for_each(|i| copy[at + i * plane..][..self.plane[1]].fill(0.0)),
                     }
+                }
+            }
+        }
+    }
+
+    /// How the row of a phase lies over the pixels: zeros before them, the first pixel, and how many pixels.
+    #[inline(always)]
+    fn over(&self, first: usize, phase: usize, step: usize, len: usize) -> (usize, usize, usize) {
+        let (before, width) = (self.window.before[1], self.window.input[1]);
+        // Positions are counted from the first zero of the padding.
+        let left = first * self.window.stride[1] + phase;
+        let zeros = before.saturating_sub(left).div_ceil(step).min(len);
+        let from = (left + zeros * step).saturating_sub(before);
+        (zeros, from, width.saturating_sub(from).div_ceil(step).min(len - zeros))
+    }
+
+    /// Copies one row, every phase by itself.
+    #[inline(always)]
+    fn pick(&self, pixels: &[f32], first: usize, copy: &mut [f32]) {
+        let step = self.window.stride[1];
+        for (i, phase) in self.phases[1].iter().enumerate() {
+            let row = &mut copy[i * self.plane[0] * self.plane[1]..][..self.plane[1]];
+            let (zeros, from, inside) = self.over(first, *phase, step, self.plane[1]);
+            row[..zeros].fill(0.0);
+            row[zeros + inside..].fill(0.0);
+            if inside > 0 {
+                let row = &mut row[zeros..zeros + inside];
+                match step {
+                    1 => row.copy_from_slice(&pixels[from..from + inside]),
+                    _ => row.iter_mut().zip(pixels[from..].iter().step_by(step)).for_each(|(to, pixel)| *to = *pixel),
+                }
+            }
+        }
+    }
+
+    /// Copies one row to four phases at once.
+    ///
+    /// # Safety
+    /// In `copy`, four rows of `plane[1]` values begin a plane apart.
+    #[inline(always)]
+    unsafe fn deal<L: Lanes>(&self, lanes: L, pixels: &[f32], first: usize, copy: &mut [f32]) {
+        let (len, plane) = (self.plane[1] * 4, self.plane[0] * self.plane[1]);
+        let (zeros, from, inside) = self.over(first, 0, 1, len);
+        let mut row = [0.0; ROW + 4 * MOST_LANES];
+        row[zeros..zeros + inside].copy_from_slice(&pixels[from..from + inside]);
+        for at in (0..self.plane[1]).step_by(L::LANES) {
+            let count = L::LANES.min(self.plane[1] - at);
+            // SAFETY: `row` goes on for four vectors; only lanes inside the rows are written.
+            unsafe {
+                let from = row.as_ptr().add(4 * at);
+                let four = [0, 1, 2, 3].map(|i: usize| lanes.load(from.add(i * L::LANES)));
+                let dealt = lanes.deal(four);
+                for (i, x) in dealt.into_iter().enumerate() {
+                    lanes.store_first(copy.as_mut_ptr().add(i * plane + at), x, count);
                 }
             }
         }
