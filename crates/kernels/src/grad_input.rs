@@ -2,21 +2,21 @@
 //!
 //! With a stride, every n-th position of the input (a phase) sees other taps; within a phase it is a convolution of stride 1.
 
-#![allow(unsafe_code)]
-
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::lanes::{Isa, Lanes, Work};
+use crate::interleaved;
+use crate::lanes::Isa;
 use crate::planes::{Axis, Planes};
 use crate::scratch::with_scratch;
+use crate::sums::{Panel, Place, Sums};
 use crate::{Conv2d, ShapeError};
 
 /// Values of the packed gradient that are worked on at once: about half of a core's second-isa cache.
 const BLOCK: usize = 1 << 17;
 /// Tasks that a small batch is divided into.
-const TASKS: usize = 8;
+pub(crate) const TASKS: usize = 8;
 
 /// Positions of one axis of the input that see the same taps: every stride-th, from `first` on.
 struct Phase {
@@ -28,7 +28,7 @@ struct Phase {
 struct Pass {
     first: [usize; 2],
     /// Where each tap begins in a packed plane.
-    offsets: Vec<usize>,
+    places: Vec<Place>,
     /// For each group and panel of `panel` channels: `[filter, tap, channel in panel]`.
     weights: Vec<f32>,
 }
@@ -67,6 +67,10 @@ impl Conv2d {
         ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
         ShapeError::length("the weights", self.weight_len(), weight.len())?;
         ShapeError::length("the input's gradient", self.input_len(), grad_input.len())?;
+        if interleaved::suits(self) {
+            interleaved::grad_input(self, isa, grad_output, weight, grad_input);
+            return Ok(());
+        }
         let plan = Plan::new(self, isa, weight);
         let group_in = self.in_channels / self.groups;
         // Samples are tasks; those of a small batch are divided into some channels each.
@@ -109,7 +113,7 @@ impl<'a> Plan<'a> {
                 let taps: Vec<_> = down.taps.iter().flat_map(|y| across.taps.iter().map(move |x| [*y, *x])).collect();
                 Pass {
                     first: [down.first, across.first],
-                    offsets: taps.iter().map(|tap| grad.offset(*tap)).collect(),
+                    places: taps.iter().enumerate().map(|(weight, tap)| Place { start: grad.offset(*tap), weight }).collect(),
                     weights: pack_weights(shape, weight, &taps, panel),
                 }
             })
@@ -140,16 +144,17 @@ impl<'a> Plan<'a> {
                         self.grad.pack(source, size, first_row as isize, place);
                     }
                     for pass in &self.passes {
-                        let panel_len = group_out * pass.offsets.len() * self.panel;
+                        let panel_len = group_out * pass.places.len() * self.panel;
                         for first in task.channels.clone().step_by(self.panel) {
                             let panel = task.group * panels + first / self.panel;
                             self.isa.dispatch(Sums {
                                 grad: packed,
                                 plane,
-                                offsets: &pass.offsets,
+                                places: &pass.places,
                                 weights: &pass.weights[panel * panel_len..][..panel_len],
                                 panel: self.panel,
                                 run,
+                                pitch: run,
                                 sums,
                             });
                             for channel in first..(first + self.panel).min(task.channels.end) {
@@ -200,7 +205,7 @@ fn phases(taps: &[(usize, isize)], size: usize) -> Vec<Phase> {
 }
 
 /// The weights of some taps, with the channels of a panel side by side.
-fn pack_weights(shape: &Conv2d, weight: &[f32], taps: &[[usize; 2]], panel: usize) -> Vec<f32> {
+pub(crate) fn pack_weights(shape: &Conv2d, weight: &[f32], taps: &[[usize; 2]], panel: usize) -> Vec<f32> {
     let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let area = shape.kernel[0] * shape.kernel[1];
     let mut packed = vec![0.0; shape.groups * group_in.div_ceil(panel) * group_out * taps.len() * panel];
@@ -217,101 +222,4 @@ fn pack_weights(shape: &Conv2d, weight: &[f32], taps: &[[usize; 2]], panel: usiz
         }
     }
     packed
-}
-
-/// How many channels to compute together.
-struct Panel {
-    channels: usize,
-}
-
-impl Work for Panel {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, _: L) -> usize {
-        let panels: &[usize] = if L::ROWS >= 8 { &[8, 6, 4, 2, 1] } else { &[4, 6, 2, 1] };
-        // Channels of the last panel that are none cost as much as those that are.
-        panels.iter().copied().min_by_key(|panel| self.channels.next_multiple_of(*panel) * (panel + 1) / panel).unwrap_or(1)
-    }
-}
-
-/// The sums of one panel over a whole packed plane.
-struct Sums<'a> {
-    grad: &'a [f32],
-    /// Values of a packed plane.
-    plane: usize,
-    offsets: &'a [usize],
-    weights: &'a [f32],
-    panel: usize,
-    /// Values to compute of each channel.
-    run: usize,
-    /// `[channel, run]`.
-    sums: &'a mut [f32],
-}
-
-impl Work for Sums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        match (L::ROWS >= 8, self.panel) {
-            (true, 8) => lanes.run(|| self.tiles::<L, 8, 3>(lanes)),
-            (true, 6) => lanes.run(|| self.tiles::<L, 6, 4>(lanes)),
-            (true, 4) => lanes.run(|| self.tiles::<L, 4, 6>(lanes)),
-            (true, 2) => lanes.run(|| self.tiles::<L, 2, 8>(lanes)),
-            (false, 6) => lanes.run(|| self.tiles::<L, 6, 2>(lanes)),
-            (false, 4) => lanes.run(|| self.tiles::<L, 4, 3>(lanes)),
-            (false, 2) => lanes.run(|| self.tiles::<L, 2, 6>(lanes)),
-            _ => lanes.run(|| self.tiles::<L, 1, 8>(lanes)),
-        }
-    }
-}
-
-impl Sums<'_> {
-    #[inline(always)]
-    fn tiles<L: Lanes, const M: usize, const N: usize>(mut self, lanes: L) {
-        let furthest = self.offsets.iter().max().copied().unwrap_or(0);
-        let filters = self.grad.len() / self.plane;
-        assert!(self.run.is_multiple_of(L::LANES) && furthest + self.run <= self.plane);
-        assert!(self.sums.len() >= M * self.run && self.weights.len() >= filters * self.offsets.len() * M);
-        let mut at = 0;
-        while at + N * L::LANES <= self.run {
-            self.tile::<L, M, N>(lanes, at);
-            at += N * L::LANES;
-        }
-        while at < self.run {
-            self.tile::<L, M, 1>(lanes, at);
-            at += L::LANES;
-        }
-    }
-
-    /// `M` channels of `N` vectors, from value `at` on.
-    #[inline(always)]
-    fn tile<L: Lanes, const M: usize, const N: usize>(&mut self, lanes: L, at: usize) {
-        let filters = self.grad.len() / self.plane;
-        let mut sums = [[lanes.splat(0.0); N]; M];
-        let mut weights = self.weights.as_ptr();
-        for filter in 0..filters {
-            let plane = &self.grad[filter * self.plane..][..self.plane];
-            for offset in self.offsets {
-                // SAFETY: the furthest offset and a whole run after it are inside the plane, as `tiles` asserted.
-                let values: [L::Vector; N] = std::array::from_fn(|n| unsafe { lanes.load(plane.as_ptr().add(offset + at + n * L::LANES)) });
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: there are M weights for every filter and offset, as `tiles` asserted.
-                    let weight = lanes.splat(unsafe { *weights.add(m) });
-                    for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum = lanes.mul_add(weight, value, *sum);
-                    }
-                }
-                // SAFETY: M weights were read, so at most one past the last.
-                weights = unsafe { weights.add(M) };
-            }
-        }
-        for (m, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
-                // SAFETY: M channels of `run` values were asserted, and this vector is inside its run.
-                unsafe { lanes.store(self.sums.as_mut_ptr().add(m * self.run + at + n * L::LANES), sum) };
-            }
-        }
-    }
 }

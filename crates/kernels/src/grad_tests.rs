@@ -55,7 +55,8 @@ fn compare(shape: &Conv2d) {
 fn geometries() -> impl Strategy<Value = Conv2d> {
     let pair = |range: std::ops::RangeInclusive<usize>| [range.clone(), range];
     let channels = (1usize..=3, 1usize..=9, 1usize..=9);
-    (0usize..=5, channels, pair(1..=19), pair(1..=5), pair(1..=3), [pair(0..=4), pair(0..=4)], pair(1..=3)).prop_filter_map(
+    let batch = prop_oneof![3 => 0usize..=5, 1 => 15usize..=34];
+    (batch, channels, pair(1..=19), pair(1..=5), pair(1..=3), [pair(0..=4), pair(0..=4)], pair(1..=3)).prop_filter_map(
         "the kernel fits",
         |(batch, (groups, group_in, group_out), input, kernel, stride, padding, dilation)| {
             let (in_channels, out_channels) = (groups * group_in, groups * group_out);
@@ -99,6 +100,8 @@ fn layers_of_networks_agree_with_the_definition() {
         square(33, [10, 11], 6, 7, 3),
         square(65, [10, 11], 1, 7, 3),
         square(1, [3, 9], 67, 3, 1),
+        square(500, [4, 8], 5, 3, 1),
+        Conv2d { stride: [2, 1], dilation: [1, 2], groups: 2, ..square(31, [8, 24], 9, 5, 4) },
         Conv2d { stride: [2; 2], ..square(2, [3, 8], 40, 7, 3) },
         Conv2d { stride: [2; 2], ..square(20, [8, 16], 8, 1, 0) },
         Conv2d { groups: 12, ..square(2, [12, 24], 17, 3, 1) },

@@ -28,8 +28,8 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `max(0, x)`; not a number stays what it is.
     fn relu(self, x: Self::Vector) -> Self::Vector;
-    /// The sum of all lanes.
-    fn sum(self, x: Self::Vector) -> f32;
+    /// The sums of all lanes of four vectors.
+    fn sums(self, x: [Self::Vector; 4]) -> [f32; 4];
     /// The inverse of [`Self::deal`].
     fn join(self, x: [Self::Vector; 4]) -> [Self::Vector; 4];
     /// Of four vectors in a row, every fourth value together: first those at 0, 4, 8, and so on, then those at 1, 5, 9.
@@ -157,8 +157,8 @@ impl Lanes for Portable {
         x.map(|v| if v < 0.0 { 0.0 } else { v })
     }
     #[inline(always)]
-    fn sum(self, x: [f32; 4]) -> f32 {
-        (x[0] + x[2]) + (x[1] + x[3])
+    fn sums(self, x: [[f32; 4]; 4]) -> [f32; 4] {
+        x.map(|x| (x[0] + x[2]) + (x[1] + x[3]))
     }
     #[inline(always)]
     fn join(self, [a, b, c, d]: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
@@ -195,7 +195,6 @@ impl Lanes for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Lanes;
-    use pulp::Simd;
     use pulp::x86::{V3, V4};
     use std::arch::x86_64::{__m256, __m512, __m512i};
 
@@ -229,6 +228,13 @@ mod x86 {
         }
     }
 
+    /// The sum of a vector's halves.
+    #[inline(always)]
+    fn folded(v4: V4, x: __m512) -> __m256 {
+        let high = v4.avx512f._mm512_shuffle_f32x4::<0b1110>(x, x);
+        v4.avx512f._mm512_castps512_ps256(v4.avx512f._mm512_add_ps(x, high))
+    }
+
     impl Lanes for V4 {
         type Vector = __m512;
         const LANES: usize = 16;
@@ -260,8 +266,9 @@ mod x86 {
             self.avx512f._mm512_max_ps(self.avx512f._mm512_setzero_ps(), x)
         }
         #[inline(always)]
-        fn sum(self, x: __m512) -> f32 {
-            self.reduce_sum_f32s(pulp::cast(x))
+        fn sums(self, x: [__m512; 4]) -> [f32; 4] {
+            // The halves of each, then as on AVX2.
+            (*self).sums([folded(self, x[0]), folded(self, x[1]), folded(self, x[2]), folded(self, x[3])])
         }
         #[inline(always)]
         fn join(self, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
@@ -335,8 +342,11 @@ mod x86 {
             self.avx._mm256_max_ps(self.avx._mm256_setzero_ps(), x)
         }
         #[inline(always)]
-        fn sum(self, x: __m256) -> f32 {
-            self.reduce_sum_f32s(pulp::cast(x))
+        fn sums(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+            // Sums of neighbours, twice: lane i of each half is then of vector i.
+            let pairs = self.avx._mm256_hadd_ps(self.avx._mm256_hadd_ps(a, b), self.avx._mm256_hadd_ps(c, d));
+            let high = self.avx._mm256_extractf128_ps::<1>(pairs);
+            pulp::cast(self.sse._mm_add_ps(self.avx._mm256_castps256_ps128(pairs), high))
         }
         #[inline(always)]
         fn join(self, x: [__m256; 4]) -> [__m256; 4] {
@@ -386,7 +396,6 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use super::Lanes;
-    use pulp::Simd;
     use pulp::aarch64::Neon;
     use std::arch::aarch64::float32x4_t;
 
@@ -421,8 +430,9 @@ mod arm {
             self.neon.vmaxq_f32(x, self.splat(0.0))
         }
         #[inline(always)]
-        fn sum(self, x: float32x4_t) -> f32 {
-            self.reduce_sum_f32s(pulp::cast(x))
+        fn sums(self, [a, b, c, d]: [float32x4_t; 4]) -> [f32; 4] {
+            // Sums of neighbours, twice: lane i is then of vector i.
+            pulp::cast(self.neon.vpaddq_f32(self.neon.vpaddq_f32(a, b), self.neon.vpaddq_f32(c, d)))
         }
         #[inline(always)]
         fn join(self, x: [float32x4_t; 4]) -> [float32x4_t; 4] {

@@ -6,6 +6,7 @@
 
 mod activation;
 mod direct;
+mod dots;
 mod forward;
 mod gemm;
 mod grad_bias;
@@ -13,6 +14,7 @@ mod grad_input;
 #[cfg(test)]
 mod grad_tests;
 mod grad_weight;
+mod interleaved;
 mod lanes;
 #[cfg(test)]
 mod naive;
@@ -21,6 +23,7 @@ mod planes;
 mod rows;
 mod scratch;
 mod shape;
+mod sums;
 mod tile;
 mod window;
 mod winograd;

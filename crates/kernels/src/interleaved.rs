@@ -1,0 +1,179 @@
+//! Gradients of small images in large batches: a vector holds one pixel of many samples.
+//!
+//! No product with padding is computed, and no vector is cut by the end of a row. What it costs is to transpose what goes in and out,
+//! which is little when a pixel is used often.
+
+use rayon::prelude::*;
+
+use crate::Conv2d;
+use crate::dots::{Column, Dots};
+use crate::grad_input::{TASKS, pack_weights};
+use crate::grad_weight::{BLOCK, in_parts};
+use crate::lanes::Isa;
+use crate::scratch::with_scratch;
+use crate::sums::{Panel, Place, Sums};
+
+/// Samples in a block for the weights' gradient: the widest vector.
+const SAMPLES: usize = 16;
+/// Most output pixels for which padding and cut vectors cost more than transposing.
+const PIXELS: usize = 100;
+
+/// Whether this way is the faster one.
+pub(crate) fn suits(shape: &Conv2d) -> bool {
+    let filled = shape.batch * 4 >= shape.batch.next_multiple_of(SAMPLES) * 3;
+    let used = shape.weight_len() / shape.out_channels.max(shape.in_channels);
+    filled && shape.output().iter().product::<usize>() <= PIXELS && shape.input[0] * shape.input[1] <= 4 * PIXELS && used >= 16
+}
+
+/// Copies planes of `pixels` of up to `lanes` samples, `stride` apart, so that those of one pixel are side by side.
+fn interleave(source: &[f32], stride: usize, pixels: usize, lanes: usize, packed: &mut [f32]) {
+    let samples = source.len().div_ceil(stride).min(lanes);
+    for (sample, plane) in source.chunks(stride).take(lanes).enumerate() {
+        for (place, value) in packed.chunks_exact_mut(lanes).zip(&plane[..pixels]) {
+            place[sample] = *value;
+        }
+    }
+    if samples < lanes {
+        packed.chunks_exact_mut(lanes).for_each(|place| place[samples..].fill(0.0));
+    }
+}
+
+/// The input position that an output position sees through a tap.
+fn seen(shape: &Conv2d, axis: usize, out: usize, tap: usize) -> Option<usize> {
+    (out * shape.stride[axis] + tap * shape.dilation[axis]).checked_sub(shape.padding[axis][0]).filter(|at| *at < shape.input[axis])
+}
+
+/// The gradient of the weights.
+pub(crate) fn grad_weight(shape: &Conv2d, isa: Isa, input: &[f32], grad_output: &[f32], grad_weight: &mut [f32]) {
+    let group_in = shape.in_channels / shape.groups;
+    let out_pixels: usize = shape.output().iter().product();
+    let in_pixels = shape.input[0] * shape.input[1];
+    let taps = pairs(shape);
+    let area = taps.len();
+    let (grad_channel, input_channel) = (out_pixels * SAMPLES, in_pixels * SAMPLES);
+    in_parts(shape, shape.batch.div_ceil(SAMPLES), grad_weight, |blocks, group, filters, sums| {
+        let (grad_block, input_block) = (filters.len() * grad_channel, group_in * input_channel);
+        let most = (BLOCK / (grad_block + input_block)).max(1);
+        for blocks in blocks.clone().step_by(most).map(|first| first..(first + most).min(blocks.end)) {
+            let count = blocks.len();
+            with_scratch(count * grad_block, |grad| {
+                with_scratch(count * input_block, |packed| {
+                    for (index, block) in blocks.enumerate() {
+                        for (channel, place) in grad[index * grad_block..][..grad_block].chunks_exact_mut(grad_channel).enumerate() {
+                            let first = (block * SAMPLES * shape.out_channels + filters.start + channel) * out_pixels;
+                            interleave(&grad_output[first..], shape.out_channels * out_pixels, out_pixels, SAMPLES, place);
+                        }
+                        for (channel, place) in packed[index * input_block..][..input_block].chunks_exact_mut(input_channel).enumerate() {
+                            let first = (block * SAMPLES * shape.in_channels + group * group_in + channel) * in_pixels;
+                            interleave(&input[first..], shape.in_channels * in_pixels, in_pixels, SAMPLES, place);
+                        }
+                    }
+                    for (tap, runs) in taps.iter().enumerate().filter(|(_, runs)| !runs.is_empty()) {
+                        let columns: Vec<_> = (0..group_in).map(|c| Column { start: c * input_channel, weight: c * area + tap }).collect();
+                        // Runs of one length at a time: all rows of a tap have the same.
+                        let len = runs[0].2 * SAMPLES;
+                        let starts: Vec<_> = (0..count)
+                            .flat_map(|block| {
+                                runs.iter()
+                                    .map(move |(out, at, _)| [block * grad_block + out * SAMPLES, block * input_block + at * SAMPLES])
+                            })
+                            .collect();
+                        let filters = filters.len();
+                        isa.dispatch(Dots { grad, grad_channel, input: packed, columns: &columns, runs: &starts, len, filters, sums });
+                    }
+                });
+            });
+        }
+    });
+}
+
+/// For every tap, the runs of output and input pixels that it multiplies: where they begin, and their common length.
+fn pairs(shape: &Conv2d) -> Vec<Vec<(usize, usize, usize)>> {
+    let [height, width] = shape.output();
+    let axis = |axis: usize, size: usize, tap: usize| (0..size).filter_map(move |out| Some((out, seen(shape, axis, out, tap)?)));
+    let mut taps = Vec::with_capacity(shape.kernel[0] * shape.kernel[1]);
+    for down in 0..shape.kernel[0] {
+        for across in 0..shape.kernel[1] {
+            let columns: Vec<_> = axis(1, width, across).collect();
+            let mut runs = Vec::new();
+            for (y, row) in axis(0, height, down) {
+                let start = |(x, column): (usize, usize)| (y * width + x, row * shape.input[1] + column);
+                if shape.stride[1] == 1 {
+                    runs.extend(columns.first().map(|first| (start(*first).0, start(*first).1, columns.len())));
+                } else {
+                    runs.extend(columns.iter().map(|column| (start(*column).0, start(*column).1, 1)));
+                }
+            }
+            taps.push(runs);
+        }
+    }
+    taps
+}
+
+/// The gradient of the input.
+pub(crate) fn grad_input(shape: &Conv2d, isa: Isa, grad_output: &[f32], weight: &[f32], grad_input: &mut [f32]) {
+    let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+    let out_pixels: usize = shape.output().iter().product();
+    let in_pixels = shape.input[0] * shape.input[1];
+    let lanes = if shape.batch > SAMPLES { 2 * SAMPLES } else { SAMPLES };
+    let panel = isa.dispatch(Panel { channels: group_in });
+    let taps: Vec<_> = (0..shape.kernel[0]).flat_map(|y| (0..shape.kernel[1]).map(move |x| [y, x])).collect();
+    let weights = pack_weights(shape, weight, &taps, panel);
+    let places = places(shape, lanes);
+    let panels = group_in.div_ceil(panel);
+    let panel_len = group_out * taps.len() * panel;
+    // A task is some channels of one group in one block of samples.
+    let blocks = shape.batch.div_ceil(lanes);
+    let channels = group_in.div_ceil(TASKS.div_ceil(blocks.max(1) * shape.groups)).next_multiple_of(panel).min(group_in);
+    let chunks = group_in.div_ceil(channels);
+    let mut tasks: Vec<Vec<&mut [f32]>> = (0..blocks * shape.groups * chunks).map(|_| Vec::with_capacity(lanes)).collect();
+    for (index, grad) in grad_input.chunks_exact_mut(group_in * in_pixels).enumerate() {
+        let (sample, group) = (index / shape.groups, index % shape.groups);
+        let first = (sample / lanes * shape.groups + group) * chunks;
+        for (task, grad) in tasks[first..].iter_mut().zip(grad.chunks_mut(channels * in_pixels)) {
+            task.push(grad);
+        }
+    }
+    tasks.into_par_iter().enumerate().for_each(|(index, mut grads)| {
+        let (block, group, chunk) = (index / chunks / shape.groups, index / chunks % shape.groups, index % chunks);
+        let plane = out_pixels * lanes;
+        let pitch = in_pixels * lanes;
+        with_scratch(group_out * plane, |packed| {
+            with_scratch(panel * pitch, |sums| {
+                for (filter, place) in packed.chunks_exact_mut(plane).enumerate() {
+                    let first = (block * lanes * shape.out_channels + group * group_out + filter) * out_pixels;
+                    interleave(&grad_output[first..], shape.out_channels * out_pixels, out_pixels, lanes, place);
+                }
+                let count = grads[0].len() / in_pixels;
+                for first in (0..count).step_by(panel) {
+                    let weights = &weights[(group * panels + (chunk * channels + first) / panel) * panel_len..][..panel_len];
+                    for (pixel, places) in places.iter().enumerate() {
+                        let sums = &mut sums[pixel * lanes..];
+                        isa.dispatch(Sums { grad: packed, plane, places, weights, panel, run: lanes, pitch, sums });
+                    }
+                    for (sample, grad) in grads.iter_mut().enumerate() {
+                        for (out, sums) in grad[first * in_pixels..].chunks_exact_mut(in_pixels).zip(sums.chunks_exact(pitch)) {
+                            for (out, sums) in out.iter_mut().zip(sums.chunks_exact(lanes)) {
+                                *out = sums[sample];
+                            }
+                        }
+                    }
+                }
+            });
+        });
+    });
+}
+
+/// For every input pixel, the output pixels that see it and through which tap.
+fn places(shape: &Conv2d, lanes: usize) -> Vec<Vec<Place>> {
+    let [height, width] = shape.output();
+    let mut places = vec![Vec::new(); shape.input[0] * shape.input[1]];
+    for (down, y) in (0..shape.kernel[0]).flat_map(|tap| (0..height).map(move |y| (tap, y))) {
+        let Some(row) = seen(shape, 0, y, down) else { continue };
+        for (across, x) in (0..shape.kernel[1]).flat_map(|tap| (0..width).map(move |x| (tap, x))) {
+            let Some(column) = seen(shape, 1, x, across) else { continue };
+            places[row * shape.input[1] + column].push(Place { start: (y * width + x) * lanes, weight: down * shape.kernel[1] + across });
+        }
+    }
+    places
+}
