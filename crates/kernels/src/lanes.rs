@@ -4,6 +4,9 @@
 //! calls a library function for each fused product.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+use std::ptr;
+
 /// The most lanes that any unit has.
 pub(crate) const MOST_LANES: usize = 16;
 
@@ -54,6 +57,18 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// # Safety
     /// `count` values can be written at `to`, at most `LANES`.
     unsafe fn store_first(self, to: *mut f32, x: Self::Vector, count: usize);
+}
+
+/// Asks for the line of cache that holds a value.
+#[inline(always)]
+pub(crate) fn prefetch(value: &f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint about an address that is valid; every x86-64 has it.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(ptr::from_ref(value).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
 }
 
 /// Work written once for all vector units.

@@ -6,7 +6,8 @@
 
 #![allow(unsafe_code)]
 
-use crate::lanes::{Lanes, MOST_LANES};
+use crate::lanes::{Lanes, MOST_LANES, prefetch};
+use std::mem::MaybeUninit;
 
 /// Values of an input row up to which its four phases are copied at once.
 const ROW: usize = 448;
@@ -102,7 +103,7 @@ impl Strip {
             for (p, phase_y) in self.phases[0].iter().enumerate() {
                 for q in 0..self.reach(0, *phase_y) {
                     let y = ((first[0] + q) * self.window.stride[0] + phase_y).checked_sub(self.window.before[0]);
-                    let pixels = y.filter(|y| *y < height).map(|y| &channel[y * width..][..width]);
+                    let pixels = y.filter(|y| *y < height).map(|y| &channel[y * width..]);
                     let at = (c * phases_down + p) * phases_across * plane + q * self.plane[1];
                     match pixels {
                         // SAFETY: the four rows lie inside `copy`.
@@ -128,7 +129,23 @@ impl Strip {
         (zeros, from, width.saturating_sub(from).div_ceil(step).min(len - zeros))
     }
 
-    /// Copies one row, every phase by itself.
+    /// Asks for the pixels that [`Self::fill`] will read, while something else is done.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, image: &[f32], first: [usize; 2]) {
+        let range = |axis: usize| {
+            let from = first[axis] * self.window.stride[axis];
+            let to = from + (self.plane[axis] - 1) * self.window.stride[axis] + 2;
+            let inside = |at: usize| at.saturating_sub(self.window.before[axis]).min(self.window.input[axis]);
+            inside(from)..inside(to)
+        };
+        for y in range(0) {
+            for x in range(1).step_by(16) {
+                prefetch(&image[y * self.window.input[1] + x]);
+            }
+        }
+    }
+
+    /// Copies one row, which begins `pixels`, every phase by itself.
     #[inline(always)]
     fn pick(&self, pixels: &[f32], first: usize, copy: &mut [f32]) {
         let step = self.window.stride[1];
@@ -147,7 +164,7 @@ impl Strip {
         }
     }
 
-    /// Copies one row to four phases at once.
+    /// Copies one row, which begins `pixels`, to four phases at once.
     ///
     /// # Safety
     /// In `copy`, four rows of `plane[1]` values begin a plane apart.
@@ -155,13 +172,25 @@ impl Strip {
     unsafe fn deal<L: Lanes>(&self, lanes: L, pixels: &[f32], first: usize, copy: &mut [f32]) {
         let (len, plane) = (self.plane[1] * 4, self.plane[0] * self.plane[1]);
         let (zeros, from, inside) = self.over(first, 0, 1, len);
-        let mut row = [0.0; ROW + 4 * MOST_LANES];
-        row[zeros..zeros + inside].copy_from_slice(&pixels[from..from + inside]);
+        let mut row = MaybeUninit::<[f32; ROW + 4 * MOST_LANES]>::uninit();
+        let whole = inside == len && from + self.plane[1].next_multiple_of(L::LANES) * 4 <= pixels.len();
+        let from = if whole {
+            pixels[from..].as_ptr()
+        } else {
+            let row = row.as_mut_ptr().cast::<f32>();
+            // SAFETY: `row` has room for `len` values and four vectors, and `pixels` has the ones inside.
+            unsafe {
+                row.write_bytes(0, zeros);
+                row.add(zeros).copy_from_nonoverlapping(pixels[from..from + inside].as_ptr(), inside);
+                row.add(zeros + inside).write_bytes(0, len - zeros - inside + 4 * L::LANES);
+            }
+            row.cast_const()
+        };
         for at in (0..self.plane[1]).step_by(L::LANES) {
             let count = L::LANES.min(self.plane[1] - at);
-            // SAFETY: `row` goes on for four vectors; only lanes inside the rows are written.
+            // SAFETY: four vectors can be read at each step; only lanes inside the rows are written.
             unsafe {
-                let from = row.as_ptr().add(4 * at);
+                let from = from.add(4 * at);
                 let four = [0, 1, 2, 3].map(|i: usize| lanes.load(from.add(i * L::LANES)));
                 let dealt = lanes.deal(four);
                 for (i, x) in dealt.into_iter().enumerate() {

@@ -34,7 +34,7 @@ pub(crate) fn fits(shape: &Conv2d) -> bool {
 
 /// Whether it is faster than the direct product, by measurement.
 pub(crate) fn pays(shape: &Conv2d) -> bool {
-    fits(shape) && shape.in_channels >= 16 && shape.out_channels >= 8 && shape.output().into_iter().min() >= Some(4)
+    fits(shape) && shape.in_channels >= 16 && shape.out_channels >= 16 && shape.output().into_iter().min() >= Some(4)
 }
 
 /// Where the transformed weights of a panel at one frequency begin: `rows` are the panel's, of `all`.
@@ -323,6 +323,9 @@ impl<L: Lanes> Task<'_, L> {
                     let at = (image * shape.in_channels + channel) * pixels;
                     // SAFETY: `copy` is as long as a copy.
                     self.lanes.run(|| unsafe { self.strip.fill(self.lanes, &self.input[at..at + pixels], first, copy) });
+                    if channel + 1 < shape.in_channels {
+                        self.strip.prefetch(&self.input[at + pixels..at + 2 * pixels], first);
+                    }
                 }
                 self.lanes.run(|| {
                     self.gather(copy, pieces, columns);
