@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Answer {
     let model = Model::open(&args.model)?;
     let at = |error: rekindle_onnx::Error| anyhow!("{}: {error}", args.model.display());
     let device = args.device.open()?;
-    let session = Session::new(model, BurnDevice::new(&device.device)).map_err(at)?;
+    let session = Session::prepared(model, BurnDevice::new(&device.device)).map_err(at)?;
     if let Some(folder) = &args.reference {
         return compare(&session, folder, Tolerance { rtol: args.rtol, atol: args.atol }).with_context(|| args.model.display().to_string());
     }

@@ -1,7 +1,8 @@
 //! A network whose computation comes from a file, with the file's weights as its parameters.
 
+use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
@@ -10,15 +11,20 @@ use super::Output;
 
 /// What an imported network computes.
 pub trait Computation: fmt::Debug + Send + Sync {
-    /// Runs on `[batch, channels, height, width]` with these parameters.
-    fn forward(&self, parameters: &[Named], x: Tensor<4>) -> Output;
+    /// Runs on `[batch, channels, height, width]` with these parameters. What is worked out from them may be kept: it is there
+    /// again at the next call with the same ones.
+    fn forward(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Output;
 }
+
+/// Whatever a computation works out from parameters, for as long as these stay the same.
+pub type Kept = OnceLock<Box<dyn Any + Send + Sync>>;
 
 /// A network whose computation comes from a file.
 #[derive(Debug, Clone)]
 pub struct Imported {
     parameters: Vec<Named>,
     computation: Arc<dyn Computation>,
+    kept: Arc<Kept>,
 }
 
 /// A parameter under the name that the file gives it.
@@ -102,7 +108,7 @@ impl Values {
 impl Imported {
     /// A network of parameters and what is computed with them.
     pub fn new(parameters: Vec<Named>, computation: Arc<dyn Computation>) -> Self {
-        Self { parameters, computation }
+        Self { parameters, computation, kept: Arc::default() }
     }
 
     /// The parameters in the order of the file.
@@ -112,12 +118,12 @@ impl Imported {
 
     /// `[batch, channels, height, width]` to whatever the file computes.
     pub fn forward(&self, x: Tensor<4>) -> Output {
-        self.computation.forward(&self.parameters, x)
+        self.computation.forward(&self.parameters, &self.kept, x)
     }
 
     /// The network with other parameters.
     fn with(self, change: impl FnMut(Named) -> Named) -> Self {
-        Self { parameters: self.parameters.into_iter().map(change).collect(), computation: self.computation }
+        Self::new(self.parameters.into_iter().map(change).collect(), self.computation)
     }
 }
 

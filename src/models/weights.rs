@@ -275,7 +275,7 @@ fn to_burn<const D: usize>(tensor: &state::Tensor, entry: &Entry, layout: Layout
 }
 
 /// The values of a tensor, where they lie if they can stay there.
-fn shared(values: &state::Tensor) -> state::Result<Bytes> {
+pub(crate) fn shared(values: &state::Tensor) -> state::Result<Bytes> {
     if let Some(resident) = values.resident()? {
         let bytes = prost::bytes::Bytes::from_owner(resident);
         if bytes.as_ptr().addr().is_multiple_of(align_of::<f32>()) {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::ops::DRAWING;
 use crate::reference::{Tolerance, difference, read_values};
-use crate::{Accelerator, Error, Model, Result, Session};
+use crate::{Accelerator, Error, Model, Result, Session, Slot};
 
 /// A case.
 #[derive(Debug, Clone)]
@@ -21,9 +22,6 @@ pub struct Case {
     pub tolerance: Tolerance,
     folder: PathBuf,
 }
-
-/// Operators that draw random values.
-const DRAWING: &[&str] = &["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
 
 /// What came of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +67,7 @@ impl Case {
         }
     }
 
-    /// Runs all test data of the case. A panic counts as wrong.
+    /// Runs all test data of the case, on the graph as it is and on the prepared one. A panic counts as wrong.
     pub fn run<A: Accelerator>(&self, accelerator: A) -> Outcome {
         match catch_unwind(AssertUnwindSafe(|| self.try_run(accelerator))) {
             Ok(Ok(None)) => Outcome::Passed,
@@ -81,14 +79,20 @@ impl Case {
     }
 
     fn try_run<A: Accelerator>(&self, accelerator: A) -> Result<Option<String>> {
-        let session = Session::new(Model::open(&self.folder.join("model.onnx"))?, accelerator)?;
-        let graph = &session.model().graph;
+        let session = Session::prepared(Model::open(&self.folder.join("model.onnx"))?, accelerator)?;
+        let (inputs_of, ports) = (&session.model().graph.inputs, &session.model().graph.outputs);
         for set in (0..).map(|i| self.folder.join(format!("test_data_set_{i}"))).take_while(|set| set.is_dir()) {
-            let found = session.run(read_values(&set, "input", &graph.inputs)?)?;
-            for (name, expected) in &read_values(&set, "output", &graph.outputs)? {
-                let position = graph.outputs.iter().position(|port| port.name == *name).unwrap_or(0);
-                if let Some(how) = difference(&found[position], expected, self.tolerance, &mut 0.0)? {
-                    return Ok(Some(format!("output '{name}': {how}")));
+            let inputs = read_values(&set, "input", inputs_of)?;
+            let expected = read_values(&set, "output", ports)?;
+            let slots = inputs.iter().map(|(name, value)| (name.clone(), Slot::host(value.clone()))).collect();
+            let plain = session.run_watched(slots, &mut |_, _| Ok(()))?;
+            let plain = plain.iter().map(|slot| slot.value(session.accelerator()).cloned()).collect::<Result<Vec<_>>>()?;
+            for (graph, found) in [("", plain), (" of the prepared graph", session.run(inputs)?)] {
+                for (name, expected) in &expected {
+                    let position = ports.iter().position(|port| port.name == *name).unwrap_or(0);
+                    if let Some(how) = difference(&found[position], expected, self.tolerance, &mut 0.0)? {
+                        return Ok(Some(format!("output '{name}'{graph}: {how}")));
+                    }
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! [`Model::open`] reads and checks a file: names resolve, nothing is cyclic, weights hold what they claim. [`Session`] runs it.
 //! Every operator has a host implementation in [`ops`]; an [`Accelerator`] may take those it is good at, and values move
 //! between the two only when a node needs them on the other side. Memory of a value is freed after its last use.
+//! [`Session::prepared`] merges nodes first, for inference; [`Session::new`] runs the graph as it is in the file.
 //!
 //! ```no_run
 //! use rekindle_onnx::{HostOnly, Model, Session};
@@ -21,6 +22,7 @@ mod error;
 pub mod graph;
 mod limit;
 pub mod ops;
+mod prepare;
 pub mod reference;
 mod run;
 mod value;
@@ -28,7 +30,7 @@ mod value;
 pub use array::{Array, Data, Element};
 pub use dtype::DType;
 pub use error::{Error, Missing, Result};
-pub use graph::{Attribute, Attributes, Axis, Graph, Model, Node, Port, ValueId};
+pub use graph::{Attribute, Attributes, Axis, FUSED, Graph, Model, Node, Port, ValueId};
 pub use limit::Limits;
-pub use run::{Accelerator, Constants, HostOnly, Session, Slot, Watch};
+pub use run::{Accelerator, Constants, HostOnly, Session, Slot, Source, Watch};
 pub use value::Value;

@@ -117,7 +117,7 @@ impl<'c, 'i> Call<'c, 'i> {
     pub fn take(&mut self, position: usize) -> Result<DeviceTensor> {
         let slot = self.slots[position].take().expect("an input that was looked at is there");
         let device = &self.accelerator.device;
-        slot.into_tensor(|value| DeviceTensor::upload(value.into_array()?, device))
+        slot.into_tensor(|source| DeviceTensor::place(source, device))
     }
 
     /// As [`Call::take`], for an input that may be left out.

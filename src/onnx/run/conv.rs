@@ -11,7 +11,7 @@ use super::{DeviceOp, Outputs};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
-        "Conv" => |call| by_axes(call, conv::<1>, conv::<2>, conv::<3>),
+        "Conv" => conv,
         "ConvTranspose" => |call| by_axes(call, conv_transpose::<1>, conv_transpose::<2>, conv_transpose::<3>),
         _ => return None,
     })
@@ -119,7 +119,12 @@ impl<const N: usize> Shapes<N> {
     }
 }
 
-fn conv<const N: usize>(call: &mut Call<'_, '_>) -> Outputs {
+/// Of one to three axes.
+pub(super) fn conv(call: &mut Call<'_, '_>) -> Outputs {
+    by_axes(call, conv_of::<1>, conv_of::<2>, conv_of::<3>)
+}
+
+fn conv_of<const N: usize>(call: &mut Call<'_, '_>) -> Outputs {
     let Some(shapes) = Shapes::<N>::of(call, |out, _, _| out, |_, taken, groups| taken * groups)? else { return Ok(None) };
     let Shapes { input, weight, kernel, groups } = shapes;
     let Some(window) = Window::of(call.node, &input[2..], kernel)? else { return Ok(None) };

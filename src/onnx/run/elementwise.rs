@@ -70,9 +70,7 @@ fn unary(call: &mut Call<'_, '_>, function: Unary) -> Outputs {
 }
 
 fn map(call: &mut Call<'_, '_>, function: impl FnOnce(Tensor<1>) -> Tensor<1>) -> Outputs {
-    let x = call.take(0)?;
-    let (shape, dtype) = (x.shape().to_vec(), x.dtype());
-    Ok(Some(vec![DeviceTensor::new(function(x.flat()), shape, dtype)]))
+    Ok(Some(vec![call.take(0)?.map(function)]))
 }
 
 fn with_alpha(call: &mut Call<'_, '_>, default: f32, function: fn(Tensor<1>, f64) -> Tensor<1>) -> Outputs {
@@ -199,17 +197,12 @@ fn fold(call: &mut Call<'_, '_>, operator: Binary) -> Outputs {
     if let ([Some(a), None], [first, second]) = (numbers.as_slice(), shapes.as_slice())
         && first.len() <= second.len()
     {
-        let x = call.take(1)?;
-        let (shape, dtype) = (x.shape().to_vec(), x.dtype());
-        return Ok(Some(vec![DeviceTensor::new(operator.apply_to_number(*a, x.flat()), shape, dtype)]));
+        return Ok(Some(vec![call.take(1)?.map(|x| operator.apply_to_number(*a, x))]));
     }
     let mut result = call.take(0)?;
     for (position, number) in numbers.iter().enumerate().skip(1) {
         result = match number {
-            Some(number) if shapes[position].len() <= result.rank() => {
-                let (shape, dtype) = (result.shape().to_vec(), result.dtype());
-                DeviceTensor::new(operator.apply_number(result.flat(), *number), shape, dtype)
-            }
+            Some(number) if shapes[position].len() <= result.rank() => result.map(|x| operator.apply_number(x, *number)),
             _ => {
                 let other = call.take(position)?;
                 match pair(operator, result, other) {
@@ -241,10 +234,7 @@ fn pair(operator: Binary, a: DeviceTensor, b: DeviceTensor) -> Option<DeviceTens
 fn mean(call: &mut Call<'_, '_>) -> Outputs {
     let count = call.len();
     let Some(sums) = fold(call, Binary::Add)? else { return Ok(None) };
-    let sums = sums.into_iter().map(|sum| {
-        let (shape, dtype) = (sum.shape().to_vec(), sum.dtype());
-        DeviceTensor::new(sum.flat().div_scalar(count as f64), shape, dtype)
-    });
+    let sums = sums.into_iter().map(|sum| sum.map(|sum| sum.div_scalar(count as f64)));
     Ok(Some(sums.collect()))
 }
 

@@ -15,6 +15,24 @@ pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     })
 }
 
+/// A product with one matrix on the right, and a row added.
+pub(super) fn matmul_biased(call: &mut Call<'_, '_>) -> Outputs {
+    let (Some(left), Some(right)) = (call.shape(0), call.shape(1)) else { return Ok(None) };
+    let added = call.shape(2).unwrap_or_default();
+    // A bias of more axes than the product would give it these.
+    if call.has(2) && (right.len() != 2 || added.len() > left.len() || added.iter().product::<usize>() != right[1]) {
+        return Ok(None);
+    }
+    let Some(products) = matmul(call)? else { return Ok(None) };
+    let Some(bias) = call.take_optional(2)?.map(DeviceTensor::flat) else { return Ok(Some(products)) };
+    let sums = products.into_iter().map(|product| {
+        let (shape, dtype) = (product.shape().to_vec(), product.dtype());
+        let (rows, columns) = (product.count() / right[1], right[1]);
+        DeviceTensor::new(product.view([rows, columns]) + bias.clone().reshape([1, columns]), shape, dtype)
+    });
+    Ok(Some(sums.collect()))
+}
+
 /// As NumPy's: a vector is a row on the left and a column on the right, axes before the last two broadcast.
 fn matmul(call: &mut Call<'_, '_>) -> Outputs {
     let (Some(mut left), Some(mut right)) = (call.shape(0), call.shape(1)) else { return Ok(None) };
@@ -56,7 +74,7 @@ fn matmul(call: &mut Call<'_, '_>) -> Outputs {
 }
 
 /// `alpha × A × B + beta × C`, each matrix possibly transposed.
-fn gemm(call: &mut Call<'_, '_>) -> Outputs {
+pub(super) fn gemm(call: &mut Call<'_, '_>) -> Outputs {
     let attributes = &call.node.attributes;
     let (alpha, beta) = (attributes.float_or("alpha", 1.0)?, attributes.float_or("beta", 1.0)?);
     let (trans_a, trans_b) = (attributes.flag("transA", false)?, attributes.flag("transB", false)?);

@@ -8,6 +8,7 @@ mod call;
 mod conv;
 mod elementwise;
 pub mod files;
+mod fused;
 mod linear;
 mod network;
 mod norm;
@@ -18,7 +19,7 @@ mod shape;
 mod tensor;
 
 use burn::tensor::Device;
-use rekindle_onnx::{Accelerator, Array, Error, Node, Result, Slot};
+use rekindle_onnx::{Accelerator, Array, Error, FUSED, Node, Result, Slot};
 
 use call::Call;
 pub use network::GraphConfig;
@@ -65,15 +66,17 @@ impl Accelerator for BurnDevice {
     type Tensor = DeviceTensor;
 
     fn run(&self, node: &Node, inputs: &mut [Option<Slot<DeviceTensor>>]) -> Result<Option<Vec<Slot<DeviceTensor>>>> {
-        if !node.domain.is_empty() {
-            return Ok(None);
-        }
+        let operator = match node.domain.as_str() {
+            "" => find(&node.operator),
+            FUSED => fused::find(&node.operator),
+            _ => return Ok(None),
+        };
         if let Some(answer) = shape::of_device_tensor(node, inputs)? {
             return Ok(Some(vec![Slot::host(answer)]));
         }
         let followed = inputs.iter().flatten().any(|slot| slot.on_device().is_some_and(DeviceTensor::follows_gradients));
         let mut call = Call::new(self, node, inputs);
-        let outputs = match find(&node.operator) {
+        let outputs = match operator {
             Some(operator) if call.is_worth_it() => operator(&mut call)?,
             _ => None,
         };

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use rekindle_onnx::graph::Kind;
+use rekindle_onnx::graph::{Kind, Weight};
 use rekindle_onnx::{Axis, DType, Model, Node, Session, Slot, ValueId};
 
 use super::{BurnDevice, DeviceTensor, files};
-use crate::models::imported::{Computation, Imported, Named, Values};
+use crate::models::imported::{Computation, Imported, Kept, Named, Values};
 use crate::models::{Architecture, Layer, ModelError, Network, Output, Summary};
 
 /// Height and width of inputs of any size, where a size is needed.
@@ -249,27 +249,50 @@ impl Architecture for GraphConfig {
     }
 }
 
+/// A model with its parameters, its nodes merged for inference.
+struct Ready {
+    device: Device,
+    session: Session<BurnDevice>,
+}
+
 impl Graph {
-    /// Runs the model on as many pictures as it takes at once.
+    /// Runs the model with its nodes as in the file, so that gradients reach every parameter.
     fn run(&self, parameters: Vec<Slot<DeviceTensor>>, x: Tensor<4>) -> Result<DeviceTensor, String> {
-        let words = |error: rekindle_onnx::Error| error.to_string();
-        let device = x.device();
-        let mut session = Session::new(self.model.clone(), BurnDevice::new(&device)).map_err(words)?;
+        let mut session = Session::new(self.model.clone(), BurnDevice::new(&x.device())).map_err(words)?;
         for (id, slot) in self.weights.iter().zip(parameters) {
             session.constants_mut().replace(*id, slot);
         }
-        let shape = x.dims().to_vec();
+        self.answer(&session, x)
+    }
+
+    /// Runs the model on as many pictures as it takes at once.
+    fn answer(&self, session: &Session<BurnDevice>, x: Tensor<4>) -> Result<DeviceTensor, String> {
+        let (device, shape) = (x.device(), x.dims().to_vec());
         let inputs = vec![(self.input.clone(), Slot::device(DeviceTensor::new(x, shape, DType::F32)))];
         let outputs = session.run_slots(inputs).map_err(words)?;
         let first = outputs.into_iter().next().ok_or("the model has no output")?;
-        first.into_tensor(|value| DeviceTensor::upload(value.into_array()?, &device)).map_err(words)
+        first.into_tensor(|source| DeviceTensor::place(source, &device)).map_err(words)
+    }
+
+    /// The model with these parameters on a device, prepared for many runs.
+    fn ready(&self, parameters: &[Named], device: Device) -> Result<Ready, String> {
+        let accelerator = BurnDevice::new(&device);
+        let replaced = self.weights.iter().zip(parameters).map(|(id, named)| {
+            let slot = slot(named);
+            let (own, reader) = (slot.clone(), accelerator.clone());
+            let read = move || own.value(&reader)?.array().cloned();
+            let shape = slot.on_device().map_or(&[][..], DeviceTensor::shape).to_vec();
+            (*id, Weight::deferred(DType::F32, shape, Arc::new(read)), slot)
+        });
+        let replaced = replaced.collect();
+        let session = Session::prepared_with(self.model.clone(), accelerator, replaced).map_err(words)?;
+        Ok(Ready { device, session })
     }
 
     /// Runs the model on any number of pictures; those that it does not take at once one after another.
-    fn run_all(&self, parameters: &[Named], x: Tensor<4>) -> Result<DeviceTensor, String> {
-        let slots: Vec<Slot<DeviceTensor>> = parameters.iter().map(slot).collect();
+    fn run_all(&self, x: Tensor<4>, run: impl Fn(Tensor<4>) -> Result<DeviceTensor, String>) -> Result<DeviceTensor, String> {
         let [count, channels, height, width] = x.dims();
-        let Some(batch) = self.batch.filter(|batch| *batch != count) else { return self.run(slots, x) };
+        let Some(batch) = self.batch.filter(|batch| *batch != count) else { return run(x) };
         let (mut parts, mut shape): (Vec<Tensor<2>>, Vec<usize>) = (Vec::new(), Vec::new());
         for start in (0..count).step_by(batch.max(1)) {
             let here = batch.min(count - start);
@@ -278,7 +301,7 @@ impl Graph {
                 let filler = Tensor::zeros([batch - here, channels, height, width], &x.device());
                 part = Tensor::cat(vec![part, filler], 0);
             }
-            let out = self.run(slots.clone(), part)?;
+            let out = run(part)?;
             shape = out.shape().to_vec();
             let each = out.count() / batch;
             parts.push(out.view::<2>([batch, each]).narrow(0, 0, here));
@@ -286,6 +309,28 @@ impl Graph {
         shape[0] = count;
         Ok(DeviceTensor::new(Tensor::cat(parts, 0), shape, DType::F32))
     }
+
+    /// Runs the model, prepared where no gradients are asked for.
+    fn run_best(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Result<DeviceTensor, String> {
+        let device = x.device();
+        if !device.is_autodiff() {
+            if kept.get().is_none() {
+                let ready = self.ready(parameters, device.clone())?;
+                // Another thread may have been first: its work is as good.
+                let _ = kept.set(Box::new(ready));
+            }
+            let ready = kept.get().and_then(|kept| kept.downcast_ref::<Ready>()).filter(|ready| ready.device == device);
+            if let Some(ready) = ready {
+                return self.run_all(x, |x| self.answer(&ready.session, x));
+            }
+        }
+        let slots: Vec<Slot<DeviceTensor>> = parameters.iter().map(slot).collect();
+        self.run_all(x, |x| self.run(slots.clone(), x))
+    }
+}
+
+fn words(error: rekindle_onnx::Error) -> String {
+    error.to_string()
 }
 
 fn slot(named: &Named) -> Slot<DeviceTensor> {
@@ -295,8 +340,8 @@ fn slot(named: &Named) -> Slot<DeviceTensor> {
 
 impl Computation for Graph {
     /// What the model takes and gives was tried when it was opened.
-    fn forward(&self, parameters: &[Named], x: Tensor<4>) -> Output {
-        let out = self.run_all(parameters, x).unwrap_or_else(|error| panic!("{error}"));
+    fn forward(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Output {
+        let out = self.run_best(parameters, kept, x).unwrap_or_else(|error| panic!("{error}"));
         match *out.shape() {
             [batch, channels, height, width] if height * width > 1 => Output::Images(out.view([batch, channels, height, width])),
             [batch, ..] => {

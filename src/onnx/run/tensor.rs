@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use burn::tensor::{DType as BurnType, Device, Shape, Tensor, TensorData};
 use half::{bf16, f16};
-use rekindle_onnx::{Array, DType, Data, Error, Result};
+use rekindle_onnx::{Array, DType, Data, Error, Result, Source};
+
+use crate::models::weights::shared;
 
 /// Floats on a device: flat values under a shape of any rank, so that reshaping costs nothing.
 ///
@@ -67,6 +69,22 @@ impl DeviceTensor {
         let count = values.shape().num_elements();
         debug_assert_eq!(count, shape.iter().product::<usize>());
         Self { values: values.reshape([count]), shape, dtype, followed: false }
+    }
+
+    /// Brings a value to a device. The weights of a file that lie there as the device needs them are not copied.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its elements are no floats that the device has.
+    pub fn place(source: Source<'_>, device: &Device) -> Result<Self> {
+        if let Source::Weight(weight) = source
+            && weight.dtype == DType::F32
+            && let Some(stored) = weight.tensor()
+        {
+            let count = weight.shape.iter().product::<usize>();
+            let data = TensorData::from_bytes(shared(stored)?, [count], BurnType::F32);
+            return Ok(Self::new(Tensor::<1>::from_data(data, device), weight.shape.clone(), DType::F32));
+        }
+        Self::upload(source.array()?, device)
     }
 
     /// Copies an array of floats to a device.
@@ -153,6 +171,11 @@ impl DeviceTensor {
     /// The flat values.
     pub fn flat(self) -> Tensor<1> {
         self.values
+    }
+
+    /// A function of single elements.
+    pub(super) fn map(self, function: impl FnOnce(Tensor<1>) -> Tensor<1>) -> Self {
+        Self { values: function(self.values), ..self }
     }
 
     /// The same values under another shape.

@@ -74,7 +74,7 @@ impl Builder<'_> {
             outputs.push(Port::read(info, id, false));
         }
         let mut graph = Graph { id, inputs, outputs, nodes, constants, captures: scope.captures, names: scope.names };
-        free(&mut graph);
+        graph.note_frees();
         self.depth -= 1;
         Ok(graph)
     }
@@ -186,24 +186,5 @@ fn constant(attributes: &Attributes) -> Result<Array> {
         Some(("value_ints", Attribute::Ints(values))) => Ok(Array::vector(values.clone())),
         Some(("value_strings", Attribute::Strs(values))) => Ok(Array::vector(values.iter().map(text).collect())),
         _ => Err(Error::invalid("it holds no value")),
-    }
-}
-
-/// Notes at each node which values nothing needs after it.
-fn free(graph: &mut Graph) {
-    let mut needed = vec![false; graph.names.len()];
-    graph.outputs.iter().for_each(|port| needed[port.id] = true);
-    graph.constants.iter().for_each(|(id, _)| needed[*id] = true);
-    for node in graph.nodes.iter_mut().rev() {
-        let captured = match &node.body {
-            Body::Control(_, graphs) => graphs.iter().flat_map(|(_, graph)| graph.captures.iter().map(|(outer, _)| *outer)).collect(),
-            _ => Vec::new(),
-        };
-        for id in node.inputs.iter().chain(&node.outputs).flatten().copied().chain(captured) {
-            if !needed[id] {
-                needed[id] = true;
-                node.frees.push(id);
-            }
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod build;
+mod frees;
 mod functions;
 mod order;
 mod ports;
@@ -23,11 +24,14 @@ pub use weight::Weight;
 use crate::ops::HostOp;
 use crate::{Error, Missing, Result};
 
+/// The domain of nodes that do the work of several of the file; see [`Session::prepared`](crate::Session::prepared).
+pub const FUSED: &str = "rekindle.fused";
+
 /// The number of a value in its graph.
 pub type ValueId = usize;
 
 /// A model: its graph and what the file says of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     /// The graph.
     pub graph: Graph,
@@ -42,7 +46,7 @@ pub struct Model {
 }
 
 /// Nodes with what goes in and out. Nested graphs are in the nodes that run them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Graph {
     /// A number that no other graph of the model has.
     pub id: usize,
@@ -61,7 +65,7 @@ pub struct Graph {
 }
 
 /// One use of an operator.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node {
     /// Its name, or that of its first output.
     pub name: String,
@@ -84,7 +88,7 @@ pub struct Node {
 }
 
 /// How a node is run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Body {
     /// By an operator of the host, unless an accelerator takes it.
     Operator(HostOp),
@@ -176,9 +180,9 @@ impl Graph {
 }
 
 impl Node {
-    /// The operator, with its domain if that is not the standard one.
+    /// The operator, with its domain if that is not the standard one. A fused node goes by the name of its first operator.
     pub fn full_operator(&self) -> String {
-        if self.domain.is_empty() { self.operator.clone() } else { format!("{}.{}", self.domain, self.operator) }
+        if self.domain.is_empty() || self.domain == FUSED { self.operator.clone() } else { format!("{}.{}", self.domain, self.operator) }
     }
 }
 

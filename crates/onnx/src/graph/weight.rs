@@ -1,5 +1,8 @@
 //! Constant values: they stay in the file until they are used.
 
+use std::fmt;
+use std::sync::Arc;
+
 use rekindle_state::onnx::proto::{SparseTensorProto, TensorProto};
 use rekindle_state::onnx::{External, tensor_value};
 use rekindle_state::{Tensor, Value as Stored};
@@ -23,6 +26,18 @@ enum WeightSource {
     Stored(Box<Stored>),
     /// In memory.
     Array(Array),
+    /// Wherever a function gets it from.
+    Deferred(Deferred),
+}
+
+/// Gets the values of a constant.
+#[derive(Clone)]
+struct Deferred(Arc<dyn Fn() -> Result<Array> + Send + Sync>);
+
+impl fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deferred")
+    }
 }
 
 impl From<Array> for Weight {
@@ -32,6 +47,11 @@ impl From<Array> for Weight {
 }
 
 impl Weight {
+    /// A constant whose values are elsewhere, on a device for example, and got when they are needed.
+    pub fn deferred(dtype: DType, shape: Vec<usize>, values: Arc<dyn Fn() -> Result<Array> + Send + Sync>) -> Self {
+        Self { dtype, shape, source: WeightSource::Deferred(Deferred(values)) }
+    }
+
     /// The values, read from the file if they are there.
     ///
     /// # Errors
@@ -40,6 +60,7 @@ impl Weight {
         match &self.source {
             WeightSource::Array(array) => Ok(array.clone()),
             WeightSource::Stored(stored) => decode(self.dtype, &self.shape, stored),
+            WeightSource::Deferred(Deferred(values)) => values(),
         }
     }
 
@@ -50,7 +71,7 @@ impl Weight {
                 Stored::Tensor(tensor) => Some(tensor),
                 _ => None,
             },
-            WeightSource::Array(_) => None,
+            WeightSource::Array(_) | WeightSource::Deferred(_) => None,
         }
     }
 }

@@ -90,7 +90,7 @@ fn fused_gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Applies the function that the attribute `activation` names.
-fn activate(node: &Node, parameters: &[f32], values: &mut [f64]) -> Result<()> {
+pub(super) fn activate(node: &Node, parameters: &[f32], values: &mut [f64]) -> Result<()> {
     let parameter = |at: usize, default: f64| parameters.get(at).map_or(default, |&p| f64::from(p));
     let function: Box<dyn Fn(f64) -> f64> = match node.attributes.text_or("activation", "")? {
         "" => return Ok(()),

@@ -17,6 +17,7 @@ mod einsum;
 mod erf;
 mod flex_attention;
 mod fourier;
+mod fused;
 mod gather;
 mod grid_sample;
 mod inputs;
@@ -55,7 +56,9 @@ mod unary;
 mod window;
 
 pub(crate) use flex_attention::flex_attention;
+pub(crate) use fused::find as find_fused;
 pub use inputs::Inputs;
+pub(crate) use random::DRAWING;
 
 use crate::array::{Data, count};
 use crate::{Array, DType, Error, Node, Result, Value};

@@ -7,6 +7,9 @@ use super::{HostOp, Inputs, dtype_attribute, one, sizes};
 use crate::array::count;
 use crate::{Array, DType, Error, Node, Result, Value};
 
+/// Operators that draw random values.
+pub(crate) const DRAWING: &[&str] = &["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
+
 pub(super) fn find(operator: &str) -> Option<HostOp> {
     Some(match operator {
         "RandomUniform" => |node, _| uniform(node, shape(node)?, None),

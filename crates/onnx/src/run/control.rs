@@ -1,6 +1,6 @@
 //! Operators that run nested graphs: `If`, `Loop`, `Scan`, `SequenceMap`, `FlexAttention`.
 
-use super::{Accelerator, Session, Slot, execute};
+use super::{Accelerator, Running, Slot, execute};
 use crate::array::{Data, axis, count};
 use crate::graph::{Body, Control, Graph, Node};
 use crate::ops::{self, Inputs};
@@ -22,14 +22,14 @@ type Slots<T> = Vec<Option<Slot<T>>>;
 
 /// Runs a node with nested graphs; `values` are those of the graph it is in.
 pub(super) fn run<A: Accelerator>(
-    session: &Session<A>,
+    running: &Running<'_, A>,
     kind: Control,
     graphs: &[(String, Graph)],
     node: &Node,
     inputs: Slots<A::Tensor>,
     values: &[Option<Slot<A::Tensor>>],
 ) -> Result<Vec<Slot<A::Tensor>>> {
-    let control = Run { session, graphs, node, inputs, values };
+    let control = Run { running, graphs, node, inputs, values };
     match kind {
         Control::If => control.branch(),
         Control::Loop => control.repeat(),
@@ -40,7 +40,7 @@ pub(super) fn run<A: Accelerator>(
 }
 
 struct Run<'r, A: Accelerator> {
-    session: &'r Session<A>,
+    running: &'r Running<'r, A>,
     graphs: &'r [(String, Graph)],
     node: &'r Node,
     inputs: Slots<A::Tensor>,
@@ -63,15 +63,15 @@ impl<A: Accelerator> Run<'_, A> {
             .iter()
             .map(|(outer, _)| self.values[*outer].clone().ok_or_else(|| Error::invalid("a value that its graph uses is not there")));
         let captured = captured.collect::<Result<Vec<_>>>()?;
-        execute::graph(self.session, graph, inputs.into_iter().map(Some).collect(), captured, &mut |_, _| Ok(()))
+        execute::graph(self.running, graph, inputs.into_iter().map(Some).collect(), captured, &mut |_, _| Ok(()))
     }
 
     fn value(&self, slot: &Slot<A::Tensor>) -> Result<Value> {
-        slot.value(&self.session.accelerator).cloned()
+        slot.value(self.running.accelerator).cloned()
     }
 
     fn array(&self, slot: &Slot<A::Tensor>) -> Result<Array> {
-        slot.value(&self.session.accelerator)?.array().cloned()
+        slot.value(self.running.accelerator)?.array().cloned()
     }
 
     fn input(&self, position: usize) -> Result<&Slot<A::Tensor>> {
@@ -224,7 +224,7 @@ impl<A: Accelerator> Run<'_, A> {
     fn flex_attention(&self) -> Result<Vec<Slot<A::Tensor>>> {
         let mut inputs = Vec::new();
         for slot in &self.inputs {
-            inputs.push(slot.as_ref().map(|slot| slot.value(&self.session.accelerator)).transpose()?);
+            inputs.push(slot.as_ref().map(|slot| slot.value(self.running.accelerator)).transpose()?);
         }
         let modify = |name: &str, array: Array| {
             let Some((_, graph)) = self.graphs.iter().find(|(own, _)| own == name) else { return Ok(array) };

@@ -1,6 +1,6 @@
 //! One graph, node after node.
 
-use super::{Accelerator, Session, Slot, control};
+use super::{Accelerator, Running, Slot, control};
 use crate::graph::{Body, Graph, Node};
 use crate::ops::Inputs;
 use crate::{Error, Result};
@@ -10,14 +10,14 @@ pub type Watch<'w, T> = &'w mut dyn FnMut(&str, &Slot<T>) -> Result<()>;
 
 /// Runs a graph on inputs by position (`None`: the default) and on the values around it that it uses, in the order of its captures.
 pub(super) fn graph<A: Accelerator>(
-    session: &Session<A>,
+    running: &Running<'_, A>,
     graph: &Graph,
     inputs: Vec<Option<Slot<A::Tensor>>>,
     captured: Vec<Slot<A::Tensor>>,
     watch: Watch<'_, A::Tensor>,
 ) -> Result<Vec<Slot<A::Tensor>>> {
     let mut values: Vec<Option<Slot<A::Tensor>>> = graph.names.iter().map(|_| None).collect();
-    for (id, slot) in &session.constants.0[graph.id] {
+    for (id, slot) in &running.constants.0[graph.id] {
         values[*id] = Some(slot.clone());
     }
     for ((_, id), slot) in graph.captures.iter().zip(captured) {
@@ -30,7 +30,7 @@ pub(super) fn graph<A: Accelerator>(
     }
     for node in &graph.nodes {
         crate::limit::node()?;
-        let outputs = run(session, node, graph, &mut values).map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
+        let outputs = run(running, node, graph, &mut values).map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
         if outputs.len() < node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
             let error = Error::beyond(format!("an output past the {} that it gives", outputs.len()));
             return Err(error.in_node(&node.name, &node.full_operator()));
@@ -53,12 +53,12 @@ fn no_value(name: &str) -> Error {
 }
 
 fn run<A: Accelerator>(
-    session: &Session<A>,
+    running: &Running<'_, A>,
     node: &Node,
     graph: &Graph,
     values: &mut [Option<Slot<A::Tensor>>],
 ) -> Result<Vec<Slot<A::Tensor>>> {
-    let accelerator = &session.accelerator;
+    let accelerator = running.accelerator;
     let mut slots: Vec<Option<Slot<A::Tensor>>> = Vec::with_capacity(node.inputs.len());
     for input in &node.inputs {
         slots.push(match input {
@@ -73,8 +73,8 @@ fn run<A: Accelerator>(
         values[*id] = if matches!(node.body, Body::Control(..)) { values[*id].take() } else { None };
     }
     match &node.body {
-        Body::Control(kind, graphs) => control::run(session, *kind, graphs, node, slots, values),
-        Body::Function(body) => self::graph(session, body, slots, Vec::new(), &mut |_, _| Ok(())),
+        Body::Control(kind, graphs) => control::run(running, *kind, graphs, node, slots, values),
+        Body::Function(body) => self::graph(running, body, slots, Vec::new(), &mut |_, _| Ok(())),
         Body::Operator(operator) => {
             if let Some(outputs) = accelerator.run(node, &mut slots)? {
                 return Ok(outputs);

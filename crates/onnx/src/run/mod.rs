@@ -8,11 +8,12 @@ mod slot;
 use std::sync::Arc;
 
 pub use execute::Watch;
-pub use slot::Slot;
+pub use slot::{Slot, Source};
 
-use crate::graph::Weight;
+use crate::graph::{Graph, Weight};
 use crate::limit::Limited;
-use crate::{Array, Error, Limits, Model, Node, Result};
+use crate::prepare::prepare;
+use crate::{Array, Error, Limits, Model, Node, Result, ValueId};
 
 /// A device that runs some operators faster than the host, and keeps its own tensors.
 pub trait Accelerator {
@@ -56,13 +57,13 @@ impl Accelerator for HostOnly {
 pub struct Constants<T>(Vec<Vec<(usize, Slot<T>)>>);
 
 impl<T: Clone> Constants<T> {
-    /// The constants of a model.
-    pub fn new(model: &Model) -> Self {
-        let mut constants: Vec<Vec<_>> = (0..model.graphs).map(|_| Vec::new()).collect();
+    /// The constants of a graph and of those nested in it; `graphs` is how many the model has.
+    fn new(graph: &Graph, graphs: usize) -> Self {
+        let mut constants: Vec<Vec<_>> = (0..graphs).map(|_| Vec::new()).collect();
         let mut add = |id: usize, weights: &[(usize, Weight)]| {
             constants[id] = weights.iter().map(|(value, weight)| (*value, Slot::weight(weight.clone()))).collect();
         };
-        control::each_graph(&model.graph, &mut |graph| add(graph.id, &graph.constants));
+        control::each_graph(graph, &mut |graph| add(graph.id, &graph.constants));
         Self(constants)
     }
 
@@ -74,11 +75,19 @@ impl<T: Clone> Constants<T> {
     }
 }
 
+/// What all graphs of a run share.
+struct Running<'s, A: Accelerator> {
+    accelerator: &'s A,
+    constants: &'s Constants<A::Tensor>,
+}
+
 /// A model that is ready to run.
 pub struct Session<A: Accelerator> {
     model: Arc<Model>,
     accelerator: A,
     constants: Constants<A::Tensor>,
+    /// The graph with its nodes merged, and its constants.
+    prepared: Option<(Graph, Constants<A::Tensor>)>,
     limits: Limits,
 }
 
@@ -93,13 +102,50 @@ impl<A: Accelerator> Session<A> {
         if !missing.is_empty() {
             return Err(Error::Unsupported(missing));
         }
-        let constants = Constants::new(&model);
-        Ok(Self { model, accelerator, constants, limits: Limits::default() })
+        let constants = Constants::new(&model.graph, model.graphs);
+        Ok(Self { model, accelerator, constants, prepared: None, limits: Limits::default() })
+    }
+
+    /// Prepares a model for many runs: what is constant is computed now, and nodes that can be one become one. The outputs are the
+    /// same up to rounding. [`Session::run_watched`] and runs that give a default another value still take the graph as it is.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn prepared(model: impl Into<Arc<Model>>, accelerator: A) -> Result<Self> {
+        Self::prepared_with(model, accelerator, Vec::new())
+    }
+
+    /// As [`Session::prepared`], with others in the place of constants of the main graph: each as a weight, to merge it with others,
+    /// and as the value that a node gets otherwise.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn prepared_with(model: impl Into<Arc<Model>>, accelerator: A, replaced: Vec<(ValueId, Weight, Slot<A::Tensor>)>) -> Result<Self> {
+        let mut session = Self::new(model, accelerator)?;
+        let mut graph = session.model.graph.clone();
+        let mut slots = Vec::with_capacity(replaced.len());
+        for (id, weight, slot) in replaced {
+            session.constants.replace(id, slot.clone());
+            slots.push((id, slot));
+            if let Some((_, old)) = graph.constants.iter_mut().find(|(value, _)| *value == id) {
+                *old = weight;
+            }
+        }
+        prepare(&mut graph);
+        let mut constants = Constants::new(&graph, session.model.graphs);
+        slots.into_iter().for_each(|(id, slot)| constants.replace(id, slot));
+        session.prepared = Some((graph, constants));
+        Ok(session)
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The graph whose nodes run: that of the model, or the prepared one.
+    pub fn running_graph(&self) -> &Graph {
+        self.prepared.as_ref().map_or(&self.model.graph, |(graph, _)| graph)
     }
 
     /// The device.
@@ -132,7 +178,15 @@ impl<A: Accelerator> Session<A> {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_slots(&self, inputs: Vec<(String, Slot<A::Tensor>)>) -> Result<Vec<Slot<A::Tensor>>> {
-        self.run_watched(inputs, &mut |_, _| Ok(()))
+        let Some((graph, constants)) = &self.prepared else { return self.run_watched(inputs, &mut |_, _| Ok(())) };
+        let _limited = Limited::new(self.limits);
+        let inputs = inputs::bind(&self.model.graph, inputs)?;
+        let changes_default = self.model.graph.inputs.iter().zip(&inputs).any(|(port, given)| port.optional && given.is_some());
+        if changes_default {
+            return execute::graph(&self.plain(), &self.model.graph, inputs, Vec::new(), &mut |_, _| Ok(()));
+        }
+        let running = Running { accelerator: &self.accelerator, constants };
+        execute::graph(&running, graph, inputs, Vec::new(), &mut |_, _| Ok(()))
     }
 
     /// As [`Session::run_slots`]; `watch` sees every value of the main graph by name when it is made.
@@ -142,6 +196,10 @@ impl<A: Accelerator> Session<A> {
     pub fn run_watched(&self, inputs: Vec<(String, Slot<A::Tensor>)>, watch: Watch<'_, A::Tensor>) -> Result<Vec<Slot<A::Tensor>>> {
         let _limited = Limited::new(self.limits);
         let inputs = inputs::bind(&self.model.graph, inputs)?;
-        execute::graph(self, &self.model.graph, inputs, Vec::new(), watch)
+        execute::graph(&self.plain(), &self.model.graph, inputs, Vec::new(), watch)
+    }
+
+    fn plain(&self) -> Running<'_, A> {
+        Running { accelerator: &self.accelerator, constants: &self.constants }
     }
 }

@@ -4,11 +4,33 @@ use std::sync::{Arc, OnceLock};
 
 use super::Accelerator;
 use crate::graph::Weight;
-use crate::{Result, Value};
+use crate::{Array, Result, Value};
 
 /// A value that moves between host and device when it is needed on the other side. Clones share it.
 #[derive(Debug)]
 pub struct Slot<T>(Arc<Places<T>>);
+
+/// Where a value is that is to be brought to the device.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'s> {
+    /// On the host.
+    Value(&'s Value),
+    /// A constant, perhaps still in its file.
+    Weight(&'s Weight),
+}
+
+impl Source<'_> {
+    /// The value, read from the file if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no tensor.
+    pub fn array(self) -> Result<Array> {
+        match self {
+            Self::Value(value) => value.array().cloned(),
+            Self::Weight(weight) => weight.array(),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Places<T> {
@@ -71,18 +93,17 @@ impl<T: Clone> Slot<T> {
         self.0.host.get()
     }
 
-    /// The tensor on the device; brought there by `upload` if need be. A constant is read for it, and not kept on the host: the
-    /// value that `upload` gets is then its own.
+    /// The tensor on the device; brought there by `upload` if need be. A constant is not read before, nor kept on the host.
     ///
     /// # Errors
-    /// When it cannot be read, or what `upload` answers.
-    pub fn tensor(&self, upload: impl FnOnce(Value) -> Result<T>) -> Result<&T> {
+    /// What `upload` answers.
+    pub fn tensor(&self, upload: impl FnOnce(Source<'_>) -> Result<T>) -> Result<&T> {
         if let Some(tensor) = self.0.device.get() {
             return Ok(tensor);
         }
         let tensor = match (self.0.host.get(), &self.0.weight) {
-            (Some(value), _) => upload(value.clone())?,
-            (None, Some(weight)) => upload(weight.array()?.into())?,
+            (Some(value), _) => upload(Source::Value(value))?,
+            (None, Some(weight)) => upload(Source::Weight(weight))?,
             (None, None) => unreachable!("a slot is made with a value"),
         };
         Ok(self.0.device.get_or_init(|| tensor))
@@ -92,7 +113,7 @@ impl<T: Clone> Slot<T> {
     ///
     /// # Errors
     /// As [`Slot::tensor`].
-    pub fn into_tensor(self, upload: impl FnOnce(Value) -> Result<T>) -> Result<T> {
+    pub fn into_tensor(self, upload: impl FnOnce(Source<'_>) -> Result<T>) -> Result<T> {
         self.tensor(upload)?;
         match Arc::try_unwrap(self.0) {
             Ok(places) => Ok(places.device.into_inner().expect("the tensor was just put there")),

@@ -1,5 +1,7 @@
 //! Small models, made in memory.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use rekindle_state::onnx::proto::type_proto::Value as Type;
 use rekindle_state::onnx::proto::{
     AttributeProto, Dimension, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
