@@ -67,6 +67,7 @@ fn an_exported_network_comes_back_as_one_that_answers_the_same() {
         ("cifar_cnn", json!({ "channels": [4, 6, 8], "hidden": 20 })),
         ("super_resolution", json!({ "channels": [6, 6, 4] })),
         ("fashion_classifier", json!({})),
+        ("vgg11_bn", json!({ "widths": [4, 4, 6, 6, 6], "hidden": [12, 12], "classes": 3 })),
     ];
     for (name, config) in networks {
         let folder = tempfile::tempdir().unwrap();
