@@ -53,6 +53,7 @@ mod softmax;
 mod text;
 mod training;
 mod unary;
+mod vector_math;
 mod window;
 
 pub(crate) use flex_attention::flex_attention;

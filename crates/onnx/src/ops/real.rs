@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use super::product::Ring;
+use super::vector_math;
 use crate::array::{Element, count, show};
 use crate::{Array, DType, Error, Result};
 
@@ -35,6 +36,11 @@ pub(super) trait Real:
     fn tanh(self) -> Self;
     fn is_nan(self) -> bool;
 
+    /// `1 / (1 + exp(-x))` of every value.
+    fn sigmoids(values: &mut [Self]);
+    /// `tanh(x)` of every value.
+    fn tanhs(values: &mut [Self]);
+
     /// The greater of two; NaN if one is.
     fn greater(self, other: Self) -> Self {
         if self > other || self.is_nan() { self } else { other }
@@ -43,7 +49,7 @@ pub(super) trait Real:
 
 /// Implements the trait by the methods of the type itself.
 macro_rules! real {
-    ($ty:ident) => {
+    ($ty:ident, $sigmoids:expr, $tanhs:expr) => {
         impl Real for $ty {
             const NEG_INFINITY: Self = $ty::NEG_INFINITY;
 
@@ -71,12 +77,20 @@ macro_rules! real {
             fn is_nan(self) -> bool {
                 $ty::is_nan(self)
             }
+            fn sigmoids(values: &mut [Self]) {
+                $sigmoids(values);
+            }
+            fn tanhs(values: &mut [Self]) {
+                $tanhs(values);
+            }
         }
     };
 }
 
-real!(f32);
-real!(f64);
+real!(f32, vector_math::sigmoid, vector_math::tanh);
+real!(f64, |values: &mut [f64]| values.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp())), |values: &mut [f64]| values
+    .iter_mut()
+    .for_each(|v| *v = v.tanh()));
 
 /// Runs the body with `$real` as the type that floats of an element type are computed in.
 macro_rules! with_real {

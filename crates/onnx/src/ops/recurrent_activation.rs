@@ -3,8 +3,14 @@
 use super::real::Real;
 use crate::{Error, Node, Result};
 
-/// A function of a value and two constants.
-type Function<T> = fn(T, T, T) -> T;
+/// A function of values.
+#[derive(Clone, Copy)]
+enum Function<T> {
+    /// Of many at once.
+    All(fn(&mut [T])),
+    /// Of each and two constants.
+    Each(fn(T, T, T) -> T),
+}
 
 /// A function with its constants.
 pub(super) struct Activation<T> {
@@ -35,12 +41,11 @@ impl<T: Real> Activation<T> {
 
     /// Applies the function to every value as it is.
     pub fn apply_plain(&self, values: &mut [T]) {
-        values.iter_mut().for_each(|value| *value = (self.function)(*value, self.alpha, self.beta));
+        match self.function {
+            Function::All(function) => function(values),
+            Function::Each(function) => values.iter_mut().for_each(|value| *value = function(*value, self.alpha, self.beta)),
+        }
     }
-}
-
-fn sigmoid<T: Real>(x: T) -> T {
-    T::of(1.0) / (T::of(1.0) + (-x).exp())
 }
 
 /// The functions of a node, those of one direction after those of another.
@@ -59,15 +64,15 @@ pub(super) fn activations<T: Real>(node: &Node, defaults: &[&str], directions: u
         let zero = T::default();
         // The function, and its constants where it has them: the next of the attributes, or else these.
         let (function, alpha, beta): (Function<T>, Option<f64>, Option<f64>) = match name.to_ascii_lowercase().as_str() {
-            "sigmoid" => (|x, _, _| sigmoid(x), None, None),
-            "tanh" => (|x, _, _| x.tanh(), None, None),
-            "relu" => (|x, _, _| if x < T::default() { T::default() } else { x }, None, None),
-            "affine" => (|x, alpha, beta| alpha * x + beta, Some(1.0), Some(0.0)),
-            "leakyrelu" => (|x, alpha, _| if x < T::default() { alpha * x } else { x }, Some(0.01), None),
-            "thresholdedrelu" => (|x, alpha, _| if x < alpha { T::default() } else { x }, Some(1.0), None),
-            "scaledtanh" => (|x, alpha, beta| alpha * (beta * x).tanh(), Some(1.0), Some(1.0)),
+            "sigmoid" => (Function::All(T::sigmoids), None, None),
+            "tanh" => (Function::All(T::tanhs), None, None),
+            "relu" => (Function::Each(|x, _, _| if x < T::default() { T::default() } else { x }), None, None),
+            "affine" => (Function::Each(|x, alpha, beta| alpha * x + beta), Some(1.0), Some(0.0)),
+            "leakyrelu" => (Function::Each(|x, alpha, _| if x < T::default() { alpha * x } else { x }), Some(0.01), None),
+            "thresholdedrelu" => (Function::Each(|x, alpha, _| if x < alpha { T::default() } else { x }), Some(1.0), None),
+            "scaledtanh" => (Function::Each(|x, alpha, beta| alpha * (beta * x).tanh()), Some(1.0), Some(1.0)),
             "hardsigmoid" => (
-                |x, alpha, beta| {
+                Function::Each(|x, alpha, beta| {
                     let value = alpha * x + beta;
                     if value < T::default() {
                         T::default()
@@ -76,14 +81,15 @@ pub(super) fn activations<T: Real>(node: &Node, defaults: &[&str], directions: u
                     } else {
                         value
                     }
-                },
+                }),
                 Some(0.2),
                 Some(0.5),
             ),
-            "elu" => (|x, alpha, _| if x < T::default() { alpha * (x.exp() - T::of(1.0)) } else { x }, Some(1.0), None),
-            "softsign" => (|x, _, _| x / (T::of(1.0) + x.abs()), None, None),
+            "elu" => (Function::Each(|x, alpha, _| if x < T::default() { alpha * (x.exp() - T::of(1.0)) } else { x }), Some(1.0), None),
+            "softsign" => (Function::Each(|x, _, _| x / (T::of(1.0) + x.abs())), None, None),
             "softplus" => {
-                (|x, _, _| if x > T::default() { x + (T::of(1.0) + (-x).exp()).ln() } else { (T::of(1.0) + x.exp()).ln() }, None, None)
+                let softplus = |x: T, _, _| if x > T::default() { x + (T::of(1.0) + (-x).exp()).ln() } else { (T::of(1.0) + x.exp()).ln() };
+                (Function::Each(softplus), None, None)
             }
             _ => return Err(Error::invalid(format!("the activation '{name}' is unknown"))),
         };
