@@ -7,7 +7,7 @@ use crate::rows::Panels;
 use crate::scratch::with_scratch;
 use crate::tile::{Tile, VECTORS};
 use crate::window::{Strip, Window};
-use crate::{Activation, Conv2d};
+use crate::{Activation, Conv2d, sparse};
 use std::ops::Range;
 use std::ptr;
 
@@ -32,6 +32,21 @@ pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
         panels.pack(weight, [depth, 1], depth, packed);
     }
     packed
+}
+
+/// The inverse of [`pack`].
+fn unpack(panels: &Panels, packed: &[f32], depth: usize) -> Vec<f32> {
+    let mut weight = vec![0.0; packed.len()];
+    let rows = panels.range(panels.count - 1).end;
+    for (packed, weight) in packed.chunks_exact(rows * depth).zip(weight.chunks_exact_mut(rows * depth)) {
+        for range in (0..panels.count).map(|panel| panels.range(panel)) {
+            let packed = &packed[range.start * depth..range.end * depth];
+            for (k, packed) in packed.chunks_exact(range.len()).enumerate() {
+                range.clone().zip(packed).for_each(|(row, value)| weight[row * depth + k] = *value);
+            }
+        }
+    }
+    weight
 }
 
 /// The output of the convolution; all slices have the lengths that `shape` says, `weights` comes from [`pack`].
@@ -111,6 +126,11 @@ impl Work for Direct<'_> {
             dilation: shape.dilation,
             before: [shape.padding[0][0], shape.padding[1][0]],
         };
+        let [_, width] = shape.output();
+        if !Strip::sensible(&window, shape.in_channels / shape.groups, [1, width.min(2 * VECTORS * L::LANES)]) {
+            let weight = unpack(&panels, self.weights, depth(shape));
+            return sparse::forward(shape, self.input, &weight, self.bias, self.activation, self.output);
+        }
         let plan = Plan::new(shape, window, panels, rows, L::LANES);
         let strip = Strip::new(window, shape.in_channels / shape.groups, plan.block);
         let offsets = strip.offsets();

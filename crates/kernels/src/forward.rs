@@ -231,6 +231,21 @@ mod tests {
     }
 
     #[test]
+    fn extreme_geometries_need_no_extreme_memory() {
+        const FAR: usize = 1_000_000_000;
+        let base = square(2, [2, 3], 1, 3, 0);
+        for shape in [
+            Conv2d { padding: [[FAR; 2]; 2], dilation: [FAR; 2], ..base },
+            Conv2d { padding: [[FAR; 2]; 2], stride: [FAR; 2], ..base },
+            Conv2d { input: [5, 4], kernel: [1, 1], padding: [[0, FAR]; 2], stride: [usize::MAX; 2], ..base },
+            Conv2d { padding: [[3 * FAR, 0], [0, 3 * FAR]], stride: [FAR + 7; 2], dilation: [FAR; 2], ..base },
+            Conv2d { in_channels: 4, out_channels: 20, groups: 2, padding: [[FAR; 2]; 2], dilation: [FAR; 2], ..base },
+        ] {
+            (0..3).for_each(|seed| compare(&shape, Algorithm::Direct, 2e-5, seed).unwrap());
+        }
+    }
+
+    #[test]
     fn threads_do_not_change_a_bit() {
         for shape in [square(3, [40, 30], 20, 3, 1), square(1, [200, 64], 14, 3, 1), square(1, [8, 20], 100, 5, 2)] {
             let (input, weight) = (values(1, shape.input_len()), values(3, shape.weight_len()));

@@ -4,7 +4,6 @@
 //! calls a library function for each fused product.
 #![allow(unsafe_code)]
 
-#[cfg(target_arch = "x86_64")]
 use std::ptr;
 
 /// The most lanes that any unit has.
@@ -197,13 +196,13 @@ impl Lanes for Portable {
     unsafe fn load_first(self, from: *const f32, count: usize) -> [f32; 4] {
         let mut x = [0.0; 4];
         // SAFETY: the caller's: `count` is at most 4.
-        unsafe { std::ptr::copy_nonoverlapping(from, x.as_mut_ptr(), count) };
+        unsafe { ptr::copy_nonoverlapping(from, x.as_mut_ptr(), count) };
         x
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, x: [f32; 4], count: usize) {
         // SAFETY: as above.
-        unsafe { std::ptr::copy_nonoverlapping(x.as_ptr(), to, count) };
+        unsafe { ptr::copy_nonoverlapping(x.as_ptr(), to, count) };
     }
 }
 
@@ -485,7 +484,7 @@ mod arm {
         unsafe fn load_first(self, from: *const f32, count: usize) -> float32x4_t {
             let mut x = [0.0; 4];
             // SAFETY: the caller's: `count` is at most 4.
-            unsafe { std::ptr::copy_nonoverlapping(from, x.as_mut_ptr(), count) };
+            unsafe { ptr::copy_nonoverlapping(from, x.as_mut_ptr(), count) };
             // SAFETY: four values.
             unsafe { self.load(x.as_ptr()) }
         }
@@ -495,7 +494,7 @@ mod arm {
             // SAFETY: four values.
             unsafe { self.store(all.as_mut_ptr(), x) };
             // SAFETY: the caller's: `count` is at most 4.
-            unsafe { std::ptr::copy_nonoverlapping(all.as_ptr(), to, count) };
+            unsafe { ptr::copy_nonoverlapping(all.as_ptr(), to, count) };
         }
     }
 }

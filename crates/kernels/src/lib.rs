@@ -8,7 +8,6 @@ mod activation;
 mod direct;
 mod dots;
 mod forward;
-mod gemm;
 mod grad_bias;
 mod grad_input;
 #[cfg(test)]
@@ -23,6 +22,7 @@ mod planes;
 mod rows;
 mod scratch;
 mod shape;
+mod sparse;
 mod sums;
 mod tile;
 mod window;

@@ -12,6 +12,9 @@ use std::mem::MaybeUninit;
 /// Values of an input row up to which its four phases are copied at once.
 const ROW: usize = 448;
 
+/// Values of a copy that are still sensible.
+const MOST: f64 = (1u32 << 26) as f64;
+
 /// Kernels sliding over an image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
@@ -49,6 +52,16 @@ impl Strip {
         });
         let plane = [0, 1].map(|axis| outputs[axis] + (window.kernel[axis] - 1) * window.dilation[axis] / window.stride[axis]);
         Self { window, channels, phases, plane }
+    }
+
+    /// Whether copies for `outputs` outputs, or fewer, are of a sensible size: with taps very far apart, nearly all of them is padding.
+    pub(crate) fn sensible(window: &Window, channels: usize, outputs: [usize; 2]) -> bool {
+        let side = |axis: usize| {
+            let far = (window.kernel[axis] - 1) as f64 * window.dilation[axis] as f64;
+            let phases = window.kernel[axis].min(window.stride[axis]) as f64;
+            phases * (outputs[axis] as f64 + far / window.stride[axis] as f64)
+        };
+        channels as f64 * side(0) * side(1) < MOST
     }
 
     /// Values in the copy.
@@ -102,7 +115,8 @@ impl Strip {
         for (c, channel) in image.chunks_exact(height * width).take(self.channels).enumerate() {
             for (p, phase_y) in self.phases[0].iter().enumerate() {
                 for q in 0..self.reach(0, *phase_y) {
-                    let y = ((first[0] + q) * self.window.stride[0] + phase_y).checked_sub(self.window.before[0]);
+                    let y =
+                        (first[0] + q).saturating_mul(self.window.stride[0]).saturating_add(*phase_y).checked_sub(self.window.before[0]);
                     let pixels = y.filter(|y| *y < height).map(|y| &channel[y * width..]);
                     let at = (c * phases_down + p) * phases_across * plane + q * self.plane[1];
                     match pixels {
@@ -125,7 +139,7 @@ impl Strip {
         // Positions are counted from the first zero of the padding.
         let left = first * self.window.stride[1] + phase;
         let zeros = before.saturating_sub(left).div_ceil(step).min(len);
-        let from = (left + zeros * step).saturating_sub(before);
+        let from = left.saturating_add(zeros.saturating_mul(step)).saturating_sub(before);
         (zeros, from, width.saturating_sub(from).div_ceil(step).min(len - zeros))
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn fits(shape: &Conv2d) -> bool {
 
 /// Whether it is faster than the direct product, by measurement.
 pub(crate) fn pays(shape: &Conv2d) -> bool {
-    fits(shape) && shape.in_channels >= 16 && shape.out_channels >= 16 && shape.output().into_iter().min() >= Some(4)
+    fits(shape) && shape.in_channels >= 16 && shape.out_channels >= 16 && shape.output().into_iter().min() >= Some(6)
 }
 
 /// Where the transformed weights of a panel at one frequency begin: `rows` are the panel's, of `all`.
@@ -370,9 +370,8 @@ impl<L: Lanes> Task<'_, L> {
                 // SAFETY: inside `columns`, as asserted.
                 *d = unsafe { lanes.load(columns.as_ptr().add((y * SIDE + x) * self.width)) };
             }
-            let line = input_transform(lanes, d);
-            for y in 0..SIDE {
-                down[y][x] = line[y];
+            for (down, value) in down.iter_mut().zip(input_transform(lanes, d)) {
+                down[x] = value;
             }
         }
         for (y, line) in down.into_iter().enumerate() {
@@ -433,9 +432,8 @@ impl<L: Lanes> Task<'_, L> {
                     // SAFETY: inside `products`, as asserted.
                     *m = unsafe { lanes.load(products.as_ptr().add((y * SIDE + x) * step + lane)) };
                 }
-                let line = output_transform(lanes, m);
-                for y in 0..OUT {
-                    down[y][x] = line[y];
+                for (down, value) in down.iter_mut().zip(output_transform(lanes, m)) {
+                    down[x] = value;
                 }
             }
             for (y, line) in down.into_iter().enumerate() {
