@@ -412,6 +412,7 @@ mod arm {
     use super::Lanes;
     use pulp::aarch64::Neon;
     use std::arch::aarch64::float32x4_t;
+    use std::ptr;
 
     impl Lanes for Neon {
         type Vector = float32x4_t;
