@@ -135,7 +135,8 @@ class Setting:
         if kind == "onnx":
             return self.graph(case, rest[0], self.models[rest[0]], engine)
         if engine == REKINDLE:
-            return self.bench(case)
+            # There is one way to train an epoch: its times stand beside both of PyTorch's.
+            return None if kind == "epoch-tensors" else self.bench(case)
         if engine == TORCH or (engine == TUNED and kind in ("forward", "train-step", "epoch", "epoch-tensors")):
             data = [self.data()] if kind.startswith("epoch") else []
             return Resident(python("torch_work.py", self.work, *data), case, self.tuned if engine == TUNED else self.env)
@@ -161,9 +162,8 @@ class Setting:
 
     def bench(self, case):
         command = [self.rekindle, "bench", "--device", "flex"]
-        kind, name = case.split("/", 1)
-        if kind.startswith("epoch"):
-            return Bench([*command, "--data", self.data()], f"epoch/{name}", self.env)
+        if case.startswith("epoch"):
+            return Bench([*command, "--data", self.data()], case, self.env)
         if case in CHECKPOINT:
             return Bench(command, "save-checkpoint/vgg16", self.env, row=case)
         return Bench(command, case, self.env)
@@ -240,8 +240,8 @@ def measure(setting, case):
     for engine, program in list(running.items()):
         attempt(case, engine, program.set_up, running)
     seconds, peaks = {engine: [] for engine in running}, {}
-    # One checkpoint is four saves already; an epoch takes seconds.
-    rounds = 1 if case in CHECKPOINT else args.rounds
+    # One turn of checkpoints is four saves already; an epoch takes seconds.
+    rounds = 1 if case in CHECKPOINT else min(args.rounds, 2) if case.startswith("epoch") else args.rounds
     for _ in range(rounds):
         for engine, program in list(running.items()):
             answer = attempt(case, engine, lambda: program.turn(args.seconds), running)
@@ -334,9 +334,16 @@ def main():
     results = {}
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
         setting = Setting(args, pathlib.Path(folder))
-        for case in setting.cases():
-            print(f"{time.time() - begun:5.0f} s  {case}", file=sys.stderr, flush=True)
-            results[case] = measure(setting, case)
+        try:
+            for case in setting.cases():
+                results[case] = measure(setting, case)
+                if case.startswith("epoch-tensors") and REKINDLE in results.get(case.replace("-tensors", ""), {}):
+                    results[case] = {REKINDLE: results[case.replace("-tensors", "")][REKINDLE]} | results[case]
+                told = ", ".join(f"{engine} {ms(one['seconds'])}" for engine, one in results[case].items())
+                print(f"{time.time() - begun:5.0f} s  {case}: {told}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print("interrupted: what was measured so far follows", file=sys.stderr)
+            args.scaling = False
         print(f"Milliseconds on {args.threads} threads, in brackets rekindle's time over the peer's.\n")
         engines.table(["", *ENGINES], times(results))
         print("Peak of memory in MiB, program and libraries included.\n")

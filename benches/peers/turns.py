@@ -8,7 +8,7 @@ import time
 
 
 def serve(prepare):
-    """Prepares each case once, warms it up, and runs it for the seconds that were asked for, at least once."""
+    """Prepares each case once, warms it up, and runs it for the seconds that were asked for, at least once; for 0 seconds not at all."""
     name, run = None, None
     print("ready", flush=True)
     for line in sys.stdin:
@@ -19,7 +19,7 @@ def serve(prepare):
             reset_peak()
             run()
         seconds, begun = [], time.perf_counter()
-        while not seconds or time.perf_counter() - begun < float(budget):
+        while float(budget) > 0 and (not seconds or time.perf_counter() - begun < float(budget)):
             started = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - started)

@@ -112,7 +112,7 @@ fn selected(args: &Args) -> anyhow::Result<Vec<Case>> {
     args.check_names(&names)?;
     // A whole name means that case alone, though another name may begin with it.
     let is_whole = |name: &str| names.contains(&name);
-    let is_named = |case: &Case| args.names.iter().any(|name| *name == case.name);
+    let is_named = |case: &Case| args.names.contains(&case.name);
     let parts: Vec<&String> = args.names.iter().filter(|name| !is_whole(name)).collect();
     let wanted = |case: &Case| args.names.is_empty() || is_named(case) || parts.iter().any(|part| case.name.contains(part.as_str()));
     for case in known.iter().filter(|case| wanted(case)).cloned() {

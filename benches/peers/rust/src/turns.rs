@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-/// Runs something once to warm up. Then, for each line `NAME SECONDS` on the input, runs it for those seconds, at least once, and
-/// answers with a line of JSON: the seconds of each run, and the peak of memory.
+/// Runs something once to warm up. Then, for each line `NAME SECONDS` on the input, runs it for those seconds, at least once (for 0 not
+/// at all), and answers with a line of JSON: the seconds of each run, and the peak of memory.
 pub fn take(once: bool, mut run: impl FnMut() -> Result<()>) -> Result<()> {
     // Forgets what was held to set up; only Linux has it.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
@@ -21,7 +21,7 @@ pub fn take(once: bool, mut run: impl FnMut() -> Result<()>) -> Result<()> {
         let budget: f64 = line.split_whitespace().last().context("a line is NAME SECONDS")?.parse()?;
         let begun = Instant::now();
         let mut seconds = Vec::new();
-        while seconds.is_empty() || begun.elapsed().as_secs_f64() < budget {
+        while budget > 0.0 && (seconds.is_empty() || begun.elapsed().as_secs_f64() < budget) {
             let started = Instant::now();
             run()?;
             seconds.push(started.elapsed().as_secs_f64());
