@@ -17,8 +17,9 @@ are drawn. A peer that cannot do a case has an empty cell; what failed is told o
   stall-checkpoint: for how long training stands still for that.
 * cold start: a process from its start to its first prediction (super-resolution, 224×224).
 * forward: "as graph" is the exported network in rekindle's interpreter of ONNX; ONNX Runtime and tract run the same file.
-* train-step: 64 images; SGD with momentum (candle has none), Adam. epoch: from the compressed files to the updated weights; PyTorch
-  transforms image by image as torchvision does, and in epoch-tensors all at once beforehand.
+* train-step: 64 images; SGD with momentum (candle has none, and no gradient of pools that overlap), Adam.
+* epoch: from the compressed files to the updated weights; PyTorch transforms image by image as torchvision does, and in
+  epoch-tensors all at once beforehand.
 """
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ import argparse
 import json
 import os
 import pathlib
+import platform
 import re
 import statistics
 import subprocess
@@ -51,6 +53,8 @@ TRAIN = [
     "train-step/fashion_classifier/64/sgd", "train-step/fashion_classifier/64/adam", "train-step/the_model_class/64/sgd",
     "train-step/net/64/sgd", "train-step/cifar_cnn/64/sgd",
 ]
+# Seconds of a run after which a program has no more turns at a case.
+SLOW = 3.0
 # The least that a Python program does to enlarge a picture.
 COLD_TORCH = """
 import sys, torch, numpy
@@ -121,7 +125,7 @@ class Setting:
     def run(self, command):
         done = subprocess.run(list(map(str, command)), env=self.env, capture_output=True, text=True)
         if done.returncode != 0:
-            raise Failed(engines.last_line(done.stderr))
+            raise Failed(engines.complaint(done.stderr))
 
     # The programs of a case, as functions that start them.
 
@@ -242,12 +246,15 @@ def measure(setting, case):
     seconds, peaks = {engine: [] for engine in running}, {}
     # One turn of checkpoints is four saves already; an epoch takes seconds.
     rounds = 1 if case in CHECKPOINT else min(args.rounds, 2) if case.startswith("epoch") else args.rounds
+    slow = set()
     for _ in range(rounds):
-        for engine, program in list(running.items()):
+        for engine, program in [pair for pair in running.items() if pair[0] not in slow]:
             answer = attempt(case, engine, lambda: program.turn(args.seconds), running)
             if answer:
                 seconds[engine].append(answer[0])
                 peaks[engine] = max(peaks.get(engine) or 0, answer[1] or 0)
+                if answer[0] > SLOW and not case.startswith("epoch"):
+                    slow.add(engine)
             time.sleep(0.1)  # threads that wait for more work spin for a while
     for program in running.values():
         program.close()
@@ -289,6 +296,19 @@ def memory(results):
         if any(mib.values()):
             rows.append([case, *(mib.get(engine, "") for engine in ENGINES)])
     return rows
+
+
+def versions(setting):
+    """The processor and the versions of everything."""
+    import onnxruntime
+    import torch
+    ours = subprocess.run([setting.rekindle, "--version"], capture_output=True, text=True).stdout.strip()
+    manifest = (engines.HERE / "rust/Cargo.toml").read_text()
+    tract, candle = (re.search(rf'{name} = "=([^"]+)"', manifest)[1] for name in ("tract-onnx", "candle-core"))
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    processor = model[1] if model else platform.machine()
+    peers = f"PyTorch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}, tract {tract}, candle {candle}"
+    return f"{ours}, {peers}; {processor}, {time.strftime('%Y-%m-%d')}"
 
 
 def converting(setting):
@@ -344,6 +364,7 @@ def main():
         except KeyboardInterrupt:
             print("interrupted: what was measured so far follows", file=sys.stderr)
             args.scaling = False
+        print(f"{versions(setting)}.\n")
         print(f"Milliseconds on {args.threads} threads, in brackets rekindle's time over the peer's.\n")
         engines.table(["", *ENGINES], times(results))
         print("Peak of memory in MiB, program and libraries included.\n")

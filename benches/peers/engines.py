@@ -26,7 +26,7 @@ def pin(threads):
 
 def environment(threads, work, extra=None):
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "MATMUL_NUM_THREADS")
-    return os.environ | {name: str(threads) for name in names} | {"TMPDIR": str(work)} | (extra or {})
+    return os.environ | {name: str(threads) for name in names} | {"TMPDIR": str(work), "RUST_BACKTRACE": "0"} | (extra or {})
 
 
 class Failed(Exception):
@@ -65,7 +65,7 @@ class Resident:
         if not line:
             self.process.wait()
             self.errors.seek(0)
-            raise Failed(last_line(self.errors.read().decode(errors="replace")))
+            raise Failed(complaint(self.errors.read().decode(errors="replace")))
         return line
 
     def close(self):
@@ -88,7 +88,7 @@ class Bench:
         command = [*self.command, case or self.case, "--json", "--runs", "100000", "--seconds", str(max(seconds, 0.01))]
         done = subprocess.run([word for word in command if word], env=self.env, capture_output=True, text=True)
         if done.returncode != 0:
-            raise Failed(last_line(done.stderr))
+            raise Failed(complaint(done.stderr))
         rows = json.loads(done.stdout)
         row = next(row for row in rows if self.row is None or row["name"] == self.row)
         return row["median_seconds"], row["peak_memory_bytes"]
@@ -114,7 +114,7 @@ class Process:
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode != 0:
                 errors.seek(0)
-                raise Failed(last_line(errors.read().decode(errors="replace")))
+                raise Failed(complaint(errors.read().decode(errors="replace")))
         return time.perf_counter() - started, usage.ru_maxrss * 1024
 
     def turn(self, _seconds):
@@ -125,9 +125,11 @@ class Process:
         pass
 
 
-def last_line(text):
+def complaint(text):
+    """The line of an error that says what it is."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "it ended without a word"
+    named = [line for line in lines if line.lower().startswith("error")]
+    return (named or lines[-1:] or ["it ended without a word"])[0]
 
 
 def python(script, *arguments):

@@ -45,6 +45,7 @@ def pairs(rekindle, work, threads, cases, begun):
             except Failed as error:
                 print(f"{case}: {error}", file=sys.stderr)
                 found[case].append(None)
+            time.sleep(0.1)  # threads that wait for more work spin for a while
     theirs.close()
     os.sched_setaffinity(0, cores)
     return found

@@ -79,7 +79,8 @@ def main():
         mean, std, build, loss_of = [0.2860], [0.3530], lambda: FashionClassifier(classes=10), F.nll_loss
     elif args.name == "cifar_cnn":
         train, test = cifar(args.data)
-        mean, std, build, loss_of, change = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616], lambda: CifarCnn(dropout=0.2), F.cross_entropy, augment
+        mean, std, change = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616], augment
+        build, loss_of = lambda: CifarCnn(dropout=0.2), F.cross_entropy
     else:
         train, test = (pairs(images) for images, _ in cifar(args.data))
         mean, std, build, loss_of = [0.0], [1.0], SuperResolution, F.mse_loss
