@@ -28,9 +28,14 @@ pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
     let (depth, rows) = (depth(shape), shape.out_channels / shape.groups);
     let panels = Panels::new(rows, isa.rows());
     let mut packed = vec![0.0; weight.len()];
-    for (weight, packed) in weight.chunks_exact(rows * depth).zip(packed.chunks_exact_mut(rows * depth)) {
-        panels.pack(weight, [depth, 1], depth, packed);
-    }
+    let shared = Shared::new(&mut packed);
+    each(shape.groups * panels.count, 4 * weight.len(), |index| {
+        let (group, panel) = (index / panels.count * rows * depth, index % panels.count);
+        let range = panels.range(panel);
+        // SAFETY: each panel's values lie inside `packed` and are written by one task.
+        let packed = unsafe { std::slice::from_raw_parts_mut(shared.at(group + range.start * depth), range.len() * depth) };
+        panels.pack(panel, &weight[group..group + rows * depth], depth, packed);
+    });
     packed
 }
 

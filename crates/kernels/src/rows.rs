@@ -22,20 +22,12 @@ impl Panels {
         panel * self.rows / self.count..(panel + 1) * self.rows / self.count
     }
 
-    /// Writes the panels one after the other to `packed`: of each panel, for each step of the depth, one value of each row.
-    /// Row `r` at step `k` is `values[r * strides[0] + k * strides[1]]`.
-    pub(crate) fn pack(&self, values: &[f32], strides: [usize; 2], depth: usize, packed: &mut [f32]) {
-        let mut rest = packed;
-        for panel in 0..self.count {
-            let range = self.range(panel);
-            let (packed, after) = rest.split_at_mut(range.len() * depth);
-            rest = after;
-            for (k, packed) in packed.chunks_exact_mut(range.len()).enumerate() {
-                let first = range.start * strides[0] + k * strides[1];
-                for (r, packed) in packed.iter_mut().enumerate() {
-                    *packed = values[first + r * strides[0]];
-                }
-            }
+    /// Writes one panel to `packed`: for each step of the depth, one value of each row. Rows have `depth` values, side by side.
+    pub(crate) fn pack(&self, panel: usize, values: &[f32], depth: usize, packed: &mut [f32]) {
+        let range = self.range(panel);
+        let height = range.len();
+        for (r, row) in values.chunks_exact(depth).skip(range.start).take(height).enumerate() {
+            packed[r..].iter_mut().step_by(height).zip(row).for_each(|(packed, value)| *packed = *value);
         }
     }
 }
