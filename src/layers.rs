@@ -3,14 +3,75 @@
 use burn::backend::DispatchDevice;
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::pool::MaxPool2d;
+use burn::nn::{Dropout, Initializer, Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
+
+use crate::kernels::{self, Activation, Norm, Packed, Window};
 
 /// A two-dimensional convolution of `x` `[batch, in, height, width]` to `[batch, out, height', width']`.
 ///
 /// Models call this and not the layer's own forward: it is the one place where a device may be given a faster kernel.
+/// On the CPU backends that is a kernel of our own ([`kernels`]).
 pub fn conv2d(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    layer.forward(x)
+    convolved(layer, None, x, Activation::None)
+}
+
+/// A convolution and a ReLU, in one pass where the device can.
+pub fn conv2d_relu(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    convolved(layer, None, x, Activation::Relu)
+}
+
+/// A convolution and a batch normalisation, which for inference on the CPU backends is folded into the weights; then perhaps a ReLU.
+pub fn conv2d_norm(layer: &Conv2d, norm: &BatchNorm2d, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    convolved(layer, Some(norm), x, activation)
+}
+
+fn convolved(layer: &Conv2d, norm: Option<&BatchNorm2d>, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    let padding = match layer.padding {
+        PaddingConfig2d::Valid => [[0, 0], [0, 0]],
+        PaddingConfig2d::Explicit(top, left, bottom, right) => [[top, bottom], [left, right]],
+        PaddingConfig2d::Same => return after(norm, layer.forward(x), activation),
+    };
+    let window = Window { stride: layer.stride, padding, dilation: layer.dilation, groups: layer.groups };
+    let (weight, bias) = (layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()));
+    let device = x.device();
+    if !device.is_autodiff()
+        && let Some(packed) = Packed::new(weight.clone(), bias.clone(), norm.map(|norm| norm.fixed(&device)))
+        && let Some(y) = kernels::conv2d_kept(layer.weight.id, packed, &x, window, activation)
+    {
+        return y;
+    }
+    match norm {
+        None => kernels::conv2d(x, weight, bias, window, activation),
+        Some(_) => after(norm, kernels::conv2d(x, weight, bias, window, Activation::None), activation),
+    }
+}
+
+/// What follows a convolution, each in a pass of its own.
+fn after(norm: Option<&BatchNorm2d>, y: Tensor<4>, activation: Activation) -> Tensor<4> {
+    let y = match norm {
+        Some(norm) => norm.forward(y),
+        None => y,
+    };
+    match activation {
+        Activation::None => y,
+        Activation::Relu => relu(y),
+    }
+}
+
+/// A max pool of `x` `[batch, channels, height, width]`, by a kernel of our own where the device can.
+pub fn max_pool2d(layer: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
+    let padding = match layer.padding {
+        PaddingConfig2d::Valid => Some([0, 0]),
+        PaddingConfig2d::Explicit(top, left, bottom, right) if (top, left) == (bottom, right) => Some([top, left]),
+        _ => None,
+    };
+    let ours = padding
+        .filter(|_| !layer.ceil_mode)
+        .and_then(|padding| kernels::max_pool2d(&x, layer.kernel_size, layer.stride, padding, layer.dilation));
+    ours.unwrap_or_else(|| layer.forward(x))
 }
 
 /// Weights of linear layers with at least this many elements go the other way round on flex; see [`linear`].
@@ -47,6 +108,13 @@ pub fn linear_config(inputs: usize, outputs: usize) -> LinearConfig {
 /// Weights drawn from a normal distribution with mean 0, as `torch.nn.init.normal_` draws them.
 pub fn normal(std: f64) -> Initializer {
     Initializer::Normal { mean: 0.0, std }
+}
+
+/// A dropout of single values, by a kernel of our own where the device can.
+pub fn dropout<const D: usize>(layer: &Dropout, x: Tensor<D>) -> Tensor<D> {
+    let trains = layer.training.is_enabled() && x.device().is_autodiff() && layer.prob > 0.0;
+    let ours = if trains { kernels::dropout(&x, layer.prob) } else { None };
+    ours.unwrap_or_else(|| layer.forward(x))
 }
 
 /// Sets whole channels to zero in training (`torch.nn.Dropout2d`), each with probability `prob`; the others are scaled by 1/(1-prob).
@@ -132,6 +200,17 @@ impl BatchNorm2d {
         let counted = self.num_batches_tracked.value_sync().to_device(&device) + 1.0;
         set(&self.num_batches_tracked, counted.detach());
         result.output
+    }
+
+    /// The normalisation of evaluation mode.
+    fn fixed(&self, device: &Device) -> Norm {
+        Norm {
+            weight: self.weight.val(),
+            bias: self.bias.val(),
+            mean: self.running_mean.value().to_device(device),
+            variance: self.running_var.value().to_device(device),
+            epsilon: self.epsilon,
+        }
     }
 
     fn update(&self, state: &RunningState<Tensor<1>>, batch: Tensor<1>, device: &Device) {

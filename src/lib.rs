@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod kernels;
 pub mod layers;
 pub mod models;
 pub mod onnx;

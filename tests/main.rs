@@ -6,6 +6,7 @@ mod cli_files;
 mod continuation;
 mod data;
 mod import;
+mod kernels;
 mod loading;
 mod onnx_export;
 mod onnx_run;

@@ -28,12 +28,12 @@ pub struct CifarCnn {
 impl CifarCnn {
     /// `[batch, in_channels, height, width]` to logits `[batch, classes]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.dropout.forward(relu(layers::conv2d(&self.conv, x)));
-        let x = self.pool.forward(x);
-        let x = self.pool.forward(relu(layers::conv2d(&self.conv1, x)));
-        let x = relu(layers::conv2d(&self.conv2, x));
+        let x = self.dropout.forward(layers::conv2d_relu(&self.conv, x));
+        let x = layers::max_pool2d(&self.pool, x);
+        let x = layers::max_pool2d(&self.pool, layers::conv2d_relu(&self.conv1, x));
+        let x = layers::conv2d_relu(&self.conv2, x);
         let x: Tensor<2> = self.average.forward(x).flatten(1, 3);
-        let x = self.dropout1.forward(relu(self.fc.forward(x)));
+        let x = layers::dropout(&self.dropout1, relu(self.fc.forward(x)));
         self.fc1.forward(x)
     }
 }

@@ -24,10 +24,10 @@ impl FashionClassifier {
     /// `[batch, channels, height, width]` with `inputs` values an image to log-probabilities `[batch, classes]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x: Tensor<2> = x.flatten(1, 3);
-        let x = self.dropout.forward(relu(self.fc.forward(x)));
-        let x = self.dropout.forward(relu(self.fc1.forward(x)));
-        let x = self.dropout.forward(relu(self.fc2.forward(x)));
-        let x = self.dropout.forward(relu(self.fc3.forward(x)));
+        let x = layers::dropout(&self.dropout, relu(self.fc.forward(x)));
+        let x = layers::dropout(&self.dropout, relu(self.fc1.forward(x)));
+        let x = layers::dropout(&self.dropout, relu(self.fc2.forward(x)));
+        let x = layers::dropout(&self.dropout, relu(self.fc3.forward(x)));
         log_softmax(self.fc4.forward(x), 1)
     }
 }

@@ -5,7 +5,6 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Initializer, PixelShuffle, PixelShuffleConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +24,9 @@ pub struct SuperResolution {
 impl SuperResolution {
     /// `[batch, 1, height, width]` to `[batch, 1, height × factor, width × factor]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = relu(layers::conv2d(&self.conv1, x));
-        let x = relu(layers::conv2d(&self.conv2, x));
-        let x = relu(layers::conv2d(&self.conv3, x));
+        let x = layers::conv2d_relu(&self.conv1, x);
+        let x = layers::conv2d_relu(&self.conv2, x);
+        let x = layers::conv2d_relu(&self.conv3, x);
         self.pixel_shuffle.forward(layers::conv2d(&self.conv4, x))
     }
 }

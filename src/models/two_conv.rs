@@ -32,8 +32,8 @@ macro_rules! two_conv_net {
         impl $model {
             /// `[batch, in_channels, side, side]` to logits `[batch, classes]`.
             pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-                let x = self.pool.forward(relu(layers::conv2d(&self.conv, x)));
-                let x = self.pool.forward(relu(layers::conv2d(&self.conv1, x)));
+                let x = layers::max_pool2d(&self.pool, layers::conv2d_relu(&self.conv, x));
+                let x = layers::max_pool2d(&self.pool, layers::conv2d_relu(&self.conv1, x));
                 let x: Tensor<2> = x.flatten(1, 3);
                 let x = relu(self.$first.forward(x));
                 let x = relu(self.$second.forward(x));

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Configure, ModelError, Network, Summary, check_probability, check_sizes, expect_input};
+use crate::kernels::Activation;
 use crate::layers::{self, BatchNorm2d};
 
 /// Side of the grid of cells that enters the linear layers.
@@ -50,18 +51,31 @@ pub struct Vgg {
 impl Vgg {
     /// `[batch, 3, height, width]` to logits `[batch, classes]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.features.iter().fold(x, |x, feature| match feature {
-            Feature::Conv(conv) => layers::conv2d(conv, x),
-            Feature::Norm(norm) => norm.forward(x),
-            Feature::Relu(relu) => relu.forward(x),
-            Feature::Pool(pool) => pool.forward(x),
-        });
+        let x = self.features(x);
         let x: Tensor<2> = self.avgpool.forward(x).flatten(1, 3);
         self.classifier.iter().fold(x, |x, head| match head {
             Head::Linear(linear) => layers::linear(linear, x),
             Head::Relu(relu) => relu.forward(x),
-            Head::Dropout(dropout) => dropout.forward(x),
+            Head::Dropout(dropout) => layers::dropout(dropout, x),
         })
+    }
+
+    /// The convolutions, each with what follows it in one pass where the device can.
+    fn features(&self, mut x: Tensor<4>) -> Tensor<4> {
+        let mut rest = self.features.as_slice();
+        loop {
+            (x, rest) = match rest {
+                [Feature::Conv(conv), Feature::Norm(norm), Feature::Relu(_), rest @ ..] => {
+                    (layers::conv2d_norm(conv, norm, x, Activation::Relu), rest)
+                }
+                [Feature::Conv(conv), Feature::Relu(_), rest @ ..] => (layers::conv2d_relu(conv, x), rest),
+                [Feature::Conv(conv), rest @ ..] => (layers::conv2d(conv, x), rest),
+                [Feature::Norm(norm), rest @ ..] => (norm.forward(x), rest),
+                [Feature::Relu(relu), rest @ ..] => (relu.forward(x), rest),
+                [Feature::Pool(pool), rest @ ..] => (layers::max_pool2d(pool, x), rest),
+                [] => return x,
+            };
+        }
     }
 }
 

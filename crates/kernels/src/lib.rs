@@ -7,6 +7,7 @@
 mod activation;
 mod direct;
 mod dots;
+mod dropout;
 mod forward;
 mod grad_bias;
 mod grad_input;
@@ -15,19 +16,28 @@ mod grad_tests;
 mod grad_weight;
 mod interleaved;
 mod lanes;
+mod max_pool;
 #[cfg(test)]
 mod naive;
 mod parallel;
 mod planes;
+mod relu;
+mod reuse;
 mod rows;
 mod scratch;
 mod shape;
 mod sparse;
 mod sums;
 mod tile;
+mod update;
 mod window;
 mod winograd;
 
 pub use activation::Activation;
+pub use dropout::Dropout;
 pub use forward::PackedWeights;
+pub use max_pool::MaxPool2d;
+pub use relu::relu_backward;
+pub use reuse::Reuse;
 pub use shape::{Conv2d, ShapeError};
+pub use update::{AdamStep, Gradient, SgdStep};
