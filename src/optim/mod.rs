@@ -9,6 +9,7 @@ mod clip;
 mod config;
 mod error;
 mod export;
+mod fused;
 mod groups;
 mod import;
 mod loss;

@@ -50,6 +50,11 @@ impl Buffer {
 pub(super) const STEP: &str = "step";
 
 impl<const D: usize> State<D> {
+    /// Whether a buffer is there.
+    pub(super) fn has(&self, buffer: Buffer) -> bool {
+        self.buffers[buffer as usize].is_some()
+    }
+
     /// Takes a buffer out, so that it can be updated in place.
     pub(super) fn take(&mut self, buffer: Buffer) -> Option<Tensor<D>> {
         self.buffers[buffer as usize].take()

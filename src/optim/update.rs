@@ -1,14 +1,14 @@
 //! The updates themselves, as `torch.optim` computes them for one tensor at a time.
 //!
 //! Scalars are float64 and enter each kernel once. Divisions by a bias correction are folded into the neighbouring scalar, which
-//! saves passes over memory and changes a result by rounding only.
+//! saves passes over memory and changes a result by rounding only. On the CPU backends SGD and Adam go over memory once ([`fused`]).
 
 use burn::Tensor;
 use burn::optim::{LearningRate, Optimizer};
 use burn::tensor::Device;
 
 use super::state::Buffer;
-use super::{Adam, RmsProp, Rule, Sgd, State};
+use super::{Adam, RmsProp, Rule, Sgd, State, fused};
 
 impl Optimizer for Rule {
     type State<const D: usize> = State<D>;
@@ -35,6 +35,9 @@ impl Optimizer for Rule {
 impl Sgd {
     /// g ← ±∇ + λθ; v ← g at first, then μv + (1−τ)g; g ← g + μv with Nesterov, else v; θ ← θ − γg.
     fn step<const D: usize>(&self, lr: f64, tensor: Tensor<D>, grad: Tensor<D>, state: Option<State<D>>) -> (Tensor<D>, Option<State<D>>) {
+        if fused::serves(&tensor, &grad) {
+            return fused::sgd(self, lr, tensor, grad, state);
+        }
         let grad = penalised(signed(grad, self.maximize), &tensor, self.weight_decay);
         if self.momentum == 0.0 {
             return (tensor - grad.mul_scalar(lr), state);
@@ -69,6 +72,9 @@ impl Adam {
         let [beta1, beta2] = self.betas;
         let mut state = state.unwrap_or_default();
         state.step += 1;
+        if fused::serves(&tensor, &grad) {
+            return fused::adam(self, lr, tensor, grad, state);
+        }
         let mut grad = signed(grad, self.maximize);
         if self.decoupled {
             tensor = scaled(tensor, 1.0 - lr * self.weight_decay);
@@ -87,15 +93,22 @@ impl Adam {
         } else {
             squares.clone()
         };
-        let updates = state.step as f64;
-        let correction1 = 1.0 - beta1.powf(updates);
-        let correction2 = (1.0 - beta2.powf(updates)).sqrt();
-        // γ/c₁ · m / (√v/c₂ + ε), numerator and denominator multiplied by c₂.
-        let denominator = largest.sqrt().add_scalar(self.eps * correction2);
-        let change = mean.clone().div(denominator).mul_scalar(lr / correction1 * correction2);
+        let (eps, rate) = self.corrected(lr, state.step);
+        let denominator = largest.sqrt().add_scalar(eps);
+        let change = mean.clone().div(denominator).mul_scalar(rate);
         state.put(Buffer::ExpAvg, mean);
         state.put(Buffer::ExpAvgSq, squares);
         (tensor - change, Some(state))
+    }
+
+    /// ε and the learning rate with the bias corrections of an update: γ/c₁ · m / (√v/c₂ + ε), numerator and denominator multiplied
+    /// by c₂.
+    pub(super) fn corrected(&self, lr: f64, step: u64) -> (f64, f64) {
+        let [beta1, beta2] = self.betas;
+        let updates = step as f64;
+        let correction1 = 1.0 - beta1.powf(updates);
+        let correction2 = (1.0 - beta2.powf(updates)).sqrt();
+        (self.eps * correction2, lr / correction1 * correction2)
     }
 }
 
