@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A step of a network asks for the same large blocks as the one before.
+#[global_allocator]
+static MEMORY: rekindle_kernels::Reuse = rekindle_kernels::Reuse::new();
+
 #[expect(unsafe_code, reason = "the environment is set before any thread exists")]
 fn main() -> ExitCode {
     // SAFETY: nothing has started a thread yet.
