@@ -340,6 +340,7 @@ def main():
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=0.5, help="of each program in each round")
     ap.add_argument("--only", default="", help="cases that this regular expression is found in")
+    ap.add_argument("--minutes", type=float, help="begin no other case after these; --scaling and memory of conversions come on top")
     ap.add_argument("--quick", action="store_true", help="one short round, and no checkpoints")
     ap.add_argument("--scaling", action="store_true", help="also how times grow with batch, image, threads and file (scaling.py)")
     ap.add_argument("--data", type=pathlib.Path, help="the folder of Fashion-MNIST's files")
@@ -356,6 +357,9 @@ def main():
         setting = Setting(args, pathlib.Path(folder))
         try:
             for case in setting.cases():
+                if args.minutes and time.time() - begun > 60 * args.minutes:
+                    print(f"left out after {args.minutes:g} minutes: {case}", file=sys.stderr)
+                    continue
                 results[case] = measure(setting, case)
                 if case.startswith("epoch-tensors") and REKINDLE in results.get(case.replace("-tensors", ""), {}):
                     results[case] = {REKINDLE: results[case.replace("-tensors", "")][REKINDLE]} | results[case]
