@@ -1,5 +1,8 @@
 //! Max pooling and its gradient.
 
+use std::iter::StepBy;
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -101,17 +104,20 @@ impl MaxPool2d {
         let inputs = input.par_chunks_exact(inside).zip(grad_input.par_chunks_exact_mut(inside));
         inputs.zip(outputs).for_each(|((input, grad_input), (output, grad_output))| {
             grad_input.fill(0.0);
-            for (at, (greatest, grad)) in output.iter().zip(grad_output).enumerate() {
-                grad_input[self.winner(input, [at / width, at % width], *greatest)] += grad;
+            for (row, (output, grads)) in output.chunks_exact(width).zip(grad_output.chunks_exact(width)).enumerate() {
+                let down = self.taps(0, row);
+                for (column, (greatest, grad)) in output.iter().zip(grads).enumerate() {
+                    grad_input[self.winner(input, &down, self.taps(1, column), *greatest)] += grad;
+                }
             }
         });
         Ok(())
     }
 
     /// Where in a plane the greatest value of a window lies.
-    fn winner(&self, input: &[f32], window: [usize; 2], greatest: f32) -> usize {
-        let [down, across] = [0, 1].map(|axis| self.taps(axis, window[axis]));
-        for y in down {
+    #[inline(always)]
+    fn winner(&self, input: &[f32], down: &StepBy<Range<usize>>, across: StepBy<Range<usize>>, greatest: f32) -> usize {
+        for y in down.clone() {
             for x in across.clone() {
                 let at = y * self.input[1] + x;
                 if input[at] == greatest || input[at].is_nan() {
@@ -124,7 +130,7 @@ impl MaxPool2d {
 
     /// The pixels under a window along an axis.
     #[inline(always)]
-    fn taps(&self, axis: usize, window: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
+    fn taps(&self, axis: usize, window: usize) -> StepBy<Range<usize>> {
         let (start, padding) = (window * self.stride[axis], self.padding[axis]);
         let end = (start + (self.kernel[axis] - 1) * self.dilation[axis] + 1 - padding).min(self.input[axis]);
         // Padding has no dilation beside it.
