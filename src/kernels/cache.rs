@@ -7,19 +7,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use burn::module::ParamId;
-
 use super::packed::Packed;
 
-type Entries = HashMap<ParamId, Arc<Packed>>;
+type Entries = HashMap<u64, Arc<Packed>>;
 
 fn entries() -> MutexGuard<'static, Entries> {
     static ENTRIES: LazyLock<Mutex<Entries>> = LazyLock::new(Mutex::default);
     ENTRIES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is kept for the layer with this weight; `fresh` takes its place if a parameter has changed.
-pub(super) fn kept(layer: ParamId, fresh: Packed) -> Arc<Packed> {
+/// What is kept under a number that tells layers apart; `fresh` takes its place if a parameter has changed.
+pub(super) fn kept(layer: u64, fresh: Packed) -> Arc<Packed> {
     let mut entries = entries();
     if let Some(packed) = entries.get(&layer).filter(|packed| packed.same(&fresh)) {
         return packed.clone();

@@ -137,6 +137,15 @@ impl Held {
         }
     }
 
+    /// Where the first value lies.
+    pub fn address(&self) -> u64 {
+        match self {
+            Self::Flex(tensor) => tensor.bytes().as_ptr() as u64,
+            Self::NdArray(NdArrayTensor::F32(storage)) => storage.view().as_ptr() as u64,
+            Self::NdArray(_) => 0,
+        }
+    }
+
     /// Whether both are the same memory in the same order.
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {

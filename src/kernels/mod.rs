@@ -19,7 +19,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
-pub use packed::{Norm, Packed, conv2d_kept};
+pub use packed::{Norm, Packed, conv2d_constant, conv2d_kept};
 pub use rekindle_kernels::Activation;
 use rekindle_kernels::{Conv2d, Dropout, MaxPool2d};
 

@@ -135,7 +135,14 @@ impl Packed {
 
 /// The same for a layer whose weight goes by an identity: what was packed for it serves again until a parameter changes.
 pub fn conv2d_kept(layer: ParamId, packed: Packed, x: &Tensor<4>, window: Window, activation: Activation) -> Option<Tensor<4>> {
-    kept(layer, packed).conv2d(x, window, activation)
+    kept(layer.val(), packed).conv2d(x, window, activation)
+}
+
+/// A convolution whose weight is a constant, which goes by where it lies in memory: packed once, for as long as somebody holds it.
+pub fn conv2d_constant(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, window: Window, activation: Activation) -> Tensor<4> {
+    let packed = Packed::new(weight.clone(), bias.clone(), None);
+    let y = packed.and_then(|packed| kept(packed.weight.address(), packed).conv2d(&x, window, activation));
+    y.unwrap_or_else(|| super::conv2d(x, weight, bias, window, activation))
 }
 
 impl HeldNorm {

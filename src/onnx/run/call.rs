@@ -27,6 +27,11 @@ impl<'c, 'i> Call<'c, 'i> {
         self.slots.get(position).is_some_and(Option::is_some)
     }
 
+    /// Whether an input is a constant of the graph.
+    pub fn is_constant(&self, position: usize) -> bool {
+        self.slots.get(position).and_then(Option::as_ref).is_some_and(|slot| slot.constant().is_some())
+    }
+
     /// Whether somebody wants an output.
     pub fn wants(&self, output: usize) -> bool {
         self.node.outputs.get(output).is_some_and(Option::is_some)

@@ -1,13 +1,15 @@
 //! Convolutions of one to three axes.
 
 use burn::tensor::Tensor;
-use burn::tensor::module::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d};
+use burn::tensor::activation::relu;
+use burn::tensor::module::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv3d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
 use rekindle_onnx::{Node, Result};
 
 use super::call::Call;
 use super::tensor::DeviceTensor;
 use super::{DeviceOp, Outputs};
+use crate::kernels::{self, Activation};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
@@ -121,31 +123,43 @@ impl<const N: usize> Shapes<N> {
 
 /// Of one to three axes.
 pub(super) fn conv(call: &mut Call<'_, '_>) -> Outputs {
-    by_axes(call, conv_of::<1>, conv_of::<2>, conv_of::<3>)
+    by_axes(call, conv_of::<1, false>, conv_of::<2, false>, conv_of::<3, false>)
 }
 
-fn conv_of<const N: usize>(call: &mut Call<'_, '_>) -> Outputs {
+/// The same, then max(0, x).
+pub(super) fn conv_relu(call: &mut Call<'_, '_>) -> Outputs {
+    by_axes(call, conv_of::<1, true>, conv_of::<2, true>, conv_of::<3, true>)
+}
+
+fn conv_of<const N: usize, const RELU: bool>(call: &mut Call<'_, '_>) -> Outputs {
     let Some(shapes) = Shapes::<N>::of(call, |out, _, _| out, |_, taken, groups| taken * groups)? else { return Ok(None) };
     let Shapes { input, weight, kernel, groups } = shapes;
     let Some(window) = Window::of(call.node, &input[2..], kernel)? else { return Ok(None) };
     let shape: Vec<usize> = [input[0], weight[0]].into_iter().chain(window.output(&input[2..])).collect();
+    let constant = call.is_constant(1) && (!call.has(2) || call.is_constant(2));
     let (x, w, b) = (call.take(0)?, call.take(1)?, call.take_optional(2)?);
     let (dtype, b) = (x.dtype(), b.map(DeviceTensor::flat));
-    let out = match N {
-        1 => {
-            let (x, options) = options::<N, 1, 3>(x.view_as(&input), &window, groups);
-            DeviceTensor::new(conv1d(x, w.view_as(&weight), b, options), shape, dtype)
-        }
-        2 => {
-            let (x, options) = options::<N, 2, 4>(x.view_as(&input), &window, groups);
-            DeviceTensor::new(conv2d(x, w.view_as(&weight), b, options), shape, dtype)
-        }
-        _ => {
-            let (x, options) = options::<N, 3, 5>(x.view_as(&input), &window, groups);
-            DeviceTensor::new(conv3d(x, w.view_as(&weight), b, options), shape, dtype)
-        }
+    if N == 3 {
+        let (x, options) = options::<N, 3, 5>(x.view_as(&input), &window, groups);
+        let y = conv3d(x, w.view_as(&weight), b, options);
+        return Ok(Some(vec![DeviceTensor::new(if RELU { relu(y) } else { y }, shape, dtype)]));
+    }
+    // A line is a picture of one row.
+    let planar = |sizes: &[usize]| [sizes[0], sizes[1], if N == 1 { 1 } else { sizes[2] }, sizes[N + 1]];
+    let window = kernels::Window {
+        stride: [if N == 1 { 1 } else { window.stride[0] }, window.stride[N - 1]],
+        padding: [if N == 1 { [0, 0] } else { pair(window.pads[0]) }, pair(window.pads[N - 1])],
+        dilation: [if N == 1 { 1 } else { window.dilation[0] }, window.dilation[N - 1]],
+        groups,
     };
-    Ok(Some(vec![out]))
+    let activation = if RELU { Activation::Relu } else { Activation::None };
+    let run = if constant { kernels::conv2d_constant } else { kernels::conv2d };
+    let y = run(x.view(planar(&input)), w.view(planar(&weight)), b, window, activation);
+    Ok(Some(vec![DeviceTensor::new(y, shape, dtype)]))
+}
+
+fn pair((before, after): (usize, usize)) -> [usize; 2] {
+    [before, after]
 }
 
 /// Options of a convolution whose padding is the same on both sides: other padding is put around the input first.

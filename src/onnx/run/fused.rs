@@ -9,7 +9,11 @@ use super::{DeviceOp, Outputs, conv, linear};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
-        "Conv" => |call| activated(call, conv::conv),
+        // max(0, x) is part of the convolution itself.
+        "Conv" => |call| match Activation::of(call.node)? {
+            Some(Activation::Relu) => conv::conv_relu(call),
+            _ => activated(call, conv::conv),
+        },
         "Gemm" => |call| activated(call, linear::gemm),
         "MatMul" => |call| activated(call, linear::matmul_biased),
         _ => return None,

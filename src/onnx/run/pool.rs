@@ -8,6 +8,7 @@ use super::call::Call;
 use super::conv::{Window, by_axes};
 use super::tensor::DeviceTensor;
 use super::{DeviceOp, Outputs};
+use crate::kernels;
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
@@ -98,6 +99,10 @@ fn one<const MAX: bool>(x: Tensor<3>, parts: [Part; 1], counted: bool) -> Tensor
 fn two<const MAX: bool>(x: Tensor<4>, parts: [Part; 2], counted: bool) -> Tensor<4> {
     let (kernel, stride, pads, dilation) = (parts.map(|p| p.0), parts.map(|p| p.1), parts.map(|p| p.2), parts.map(|p| p.3));
     if MAX {
+        let even = pads.iter().all(|(before, after)| before == after);
+        if let Some(y) = even.then(|| kernels::max_pool2d(&x, kernel, stride, pads.map(|pad| pad.0), dilation)).flatten() {
+            return y;
+        }
         let options = MaxPoolOptions::new(kernel).with_stride(stride).with_padding_pairs(pads).with_dilation(dilation);
         return max_pool2d(x, options);
     }
