@@ -95,6 +95,11 @@ impl Values {
         })
     }
 
+    /// Whether it lies on a device that keeps track of gradients.
+    pub fn is_autodiff(&self) -> bool {
+        each_rank!(self, param => param.val().device().is_autodiff())
+    }
+
     /// The values in row-major order, and their shape.
     pub fn flat(&self) -> (Tensor<1>, Vec<usize>) {
         each_rank!(self, param => {

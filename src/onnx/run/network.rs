@@ -313,7 +313,8 @@ impl Graph {
     /// Runs the model, prepared where no gradients are asked for.
     fn run_best(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Result<DeviceTensor, String> {
         let device = x.device();
-        if !device.is_autodiff() {
+        // Pictures may lie elsewhere than the parameters that learn from them.
+        if !device.is_autodiff() && !parameters.iter().any(|named| named.values.is_autodiff()) {
             if kept.get().is_none() {
                 let ready = self.ready(parameters, device.clone())?;
                 // Another thread may have been first: its work is as good.
