@@ -43,7 +43,7 @@ pub(super) fn exported(model: &str, batch: usize, side: Option<usize>, bench: &B
 /// A graph on inputs that are made up: floats look like images, integers are all 1, so that they may be tokens or a mask.
 pub(super) fn from_file(path: &Path, axes: &[Axis], device: &OpenDevice) -> anyhow::Result<Work> {
     let session =
-        Session::new(Model::open(path)?, BurnDevice::new(&device.device)).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        Session::prepared(Model::open(path)?, BurnDevice::new(&device.device)).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     let ports = session.model().graph.inputs.iter().filter(|port| !port.optional);
     let inputs: Vec<(String, Value)> = ports.map(|port| Ok((port.name.clone(), made_up(port, axes)?))).collect::<anyhow::Result<_>>()?;
     let place = path.display().to_string();
