@@ -25,7 +25,8 @@ fn a_limit_on_file_size_leaves_every_earlier_checkpoint() {
     // Each file's own end, and places between, in blocks of 512 bytes: the whole length of a save.
     let mut limits: Vec<u64> = (0..12).map(|part| part * largest / 12).collect();
     limits.extend(sizes.iter().flat_map(|size| [size / 512, size / 512 + 1]));
-    limits.extend([1, 2]);
+    // And one that is enough whatever a log has grown to.
+    limits.extend([1, 2, 2 * largest + 128]);
     limits.sort_unstable();
     limits.dedup();
     let (mut failed, mut done) = (0, 0);

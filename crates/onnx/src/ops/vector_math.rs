@@ -32,7 +32,7 @@ pub(super) fn tanh(values: &mut [f32]) {
         let x = *value;
         // Near zero the other form would lose digits.
         let square = x * x;
-        let series = ((((-5.704_988_7e-3 * square + 2.063_908_9e-2) * square - 5.373_971_2e-2) * square + 1.333_144_2e-1) * square
+        let series = ((((-5.704_988_7e-3 * square + 2.063_909e-2) * square - 5.373_971e-2) * square + 1.333_144_2e-1) * square
             - 3.333_328e-1)
             * square
             * x
