@@ -17,7 +17,7 @@ use crate::data::{DataConfig, DatasetName, Split};
 use crate::models::{Architecture, Imported, Network, Output};
 use crate::onnx::export::{DEFAULT_OPSET, EXTERNAL_ABOVE, ExportOptions, export_network, rewrite, write};
 use crate::onnx::run::GraphConfig;
-use crate::onnx::verify::{self, Engine, Finding, Graphed, OnnxRuntime, Tolerance};
+use crate::onnx::verify::{self, Engine, Finding, Graphed, OnnxRuntime, Tolerance, Verdict};
 
 /// What concerns ONNX files alone.
 #[derive(Debug, clap::Args)]
@@ -168,12 +168,12 @@ fn vouched_for(graphed: &Graphed<'_>, args: &OnnxArgs) -> anyhow::Result<bool> {
         engines.push(&OnnxRuntime);
     }
     let mut agreed = true;
-    for (engine, found) in verify::compare_engines(graphed, &engines, Tolerance::default())? {
+    for Verdict { engine, found } in verify::compare_engines(graphed, &engines, Tolerance::default())? {
         match found {
             Ok(findings) => agreed &= report(&findings),
             // What was asked for by name must be done.
-            Err(reason) if engine.name() == OnnxRuntime.name() => bail!("{} cannot run the file: {reason}", engine.name()),
-            Err(reason) => eprintln!("{} cannot run this graph, and says nothing about it: {reason}", engine.name()),
+            Err(reason) if engine == OnnxRuntime.name() => bail!("{engine} cannot run the file: {reason}"),
+            Err(reason) => eprintln!("{engine} cannot run this graph, and says nothing about it: {reason}"),
         }
     }
     Ok(agreed)

@@ -55,6 +55,15 @@ pub fn check_structure(model: &Path) -> Result<(), OnnxError> {
     if found.is_empty() { Ok(()) } else { Err(OnnxError::Structure(found)) }
 }
 
+/// What one engine says of a graph that came from a file.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// The engine.
+    pub engine: &'static str,
+    /// What it found, or why it cannot run the graph.
+    pub found: Result<Vec<Finding>, String>,
+}
+
 /// Runs a written file with engines, and compares with the network in evaluation mode on flex.
 ///
 /// # Errors
@@ -80,16 +89,12 @@ pub fn compare(
     Ok(findings)
 }
 
-/// Runs a graph that came from a file with every engine, beside rekindle's interpreter; for each engine its findings, or why it
-/// cannot run the graph: nobody says that an engine must know every operator of other people's graphs.
+/// Runs a graph that came from a file with every engine, beside rekindle's interpreter. An engine that cannot run the graph is no
+/// error: nobody says that an engine must know every operator of other people's graphs.
 ///
 /// # Errors
 /// When the interpreter itself cannot run the file.
-pub fn compare_engines<'e>(
-    graphed: &Graphed<'_>,
-    engines: &[&'e dyn Engine],
-    tolerance: Tolerance,
-) -> Result<Vec<(&'e dyn Engine, Result<Vec<Finding>, String>)>, OnnxError> {
+pub fn compare_engines(graphed: &Graphed<'_>, engines: &[&dyn Engine], tolerance: Tolerance) -> Result<Vec<Verdict>, OnnxError> {
     let inputs: Vec<Values> = graphed.batches().into_iter().map(|batch| random(batch, graphed.item)).collect();
     let own = &own::Interpreter;
     let failed = |reason| OnnxError::Engine { engine: own.name(), reason };
@@ -109,7 +114,7 @@ pub fn compare_engines<'e>(
         }
         Ok(findings)
     };
-    Ok(engines.iter().map(|engine| (*engine, held(*engine))).collect())
+    Ok(engines.iter().map(|engine| Verdict { engine: engine.name(), found: held(*engine) }).collect())
 }
 
 /// A graph in a file, as far as an engine must know it.
