@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::early_sync::EarlySync;
+use crate::writeback::Writeback;
 use crate::{Error, ErrorKind, Result};
 
 /// A file under construction, beside its destination and under another name.
@@ -18,7 +18,7 @@ pub struct AtomicFile {
     temporary: PathBuf,
     written: u64,
     /// None when the file is not synced.
-    sync: Option<EarlySync>,
+    sync: Option<Writeback>,
     committed: bool,
 }
 
@@ -56,7 +56,7 @@ impl AtomicFile {
             }
         };
         let out = BufWriter::with_capacity(1 << 16, file);
-        let this = Self { out, destination, temporary, written: 0, sync: Some(EarlySync::default()), committed: false };
+        let this = Self { out, destination, temporary, written: 0, sync: Some(Writeback::default()), committed: false };
         if let Some(metadata) = existing {
             // Who could read the old file can read the new one; that this may fail on odd file systems is no reason to stop.
             let _ = this.out.get_ref().set_permissions(metadata.permissions());
@@ -128,8 +128,7 @@ impl AtomicFile {
     pub fn commit(mut self) -> Result<()> {
         let failed = |error| Error::io("write", &self.destination, error);
         self.out.flush().map_err(failed)?;
-        if let Some(sync) = &mut self.sync {
-            sync.finish().map_err(failed)?;
+        if self.sync.is_some() {
             self.out.get_ref().sync_all().map_err(failed)?;
         }
         std::fs::rename(&self.temporary, &self.destination).map_err(failed)?;

@@ -48,7 +48,6 @@ mod convert;
 mod detect;
 mod diff;
 mod dtype;
-mod early_sync;
 mod error;
 mod file;
 mod hashes;
@@ -72,6 +71,7 @@ mod torch;
 mod tree;
 mod value;
 mod walk;
+mod writeback;
 
 pub use atomic::{AtomicFile, write_atomic};
 pub use burnpack::{ParamIds, read_burnpack, read_burnpack_with_ids, write_burnpack};
