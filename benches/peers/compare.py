@@ -36,7 +36,7 @@ import tempfile
 import time
 
 import engines
-from engines import Bench, Failed, Process, Resident, ms, python
+from engines import Bench, Failed, Process, Resident, ms, python, seconds_for
 
 REKINDLE, GRAPH, TORCH, TUNED, ORT, TRACT, CANDLE = (
     "rekindle", "as graph", "PyTorch", "PyTorch, tuned", "ONNX Runtime", "tract", "candle")
@@ -249,7 +249,7 @@ def measure(setting, case):
     slow = set()
     for _ in range(rounds):
         for engine, program in [pair for pair in running.items() if pair[0] not in slow]:
-            answer = attempt(case, engine, lambda: program.turn(args.seconds), running)
+            answer = attempt(case, engine, lambda: program.turn(seconds_for(case, args.seconds)), running)
             if answer:
                 seconds[engine].append(answer[0])
                 peaks[engine] = max(peaks.get(engine) or 0, answer[1] or 0)

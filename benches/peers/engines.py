@@ -29,6 +29,15 @@ def environment(threads, work, extra=None):
     return os.environ | {name: str(threads) for name in names} | {"TMPDIR": str(work), "RUST_BACKTRACE": "0"} | (extra or {})
 
 
+# Seconds of a turn at saving: the first runs of a process meet memory that it has never used, which in a virtual machine may be slow.
+SAVING = 3.0
+
+
+def seconds_for(case, seconds):
+    """How long a turn at a case is."""
+    return max(seconds, SAVING) if case.startswith("save") else seconds
+
+
 class Failed(Exception):
     """A program ended or complained instead of answering."""
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 
 import engines
-from engines import Bench, Failed, Resident, ms, python
+from engines import Bench, Failed, Resident, ms, python, seconds_for
 
 BATCHED = ["forward/cifar_cnn/{}", "forward/fashion_classifier/{}", "train-step/cifar_cnn/{}/sgd", "train-step/fashion_classifier/{}/adam"]
 BATCHES = [1, 4, 16, 64, 128, 256]
@@ -41,7 +41,7 @@ def pairs(rekindle, work, threads, cases, begun):
         found[case] = []
         for program in (ours, theirs):
             try:
-                found[case].append(program.turn(SECONDS, case)[0])
+                found[case].append(program.turn(seconds_for(case, SECONDS), case)[0])
             except Failed as error:
                 print(f"{case}: {error}", file=sys.stderr)
                 found[case].append(None)
