@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::disk::{remove, sync_folder, temporary, write_synced};
+use super::disk::{hash_file, remove, sync_folder, temporary, write_synced};
 use super::manifest::Manifest;
 use super::writer::{REPLACED, RunWriter};
 use super::{Checkpoint, CheckpointError, FileEntry, MANIFEST, seal};
@@ -37,8 +37,24 @@ impl Scratch {
     /// When it cannot be written or synced.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         let entry = write_synced(&self.folder.join(name), bytes)?;
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), entry);
+        self.add(name, entry);
         Ok(())
+    }
+
+    /// Takes a file that somebody else writes and syncs, and hashes it.
+    ///
+    /// # Errors
+    /// Those of `write`; and when what it wrote cannot be read.
+    pub fn take(&self, name: &str, write: impl FnOnce(&Path) -> Result<(), CheckpointError>) -> Result<(), CheckpointError> {
+        let path = self.folder.join(name);
+        write(&path)?;
+        let entry = hash_file(&path).map_err(|error| CheckpointError::io("read what was written", &path, &error))?;
+        self.add(name, entry);
+        Ok(())
+    }
+
+    fn add(&self, name: &str, entry: FileEntry) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), entry);
     }
 
     /// Writes the manifest, and makes the checkpoint exist by one rename.

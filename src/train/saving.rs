@@ -3,7 +3,9 @@
 //! Burn's learner gives its model, optimizer and scheduler as three records, each on a thread of its own. There each becomes bytes,
 //! is written, hashed and synced; the last to be done publishes the directory. One save is under way at a time.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -268,14 +270,25 @@ impl Staging {
     }
 }
 
-/// Turns a record into bytes and writes it. A panic is an error as any other: the threads that save must go on.
+/// Writes a record, tensor by tensor: its bytes are never all in memory a second time. A panic is an error as any other: the threads
+/// that save must go on.
 fn write<R: Record>(scratch: &Scratch, name: &str, record: R) -> Result<(), CheckpointError> {
-    let fail = |reason: String| CheckpointError::Io { path: name.into(), doing: "turn the record into bytes", reason };
-    let write = || {
-        let bytes = record.checkpoint_into_bytes().map_err(|error| fail(error.to_string()))?;
-        scratch.write(name, &bytes)
+    let fail = |reason: String| CheckpointError::Io { path: name.into(), doing: "write the record", reason };
+    let save = |path: &Path| {
+        record.save(path.to_path_buf()).map_err(|error| {
+            let text = error.to_string();
+            system_error(&text).map_or_else(|| fail(text), |error| CheckpointError::io("write it", path, &error))
+        })
     };
+    let write = || scratch.take(name, save);
     without_panic_output(|| catch_unwind(AssertUnwindSafe(write))).unwrap_or_else(|panic| Err(fail(panic_text(&*panic))))
+}
+
+/// The system's error in an error of Burn, which has kept its text alone; the text ends in the error's number.
+fn system_error(text: &str) -> Option<io::Error> {
+    let (_, end) = text.rsplit_once("(os error ")?;
+    let digits = end.split(')').next()?;
+    digits.parse().ok().map(io::Error::from_raw_os_error)
 }
 
 /// One of the three checkpointers that Burn's learner calls.
@@ -306,5 +319,18 @@ pub(super) struct WhenAsked;
 impl CheckpointingStrategy for WhenAsked {
     fn checkpointing(&mut self, _: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
         vec![CheckpointingAction::Save]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_s_error_is_found_in_burn_s_words() {
+        let full = format!("Record I/O error: write failed: {}", io::Error::from_raw_os_error(28));
+        assert_eq!(system_error(&full).unwrap().raw_os_error(), Some(28));
+        assert!(system_error("Record I/O error: Duplicate tensor name 'a'").is_none());
+        assert!(system_error("a name (os error x)").is_none());
     }
 }

@@ -134,12 +134,18 @@ fn a_signal_during_validation_does_not_wait_for_its_end() {
     // Validation takes many times as long as training.
     let recipe = TINY.replace("train = 200, test = 20", "train = 8, test = 1000").replace("batch_size = 4", "batch_size = 1");
     let dir = Dir::with(&recipe.replace("[16, 12, 12, 10]", "[1500, 1500, 1500, 10]"));
-    let child = spawn(&dir, &["train", "r.toml", "--device", "flex", "--run", "run", "--set", "checkpoint.every_steps=7"]);
-    wait_for("the last step but one", || dir.path("run/last").is_file());
-    std::thread::sleep(Duration::from_millis(50));
-    signal(&child, "-INT");
-    let answer = Answer::from(child.wait_with_output().unwrap());
-    assert_eq!(answer.code, 130, "{}", answer.stderr);
-    let manifest = Run::open(&dir.path("run")).unwrap().find(Which::Last).unwrap().manifest().unwrap();
-    assert_eq!((manifest.epoch, manifest.batch, manifest.step), (0, 8, 8));
+    // On a busy machine, validation may be over before the signal comes; then another run is tried.
+    let stopped = (0..5).map(|turn| {
+        let run = format!("run-{turn}");
+        let child = spawn(&dir, &["train", "r.toml", "--device", "flex", "--run", &run, "--set", "checkpoint.every_steps=7"]);
+        wait_for("the last step but one", || dir.path(&run).join("last").is_file());
+        std::thread::sleep(Duration::from_millis(50));
+        signal(&child, "-INT");
+        let answer = Answer::from(child.wait_with_output().unwrap());
+        assert_eq!(answer.code, 130, "{}", answer.stderr);
+        let manifest = Run::open(&dir.path(&run)).unwrap().find(Which::Last).unwrap().manifest().unwrap();
+        (manifest.epoch, manifest.batch, manifest.step)
+    });
+    let stopped: Vec<_> = stopped.take_while(|found| *found != (0, 8, 8)).collect();
+    assert!(stopped.len() < 5, "{stopped:?}");
 }
