@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, Shape, Tensor, TensorData};
 
 use super::Output;
 
@@ -79,11 +79,11 @@ pub enum Values {
 
 impl Values {
     /// A parameter of 32-bit floats; `None` when it has no axes or more than six. One that is frozen gets no gradient.
-    pub fn new(values: Vec<f32>, shape: &[usize], frozen: bool, device: &Device) -> Option<Self> {
+    pub fn new(values: Bytes, shape: &[usize], frozen: bool, device: &Device) -> Option<Self> {
         fn param<const D: usize>(data: TensorData, frozen: bool, device: &Device) -> Param<Tensor<D>> {
             Param::initialized(ParamId::new(), Tensor::from_data(data, (device, DType::F32))).set_require_grad(!frozen)
         }
-        let data = TensorData::new(values, Shape::from(shape.to_vec()));
+        let data = TensorData::from_bytes(values, Shape::from(shape.to_vec()), DType::F32);
         Some(match shape.len() {
             1 => Self::One(param(data, frozen, device)),
             2 => Self::Two(param(data, frozen, device)),

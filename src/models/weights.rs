@@ -274,15 +274,29 @@ fn to_burn<const D: usize>(tensor: &state::Tensor, entry: &Entry, layout: Layout
     Ok(if entry.transposed { value.swap_dims(D - 2, D - 1) } else { value })
 }
 
-/// The values of a tensor, where they lie if they can stay there.
+/// Bytes that are read at once from a file: a multiple of every element's size.
+const PIECE: usize = 1 << 20;
+
+/// The 32-bit floats of a tensor, where they lie if they can stay there.
 pub(crate) fn shared(values: &state::Tensor) -> state::Result<Bytes> {
     if let Some(resident) = values.resident()? {
-        let bytes = prost::bytes::Bytes::from_owner(resident);
-        if bytes.as_ptr().addr().is_multiple_of(align_of::<f32>()) {
-            return Ok(Bytes::from_shared(bytes, AllocationProperty::File));
+        if !resident.as_ref().as_ptr().addr().is_multiple_of(align_of::<f32>()) {
+            return copied(&resident);
         }
+        return Ok(Bytes::from_shared(prost::bytes::Bytes::from_owner(resident), AllocationProperty::File));
     }
     Ok(Bytes::from_bytes_vec(values.bytes()?.into_owned()))
+}
+
+/// Floats that lie at odd places, read piece by piece: they are in memory once.
+fn copied(resident: &state::Resident) -> state::Result<Bytes> {
+    let length = resident.as_ref().len();
+    let mut floats: Vec<f32> = Vec::with_capacity(length / size_of::<f32>());
+    for start in (0..length).step_by(PIECE) {
+        let piece = resident.copy(start..length.min(start + PIECE))?;
+        floats.extend(piece.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+    }
+    Ok(Bytes::from_elems(floats))
 }
 
 /// Keeps the parameters whose PyTorch name matches any pattern from moving: they get no gradient.

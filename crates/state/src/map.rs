@@ -20,7 +20,7 @@ pub struct Map {
 
 #[derive(Debug)]
 enum Bytes {
-    Mapped(memmap2::Mmap),
+    Mapped(memmap2::Mmap, File),
     Owned(Vec<u8>),
 }
 
@@ -41,7 +41,8 @@ impl Map {
             Bytes::Owned(std::fs::read(path).map_err(|error| Error::io("read", path, error))?)
         } else {
             // SAFETY: the map is read-only and lives as long as its owner; that the file may change underneath is documented.
-            Bytes::Mapped(unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::io("map", path, error))?)
+            let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::io("map", path, error))?;
+            Bytes::Mapped(map, file)
         };
         Ok(Self { path: Arc::new(path.to_path_buf()), bytes: Arc::new(bytes) })
     }
@@ -59,7 +60,7 @@ impl Map {
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
         match &*self.bytes {
-            Bytes::Mapped(map) => map,
+            Bytes::Mapped(map, _) => map,
             Bytes::Owned(bytes) => bytes,
         }
     }
@@ -69,6 +70,26 @@ impl Map {
         let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
         self.bytes().get(range.clone())?;
         Some(MapSlice { map: self.clone(), range })
+    }
+
+    /// As [`Map::slice`], for bytes that are a part of [`Map::bytes`]; `None` when they lie elsewhere.
+    pub fn slice_of(&self, part: &[u8]) -> Option<MapSlice> {
+        let start = part.as_ptr().addr().checked_sub(self.bytes().as_ptr().addr())? as u64;
+        self.slice(start..start + part.len() as u64)
+    }
+
+    /// Copies a run of bytes from the file itself: what is copied once need not stay in memory as pages of the map, too.
+    fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        match &*self.bytes {
+            #[cfg(unix)]
+            Bytes::Mapped(_, file) => {
+                let mut copy = vec![0; range.len()];
+                let read = std::os::unix::fs::FileExt::read_exact_at(file, &mut copy, range.start as u64);
+                read.map_err(|error| Error::io("read", self.path(), error))?;
+                Ok(copy)
+            }
+            _ => Ok(self.bytes()[range].to_vec()),
+        }
     }
 }
 
@@ -90,5 +111,32 @@ impl Source for MapSlice {
 
     fn resident(&self) -> Option<&[u8]> {
         Some(&self.map.bytes()[self.range.clone()])
+    }
+
+    fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        let outside = || Error::damaged(format!("bytes {range:?} are past the end of {}", self.range.len()));
+        let (start, end) = (self.range.start.checked_add(range.start), self.range.start.checked_add(range.end));
+        let (Some(start), Some(end)) = (start, end.filter(|end| *end <= self.range.end)) else { return Err(outside()) };
+        if start > end { Err(outside()) } else { self.map.copy(start..end) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_copied_is_what_is_mapped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, (0..=255).collect::<Vec<u8>>()).unwrap();
+        for map in [Map::open(&path).unwrap(), Map::from_bytes(&path, (0..=255).collect())] {
+            let slice = map.slice_of(&map.bytes()[100..200]).unwrap();
+            assert_eq!(slice.bytes().unwrap().as_ref(), &map.bytes()[100..200]);
+            assert_eq!(slice.copy(3..7).unwrap(), [103, 104, 105, 106]);
+            assert!(slice.copy(100..100).unwrap().is_empty());
+            assert!(slice.copy(99..101).is_err());
+            assert!(map.slice_of(&vec![0; 300]).is_none());
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::{Result, Storage, Tensor};
+use crate::{Error, Result, Storage, Tensor};
 
 /// The values of a tensor in memory or in a mapped file; the memory lives as long as this does.
 ///
@@ -12,6 +12,21 @@ use crate::{Result, Storage, Tensor};
 pub struct Resident {
     storage: Storage,
     range: Range<usize>,
+}
+
+impl Resident {
+    /// A copy of a range of the bytes. Those of a mapped file are read from it anew, so that its pages take no memory beside the
+    /// copy.
+    ///
+    /// # Errors
+    /// When there are not as many, or the file can no longer be read.
+    pub fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        let outside = || Error::damaged(format!("bytes {range:?} are past the end of {}", self.range.len()));
+        if range.start > range.end || range.end > self.range.len() {
+            return Err(outside());
+        }
+        self.storage.copy(self.range.start + range.start..self.range.start + range.end)
+    }
 }
 
 impl AsRef<[u8]> for Resident {
@@ -48,6 +63,8 @@ mod tests {
         drop(tensor);
         assert_eq!(resident.as_ref().as_ptr(), address);
         assert_eq!(resident.as_ref()[4..8], 2_f32.to_le_bytes());
+        assert_eq!(resident.copy(4..8).unwrap(), 2_f32.to_le_bytes());
+        assert!(resident.copy(20..25).is_err());
     }
 
     #[test]

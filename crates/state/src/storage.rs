@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Bytes that are produced when they are asked for: a deflated zip entry, a parameter on a GPU.
 pub trait Source: Send + Sync {
@@ -26,6 +27,16 @@ pub trait Source: Send + Sync {
     /// The bytes where they lie in memory or in a mapped file, as they are: nothing is checked.
     fn resident(&self) -> Option<&[u8]> {
         None
+    }
+
+    /// A copy of a range of the bytes, which a source that maps a file makes without holding on to the file's pages.
+    ///
+    /// # Errors
+    /// As [`Source::bytes`], and when there are not as many bytes.
+    fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        let bytes = self.bytes()?;
+        let part = bytes.get(range.clone());
+        part.map(<[u8]>::to_vec).ok_or_else(|| Error::damaged(format!("bytes {range:?} are past the end of {}", bytes.len())))
     }
 }
 
@@ -104,6 +115,14 @@ impl Storage {
     /// All bytes, as stored, where they lie in memory or in a mapped file; nothing is checked.
     pub fn resident(&self) -> Option<&[u8]> {
         self.source.resident()
+    }
+
+    /// A copy of a range of the bytes, as stored.
+    ///
+    /// # Errors
+    /// See [`Source::copy`].
+    pub fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        self.source.copy(range)
     }
 }
 

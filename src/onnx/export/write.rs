@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use prost::Message;
+use prost::bytes::Bytes;
 use prost::encoding::encode_varint;
 use rekindle_state::onnx::proto::{ModelProto, TensorProto};
 
@@ -18,6 +19,8 @@ pub const EXTERNAL_ABOVE: u64 = i32::MAX as u64;
 const SMALL: usize = 1024;
 /// Every tensor of the file beside the model begins at a multiple of this, for readers that map it.
 const ALIGNMENT: u64 = 4096;
+/// In the model itself at a multiple of this, so that numbers are used where they are mapped.
+const WITHIN: u64 = 8;
 
 /// The tag of a field that holds bytes or a message.
 const fn tag(field: u64) -> u64 {
@@ -34,7 +37,8 @@ type Put<'a> = dyn FnMut(&[u8]) -> rekindle_state::Result<()> + 'a;
 /// When the disk is full or fails.
 pub fn write(mut model: ModelProto, folder: &Path, name: &str, external_above: u64) -> Result<Vec<String>, OnnxError> {
     let mut files = Vec::new();
-    if model.encoded_len() as u64 > external_above {
+    let padding = WITHIN * model.graph.as_ref().map_or(0, |graph| graph.initializer.len() as u64);
+    if model.encoded_len() as u64 + padding > external_above {
         let data = format!("{name}.data");
         let path = folder.join(&data);
         let mut file = rekindle_state::AtomicFile::create(&path)?;
@@ -60,29 +64,105 @@ pub fn write(mut model: ModelProto, folder: &Path, name: &str, external_above: u
 /// The fields of a model in an order of our own, which protobuf allows: the graph at the end, its weights at the end of it.
 fn put_model(mut model: ModelProto, put: &mut Put<'_>) -> rekindle_state::Result<()> {
     let graph = model.graph.take();
-    put(&model.encode_to_vec())?;
+    let first = model.encode_to_vec();
+    put(&first)?;
     let Some(mut graph) = graph else { return Ok(()) };
-    put_head(7, graph.encoded_len(), put)?;
-    let weights = std::mem::take(&mut graph.initializer);
-    put(&graph.encode_to_vec())?;
-    weights.into_iter().try_for_each(|tensor| put_tensor(tensor, put))
+    let weights: Vec<Pieces> = std::mem::take(&mut graph.initializer).into_iter().map(Pieces::of).collect();
+    let nodes = graph.encode_to_vec();
+    let padding = Padding::new(first.len() as u64, nodes.len() as u64, &weights);
+    put_head(7, nodes.len() as u64 + padding.weights, put)?;
+    put(&nodes)?;
+    weights.into_iter().zip(padding.each).try_for_each(|(pieces, padding)| pieces.put(padding, put))
 }
 
-fn put_tensor(mut tensor: TensorProto, put: &mut Put<'_>) -> rekindle_state::Result<()> {
-    put_head(5, tensor.encoded_len(), put)?;
-    let raw = tensor.raw_data.take();
-    put(&tensor.encode_to_vec())?;
-    if let Some(raw) = raw {
-        put_head(9, raw.len(), put)?;
-        put(&raw)?;
+/// A tensor in pieces: what comes before its bytes may be made longer without a change of meaning.
+struct Pieces {
+    data_type: i32,
+    others: Vec<u8>,
+    raw: Option<Bytes>,
+}
+
+impl Pieces {
+    fn of(mut tensor: TensorProto) -> Self {
+        let raw = tensor.raw_data.take();
+        let data_type = std::mem::take(&mut tensor.data_type);
+        Self { data_type, others: tensor.encode_to_vec(), raw }
     }
-    Ok(())
+
+    /// The bytes of the element type's field without padding.
+    fn type_len(&self) -> usize {
+        1 + varint_len(self.data_type as u64)
+    }
+
+    /// Length of the message with some padding.
+    fn len(&self, padding: usize) -> u64 {
+        let raw = self.raw.as_ref().map_or(0, |raw| 1 + varint_len(raw.len() as u64) + raw.len());
+        (self.type_len() + padding + self.others.len() + raw) as u64
+    }
+
+    /// The padding with which the bytes begin at a multiple of [`WITHIN`] if the tensor's field begins at `position`.
+    fn padding(&self, position: u64) -> usize {
+        let Some(raw) = &self.raw else { return 0 };
+        let begin = |padding: usize| position + 1 + varint_len(self.len(padding)) as u64 + self.len(padding) - raw.len() as u64;
+        (0..WITHIN as usize).find(|&padding| begin(padding).is_multiple_of(WITHIN)).unwrap_or(0)
+    }
+
+    fn put(self, padding: usize, put: &mut Put<'_>) -> rekindle_state::Result<()> {
+        put_head(5, self.len(padding), put)?;
+        // A varint may go on with zeros: every reader takes up to ten bytes of it.
+        let mut data_type = vec![2 << 3];
+        encode_varint(self.data_type as u64, &mut data_type);
+        if padding > 0 {
+            *data_type.last_mut().expect("a varint has a byte") |= 0x80;
+            data_type.resize(data_type.len() + padding - 1, 0x80);
+            data_type.push(0);
+        }
+        put(&data_type)?;
+        put(&self.others)?;
+        let Some(raw) = self.raw else { return Ok(()) };
+        put_head(9, raw.len() as u64, put)?;
+        put(&raw)
+    }
 }
 
-fn put_head(field: u64, length: usize, put: &mut Put<'_>) -> rekindle_state::Result<()> {
+fn varint_len(value: u64) -> usize {
+    prost::encoding::encoded_len_varint(value)
+}
+
+/// What is put before the bytes of each tensor.
+struct Padding {
+    each: Vec<usize>,
+    /// Bytes of the weights' fields with it.
+    weights: u64,
+}
+
+impl Padding {
+    /// For a graph after `first` bytes, whose weights come after `nodes` bytes of its own.
+    fn new(first: u64, nodes: u64, weights: &[Pieces]) -> Self {
+        let with = |mut position: u64, pad: bool| {
+            let start = position;
+            let mut each = Vec::with_capacity(weights.len());
+            for tensor in weights {
+                let padding = if pad { tensor.padding(position) } else { 0 };
+                let length = tensor.len(padding);
+                position += 1 + varint_len(length) as u64 + length;
+                each.push(padding);
+            }
+            Self { each, weights: position - start }
+        };
+        // The graph's length is before the weights and counts their padding: the one that fits itself is looked for.
+        let fits = |head: usize| {
+            let padding = with(first + 1 + head as u64 + nodes, true);
+            (varint_len(nodes + padding.weights) == head).then_some(padding)
+        };
+        (1..=10).find_map(fits).unwrap_or_else(|| with(0, false))
+    }
+}
+
+fn put_head(field: u64, length: u64, put: &mut Put<'_>) -> rekindle_state::Result<()> {
     let mut head = Vec::new();
     encode_varint(tag(field), &mut head);
-    encode_varint(length as u64, &mut head);
+    encode_varint(length, &mut head);
     put(&head)
 }
 
@@ -99,7 +179,11 @@ mod tests {
             raw_data: Some((0..count).flat_map(|i| (i as f32).to_le_bytes()).collect::<Vec<u8>>().into()),
             ..TensorProto::default()
         };
-        let graph = GraphProto { name: "g".into(), initializer: vec![tensor("large", 3000), tensor("small", 3)], ..GraphProto::default() };
+        let graph = GraphProto {
+            name: "g".into(),
+            initializer: vec![tensor("large", 3000), tensor("a", 5), tensor("small", 3)],
+            ..GraphProto::default()
+        };
         ModelProto { ir_version: 8, graph: Some(graph), producer_name: "p".into(), ..ModelProto::default() }
     }
 
@@ -111,8 +195,12 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert_eq!(bytes.len(), model().encoded_len());
         assert_eq!(ModelProto::decode(&bytes[..]).unwrap(), model());
+        for tensor in model().graph.unwrap().initializer {
+            let raw = tensor.raw_data.unwrap();
+            let at = bytes.windows(raw.len()).rposition(|window| window == raw).unwrap();
+            assert!(at.is_multiple_of(8), "{} begins at {at}", tensor.name);
+        }
     }
 
     #[test]

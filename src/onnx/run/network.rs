@@ -10,6 +10,7 @@ use rekindle_onnx::{Axis, DType, Model, Node, Session, Slot, ValueId};
 
 use super::{BurnDevice, DeviceTensor, files};
 use crate::models::imported::{Computation, Imported, Kept, Named, Values};
+use crate::models::weights::shared;
 use crate::models::{Architecture, Layer, ModelError, Network, Output, Summary};
 
 /// Height and width of inputs of any size, where a size is needed.
@@ -199,7 +200,7 @@ impl Architecture for GraphConfig {
         let model = &self.graph.model;
         let parameters = self.graph.weights.iter().filter_map(|&id| {
             let (_, weight) = model.graph.constants.iter().find(|(value, _)| *value == id)?;
-            let values = Values::new(weight.array().ok()?.values::<f32>()?.to_vec(), &weight.shape, is_statistic(model, id), device)?;
+            let values = Values::new(shared(weight.tensor()?).ok()?, &weight.shape, is_statistic(model, id), device)?;
             Some(Named { name: model.graph.names[id].clone(), values })
         });
         Network::Imported(Imported::new(parameters.collect(), self.graph.clone()))

@@ -125,9 +125,8 @@ impl Model {
         if !is_onnx(map.bytes()) {
             return Err(Error::invalid("it is no ONNX model").at(path));
         }
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let bytes = Bytes::from_owner(Whole(map));
-        Self::decode(bytes, folder).map_err(|error| error.at(path))
+        let bytes = Bytes::from_owner(Whole(map.clone()));
+        Self::decode_with(bytes, &mut External::of(&map)).map_err(|error| error.at(path))
     }
 
     /// Reads a model from memory; weights in other files are looked for in `folder`.
@@ -135,8 +134,12 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn decode(bytes: Bytes, folder: &Path) -> Result<Self> {
+        Self::decode_with(bytes, &mut External::new(folder))
+    }
+
+    fn decode_with(bytes: Bytes, external: &mut External) -> Result<Self> {
         let proto = ModelProto::decode(bytes).map_err(|error| Error::invalid(format!("it is no valid ONNX model: {error}")))?;
-        Self::from_proto(&proto, &mut External::new(folder))
+        Self::from_proto(&proto, external)
     }
 
     /// Checks a decoded model.

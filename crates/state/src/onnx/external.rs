@@ -1,14 +1,19 @@
-//! Weights in files beside the model, and nowhere else.
+//! Weights in the model's own file or in files beside it, and nowhere else.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
+use prost::bytes::Bytes;
+
 use super::proto::StringStringEntryProto;
-use crate::{Error, ErrorKind, Map, Result, Storage};
+use crate::{Error, ErrorKind, Map, Result, Source, Storage};
 
 /// The files of weights of one model.
 pub struct External {
     folder: PathBuf,
+    /// The file of the model itself.
+    model: Option<Map>,
     maps: HashMap<String, Map>,
 }
 
@@ -16,7 +21,20 @@ impl External {
     /// For a model in a folder.
     pub fn new(folder: &Path) -> Self {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Self { folder: folder.to_path_buf(), maps: HashMap::new() }
+        Self { folder: folder.to_path_buf(), model: None, maps: HashMap::new() }
+    }
+
+    /// For a model that lies in a mapped file and was decoded from its bytes.
+    pub fn of(map: &Map) -> Self {
+        Self { model: Some(map.clone()), ..Self::new(map.path().parent().unwrap_or(Path::new(""))) }
+    }
+
+    /// Bytes that the decoded model itself holds.
+    pub(super) fn inside(&self, raw: &Bytes) -> Storage {
+        match self.model.as_ref().and_then(|map| map.slice_of(raw)) {
+            Some(slice) => Storage::new(slice, ""),
+            None => Storage::new(Shared(raw.clone()), ""),
+        }
     }
 
     /// The bytes that a tensor's `external_data` names.
@@ -70,5 +88,22 @@ impl External {
         let map = Map::open(&real)?;
         self.maps.insert(location.to_string(), map.clone());
         Ok(map)
+    }
+}
+
+/// Bytes that share the decoded file.
+struct Shared(Bytes);
+
+impl Source for Shared {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        Ok(Cow::Borrowed(&self.0))
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        Some(&self.0)
     }
 }

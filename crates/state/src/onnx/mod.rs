@@ -5,8 +5,6 @@ mod outline;
 pub mod proto;
 mod tensor;
 
-use std::path::Path;
-
 use indexmap::IndexMap;
 use prost::Message;
 use prost::bytes::Bytes;
@@ -63,7 +61,7 @@ fn read(map: &Map) -> Result<(Content, OnnxSummary)> {
     let bytes = Bytes::from_owner(Whole(map.clone()));
     let model = proto::ModelProto::decode(bytes).map_err(|error| Error::damaged(format!("it is no valid ONNX model: {error}")))?;
     let graph = model.graph.as_ref().ok_or_else(|| Error::damaged("the ONNX model has no graph"))?;
-    let mut external = External::new(map.path().parent().unwrap_or(Path::new("")));
+    let mut external = External::of(map);
     let mut root = StateDict::new();
     for initializer in &graph.initializer {
         let value =

@@ -1,12 +1,10 @@
 //! A `TensorProto` as a tensor: its bytes lie in the file, in typed fields or in another file.
 
-use std::borrow::Cow;
-
 use prost::bytes::Bytes;
 
 use super::external::External;
 use super::proto::TensorProto;
-use crate::{Array, DType, Error, Result, Source, Storage, Tensor, Value};
+use crate::{Array, DType, Error, Result, Storage, Tensor, Value};
 
 /// ONNX's number of the type of texts.
 const STRING: i32 = 8;
@@ -60,23 +58,6 @@ pub(super) fn type_name(number: i32) -> String {
     }
 }
 
-/// Bytes that share the decoded file.
-struct Shared(Bytes);
-
-impl Source for Shared {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
-        Ok(Cow::Borrowed(&self.0))
-    }
-
-    fn resident(&self) -> Option<&[u8]> {
-        Some(&self.0)
-    }
-}
-
 /// The value of an initializer: a tensor, a list of texts, or the raw bytes of types of less than a byte.
 ///
 /// # Errors
@@ -99,7 +80,7 @@ pub fn value(proto: &TensorProto, external: &mut External) -> Result<Value> {
     let storage = if proto.data_location == 1 {
         external.storage(&proto.external_data)?
     } else if let Some(raw) = &proto.raw_data {
-        Storage::new(Shared(raw.clone()), "")
+        external.inside(raw)
     } else {
         Storage::new(typed_data(proto), "")
     };
