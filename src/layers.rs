@@ -1,6 +1,5 @@
 //! Layers that models call instead of Burn's own: convolution behind one function, and parts that Burn lacks or does otherwise.
 
-use burn::backend::DispatchDevice;
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::MaxPool2d;
@@ -74,25 +73,14 @@ pub fn max_pool2d(layer: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
     ours.unwrap_or_else(|| layer.forward(x))
 }
 
-/// Weights of linear layers with at least this many elements go the other way round on flex; see [`linear`].
-pub const LARGE_WEIGHT: usize = 1 << 20;
-
-/// A linear layer on `x` `[batch, in]`, to `[batch, out]`.
-///
-/// On flex, a large weight that lies as PyTorch stores it is multiplied from the left, several inputs at once: the product that
-/// Burn's layer asks for would copy such a weight element by element, at several times the cost.
+/// A linear layer on `x` `[batch, in]`, to `[batch, out]`, by a kernel of our own on the CPU backends.
 pub fn linear(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-    let [batch, _] = x.dims();
-    let weight = layer.weight.val();
-    let turned = batch > 1 && weight.shape().num_elements() >= LARGE_WEIGHT && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_));
-    if !turned {
-        return layer.forward(x);
-    }
-    let y = weight.swap_dims(0, 1).matmul(x.swap_dims(0, 1)).swap_dims(0, 1);
-    match &layer.bias {
-        Some(bias) => y + bias.val().unsqueeze(),
-        None => y,
-    }
+    kernels::linear(x, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()), Activation::None)
+}
+
+/// A linear layer and a ReLU, in one pass where the device can.
+pub fn linear_relu(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
+    kernels::linear(x, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()), Activation::Relu)
 }
 
 /// A convolution with square kernel and symmetric padding, initialised as `torch.nn.Conv2d` is.

@@ -115,6 +115,49 @@ fn a_convolution_is_burns() {
     }
 }
 
+/// Operands of one linear layer; its weight may be the transpose of what lies in memory, or lie askew.
+fn linear_case(seed: u64, device: &Device) -> (Tensor<2>, Tensor<2>, Option<Tensor<1>>, Activation) {
+    let mut numbers = Numbers(ChaCha8Rng::seed_from_u64(seed));
+    let [batch, inputs, outputs] = [numbers.from(1, 20), numbers.from(1, 40), numbers.from(1, 60)];
+    let weight = match seed % 3 {
+        0 => numbers.tensor([inputs, outputs], device),
+        1 => numbers.tensor([outputs, inputs], device).transpose(),
+        _ => numbers.tensor([inputs + 2, outputs + 3], device).slice([1..inputs + 1, 2..outputs + 2]),
+    };
+    let bias = (seed % 2 == 0).then(|| numbers.tensor([outputs], device));
+    (numbers.tensor([batch, inputs], device), weight, bias, if seed % 5 < 3 { Activation::Relu } else { Activation::None })
+}
+
+#[test]
+fn a_linear_layer_and_its_gradients_are_burns() {
+    for device in hosts() {
+        for seed in 0..60 {
+            let what = format!("seed {seed} on {device:?}");
+            let (x, weight, bias, activation) = linear_case(seed, &device);
+            let burns = |x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>| {
+                let y = burn::tensor::module::linear(x, weight, bias);
+                if activation == Activation::Relu { relu(y) } else { y }
+            };
+            let expected = burns(x.clone(), weight.clone(), bias.clone()).into_data();
+            close(&kernels::linear(x, weight, bias, activation).into_data(), &expected, &what);
+
+            let (x, weight, bias, _) = linear_case(seed, &device.clone().autodiff());
+            let (x, weight, bias) = (x.require_grad(), weight.require_grad(), bias.map(Tensor::require_grad));
+            let gradients = |y: Tensor<2>| -> Vec<TensorData> {
+                let factors = Numbers(ChaCha8Rng::seed_from_u64(7)).tensor(y.dims(), &x.device());
+                let grads = (y * factors).sum().backward();
+                let mut all = vec![x.grad(&grads).unwrap().into_data(), weight.grad(&grads).unwrap().into_data()];
+                all.extend(bias.as_ref().map(|bias| bias.grad(&grads).unwrap().into_data()));
+                all
+            };
+            let ours = gradients(kernels::linear(x.clone(), weight.clone(), bias.clone(), activation));
+            for (found, expected) in ours.iter().zip(gradients(burns(x.clone(), weight.clone(), bias.clone()))) {
+                close(found, &expected, &what);
+            }
+        }
+    }
+}
+
 #[test]
 fn gradients_of_a_convolution_are_burns() {
     for device in hosts() {

@@ -147,7 +147,7 @@ impl<B: HostBackend> Backward<B, 3> for Convolution {
 }
 
 /// What of an output the backward pass wants to see.
-fn rectified<T: Clone>(activation: Activation, output: &T) -> Option<T> {
+pub(super) fn rectified<T: Clone>(activation: Activation, output: &T) -> Option<T> {
     match activation {
         Activation::None => None,
         Activation::Relu => Some(output.clone()),

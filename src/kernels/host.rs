@@ -7,6 +7,7 @@ use burn::backend::ndarray::{NdArrayTensor, SharedArray};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchDevice, Flex, NdArray};
 use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+use rekindle_kernels::WeightOrder;
 
 /// A backend whose tensors of 32-bit floats lie in this process's memory.
 pub trait HostBackend: Backend {
@@ -15,6 +16,9 @@ pub trait HostBackend: Backend {
 
     /// The values in order, without a copy when nobody else holds them.
     fn into_values(tensor: FloatTensor<Self>) -> Vec<f32>;
+
+    /// The weight `[inputs, outputs]` of a linear layer, without a copy when it or its transpose lies in order.
+    fn weight(tensor: &FloatTensor<Self>) -> (Cow<'_, [f32]>, WeightOrder);
 
     /// A tensor of these values, without a copy.
     fn tensor(values: Vec<f32>, shape: Shape) -> FloatTensor<Self>;
@@ -30,6 +34,18 @@ impl HostBackend for Flex {
 
     fn into_values(tensor: FloatTensor<Self>) -> Vec<f32> {
         tensor.into_data().try_into_vec().expect("only tensors of 32-bit floats are passed")
+    }
+
+    fn weight(tensor: &FloatTensor<Self>) -> (Cow<'_, [f32]>, WeightOrder) {
+        let layout = tensor.layout();
+        if let [1, stride] = *layout.strides()
+            && !layout.is_contiguous()
+            && stride as usize == layout.shape()[0]
+        {
+            let values = &tensor.storage::<f32>()[layout.start_offset()..][..layout.num_elements()];
+            return (Cow::Borrowed(values), WeightOrder::OutputsFirst);
+        }
+        (Self::values(tensor), WeightOrder::InputsFirst)
     }
 
     fn tensor(values: Vec<f32>, shape: Shape) -> FloatTensor<Self> {
@@ -61,6 +77,14 @@ impl HostBackend for NdArray {
             values.truncate(len);
         }
         values
+    }
+
+    fn weight(tensor: &FloatTensor<Self>) -> (Cow<'_, [f32]>, WeightOrder) {
+        let NdArrayTensor::F32(storage) = tensor else { unreachable!("only tensors of 32-bit floats are passed") };
+        match storage.view().reversed_axes().to_slice() {
+            Some(values) => (Cow::Borrowed(values), WeightOrder::OutputsFirst),
+            None => (Self::values(tensor), WeightOrder::InputsFirst),
+        }
     }
 
     fn tensor(values: Vec<f32>, shape: Shape) -> FloatTensor<Self> {

@@ -11,6 +11,7 @@ mod cache;
 mod conv;
 mod dropout;
 mod host;
+mod linear;
 mod packed;
 mod pool;
 
@@ -21,11 +22,12 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 
 pub use packed::{Norm, Packed, conv2d_constant, conv2d_kept};
 pub use rekindle_kernels::Activation;
-use rekindle_kernels::{Conv2d, Dropout, MaxPool2d};
+use rekindle_kernels::{Conv2d, Dropout, Linear, MaxPool2d};
 
 use conv::ConvBackend;
 use dropout::DropoutBackend;
 pub use host::{Held, Host};
+use linear::LinearBackend;
 use pool::PoolBackend;
 
 /// How the kernel of a convolution moves over its input: down, then across.
@@ -64,11 +66,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, window: 
 fn of_burn(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, window: Window, activation: Activation) -> Tensor<4> {
     let padding = window.padding.map(|[before, after]| (before, after));
     let options = ConvOptions::new_with_padding(window.stride, padding, window.dilation, window.groups);
-    let y = burn::tensor::module::conv2d(x, weight, bias, options);
-    match activation {
-        Activation::None => y,
-        Activation::Relu => relu(y),
-    }
+    activated(burn::tensor::module::conv2d(x, weight, bias, options), activation)
 }
 
 /// The geometry of a convolution; none when operands do not fit, which is for Burn to say.
@@ -78,6 +76,32 @@ fn geometry(x: [usize; 4], weight: [usize; 4], window: Window) -> Option<Conv2d>
     let (input, kernel) = ([height, width], [down, across]);
     let geometry = Conv2d { batch, in_channels, out_channels, input, kernel, stride, padding, dilation, groups };
     (geometry.check().is_ok() && batch > 0 && in_channels == taken * groups).then_some(geometry)
+}
+
+/// A linear layer on `x` `[batch, in]` with `weight` `[in, out]`, then an activation.
+///
+/// A weight that is the transpose of what lies in memory is read as it lies.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, activation: Activation) -> Tensor<2> {
+    let floats = x.dtype() == DType::F32 && weight.dtype() == DType::F32 && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
+    let ([batch, taken], [inputs, outputs]) = (x.dims(), weight.dims());
+    let layer = Linear { batch, inputs, outputs };
+    let sizes = batch > 0 && taken == inputs && bias.as_ref().is_none_or(|bias| bias.dims()[0] == outputs) && layer.check().is_ok();
+    if !(floats && sizes && serves(&x.device())) {
+        return activated(burn::tensor::module::linear(x, weight, bias), activation);
+    }
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(match bias {
+        Some(bias) => Dispatch::host_linear_biased(x, weight, bias.into_dispatch(), layer, activation),
+        None => Dispatch::host_linear(x, weight, layer, activation),
+    })
+}
+
+/// An activation in a pass of its own, with Burn's operation.
+fn activated<const D: usize>(y: Tensor<D>, activation: Activation) -> Tensor<D> {
+    match activation {
+        Activation::None => y,
+        Activation::Relu => relu(y),
+    }
 }
 
 /// The greatest value of each window of `x` `[batch, channels, height, width]`; none where our kernels cannot run.

@@ -4,7 +4,6 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::pool::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +32,8 @@ impl CifarCnn {
         let x = layers::max_pool2d(&self.pool, layers::conv2d_relu(&self.conv1, x));
         let x = layers::conv2d_relu(&self.conv2, x);
         let x: Tensor<2> = self.average.forward(x).flatten(1, 3);
-        let x = layers::dropout(&self.dropout1, relu(self.fc.forward(x)));
-        self.fc1.forward(x)
+        let x = layers::dropout(&self.dropout1, layers::linear_relu(&self.fc, x));
+        layers::linear(&self.fc1, x)
     }
 }
 

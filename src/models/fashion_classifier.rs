@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::{log_softmax, relu};
+use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -24,11 +24,11 @@ impl FashionClassifier {
     /// `[batch, channels, height, width]` with `inputs` values an image to log-probabilities `[batch, classes]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x: Tensor<2> = x.flatten(1, 3);
-        let x = layers::dropout(&self.dropout, relu(self.fc.forward(x)));
-        let x = layers::dropout(&self.dropout, relu(self.fc1.forward(x)));
-        let x = layers::dropout(&self.dropout, relu(self.fc2.forward(x)));
-        let x = layers::dropout(&self.dropout, relu(self.fc3.forward(x)));
-        log_softmax(self.fc4.forward(x), 1)
+        let x = layers::dropout(&self.dropout, layers::linear_relu(&self.fc, x));
+        let x = layers::dropout(&self.dropout, layers::linear_relu(&self.fc1, x));
+        let x = layers::dropout(&self.dropout, layers::linear_relu(&self.fc2, x));
+        let x = layers::dropout(&self.dropout, layers::linear_relu(&self.fc3, x));
+        log_softmax(layers::linear(&self.fc4, x), 1)
     }
 }
 

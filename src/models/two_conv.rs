@@ -6,7 +6,6 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Linear, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -35,9 +34,9 @@ macro_rules! two_conv_net {
                 let x = layers::max_pool2d(&self.pool, layers::conv2d_relu(&self.conv, x));
                 let x = layers::max_pool2d(&self.pool, layers::conv2d_relu(&self.conv1, x));
                 let x: Tensor<2> = x.flatten(1, 3);
-                let x = relu(self.$first.forward(x));
-                let x = relu(self.$second.forward(x));
-                self.$third.forward(x)
+                let x = layers::linear_relu(&self.$first, x);
+                let x = layers::linear_relu(&self.$second, x);
+                layers::linear(&self.$third, x)
             }
         }
 

@@ -52,12 +52,21 @@ impl Vgg {
     /// `[batch, 3, height, width]` to logits `[batch, classes]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.features(x);
-        let x: Tensor<2> = self.avgpool.forward(x).flatten(1, 3);
-        self.classifier.iter().fold(x, |x, head| match head {
-            Head::Linear(linear) => layers::linear(linear, x),
-            Head::Relu(relu) => relu.forward(x),
-            Head::Dropout(dropout) => layers::dropout(dropout, x),
-        })
+        self.classify(self.avgpool.forward(x).flatten(1, 3))
+    }
+
+    /// The linear layers, each with the ReLU that follows it in one pass where the device can.
+    fn classify(&self, mut x: Tensor<2>) -> Tensor<2> {
+        let mut rest = self.classifier.as_slice();
+        loop {
+            (x, rest) = match rest {
+                [Head::Linear(linear), Head::Relu(_), rest @ ..] => (layers::linear_relu(linear, x), rest),
+                [Head::Linear(linear), rest @ ..] => (layers::linear(linear, x), rest),
+                [Head::Relu(relu), rest @ ..] => (relu.forward(x), rest),
+                [Head::Dropout(dropout), rest @ ..] => (layers::dropout(dropout, x), rest),
+                [] => return x,
+            };
+        }
     }
 
     /// The convolutions, each with what follows it in one pass where the device can.

@@ -204,7 +204,7 @@ impl Layout {
 }
 
 /// Weights of at least this many elements stay as they are stored; turning a smaller one costs next to nothing.
-const LARGE: usize = crate::layers::LARGE_WEIGHT;
+const LARGE: usize = 1 << 20;
 
 /// Puts tensors into a module by PyTorch's names; names that `tensors` does not have keep their values.
 ///

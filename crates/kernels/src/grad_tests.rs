@@ -6,7 +6,7 @@ use crate::lanes::Isa;
 use crate::{Conv2d, ShapeError, naive};
 
 /// Values without a pattern, between -1 and 1.
-fn values(len: usize, seed: u64) -> Vec<f32> {
+pub fn values(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..len)
         .map(|_| {

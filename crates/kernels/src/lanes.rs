@@ -124,6 +124,18 @@ impl Isa {
         }
     }
 
+    /// Values in a vector of this unit.
+    pub(crate) fn lanes(self) -> usize {
+        struct Width;
+        impl Work for Width {
+            type Output = usize;
+            fn run<L: Lanes>(self, _: L) -> usize {
+                L::LANES
+            }
+        }
+        self.dispatch(Width)
+    }
+
     /// Rows in a full register tile of this unit.
     pub(crate) fn rows(self) -> usize {
         struct Rows;

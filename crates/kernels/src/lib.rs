@@ -1,8 +1,8 @@
-//! Convolution kernels for CPUs: slices in, slices out, no tensor library.
+//! Kernels of neural networks for CPUs: slices in, slices out, no tensor library.
 //!
 //! A [`Conv2d`] is the geometry of one convolution. Its methods compute the output and the three gradients of it on `f32` slices
 //! in PyTorch's layout (`[batch, channels, height, width]`, weights `[out, in / groups, height, width]`), on all threads of the
-//! current rayon pool, with the widest vectors that the processor has.
+//! current rayon pool, with the widest vectors that the processor has. A [`Linear`] does the same for linear layers.
 
 mod activation;
 mod direct;
@@ -14,11 +14,16 @@ mod grad_input;
 #[cfg(test)]
 mod grad_tests;
 mod grad_weight;
+mod inner;
 mod interleaved;
 mod lanes;
+mod linear;
+#[cfg(test)]
+mod linear_tests;
 mod max_pool;
 #[cfg(test)]
 mod naive;
+mod outer;
 mod parallel;
 mod planes;
 mod relu;
@@ -36,6 +41,7 @@ mod winograd;
 pub use activation::Activation;
 pub use dropout::Dropout;
 pub use forward::PackedWeights;
+pub use linear::{Linear, LinearGradients, WeightOrder};
 pub use max_pool::MaxPool2d;
 pub use relu::relu_backward;
 pub use reuse::Reuse;

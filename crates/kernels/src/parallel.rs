@@ -10,9 +10,14 @@ pub(crate) fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// Whether one thread should do so many floating-point operations.
+pub(crate) fn alone(operations: usize) -> bool {
+    operations < ALONE || threads() == 1
+}
+
 /// Calls `task` with `0..count`, which take `operations` floating-point operations in all.
 pub(crate) fn each(count: usize, operations: usize, task: impl Fn(usize) + Sync + Send) {
-    if count < 2 || operations < ALONE || threads() == 1 {
+    if count < 2 || alone(operations) {
         (0..count).for_each(task);
     } else {
         let least = (ALONE / 4 * count / operations).max(1);

@@ -29,7 +29,7 @@ pub struct Conv2d {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ShapeError {
     /// A size that must be at least one is zero.
-    #[error("{what} of a convolution is 0, expected at least 1")]
+    #[error("{what} is 0, expected at least 1")]
     Zero {
         /// Which size.
         what: &'static str,
@@ -53,7 +53,7 @@ pub enum ShapeError {
         size: usize,
     },
     /// A product of sizes is past the address space.
-    #[error("the sizes of the convolution overflow")]
+    #[error("the sizes overflow")]
     Overflow,
     /// A slice has another length than its shape says.
     #[error("{what} has {found} values, expected {expected}")]
