@@ -8,6 +8,9 @@ use rayon::prelude::*;
 
 use crate::ShapeError;
 
+/// An input of fewer values is not worth waking another thread.
+const ALONE: usize = 1 << 16;
+
 /// Geometry of a two-dimensional max pooling over planes `[height, width]`, one for each sample and channel.
 ///
 /// What lies outside of a plane never wins; a window beside which nothing of the plane lies is refused.
@@ -86,8 +89,14 @@ impl MaxPool2d {
         self.lengths(input.len(), output.len())?;
         let arch = Arch::new();
         let [height, width] = self.output();
-        let planes = input.par_chunks_exact(self.input[0] * self.input[1]).zip(output.par_chunks_exact_mut(height * width));
-        planes.for_each_init(Vec::new, |row, (input, output)| arch.dispatch(Plane { pool: self, input, output, row }));
+        let (inside, outside) = (self.input[0] * self.input[1], height * width);
+        let work = |row: &mut Vec<f32>, (input, output): (&[f32], &mut [f32])| arch.dispatch(Plane { pool: self, input, output, row });
+        if input.len() < ALONE {
+            let mut row = Vec::new();
+            input.chunks_exact(inside).zip(output.chunks_exact_mut(outside)).for_each(|plane| work(&mut row, plane));
+        } else {
+            input.par_chunks_exact(inside).zip(output.par_chunks_exact_mut(outside)).for_each_init(Vec::new, work);
+        }
         Ok(())
     }
 
