@@ -33,7 +33,7 @@ pub struct Args {
     /// A data set by name (mnist, fashion-mnist, cifar-10), or a folder; by default that of the recipe.
     #[arg(long, value_name = "DIR|NAME")]
     data: Option<String>,
-    /// How pictures are normalized, where no recipe says: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD.
+    /// How pictures are normalized, where no recipe or ONNX file says: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD.
     #[arg(long, value_name = "imagenet|none|bytes|MEAN/STD")]
     normalize: Option<String>,
     /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
@@ -47,10 +47,14 @@ pub struct Args {
 pub fn run(args: &Args) -> Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
-    let Model { architecture, network, recipe, base, description, .. } = model::resolve(&args.model, &args.weights, args.from, layout)?;
+    let Model { architecture, network, recipe, told, base, description, .. } =
+        model::resolve(&args.model, &args.weights, args.from, layout)?;
     let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
     let data = match (&recipe, &args.normalize) {
-        (None, normalize) if architecture.classes().is_some() => fitted(data, architecture.input_shape(), normalize.as_deref())?,
+        (None, normalize) if architecture.classes().is_some() => {
+            let shape = architecture.input_shape();
+            fitted(data, shape, told.normalize_for(shape[0]), normalize.as_deref())?
+        }
         (_, Some(text)) => DataConfig { normalize: parse_normalize(text, architecture.input_shape()[0])?, ..data },
         _ => data,
     };

@@ -11,6 +11,7 @@ use crate::data::download::{Progress, download};
 use crate::models::import::{ImportOptions, import};
 use crate::models::weights::Layout;
 use crate::models::{self, Architecture, Entry, Network, infer};
+use crate::onnx::metadata::Told;
 use crate::onnx::run::GraphConfig;
 use crate::train::{self, Recipe, recipe};
 
@@ -22,6 +23,8 @@ pub struct Model {
     pub network: Network,
     /// How it was trained, if it comes from a recipe or a run.
     pub recipe: Option<Recipe>,
+    /// What it says of its pictures, if it is an ONNX file.
+    pub told: Told,
     /// The manifest of the checkpoint, if it comes from one.
     pub manifest: Option<Manifest>,
     /// The folder that the recipe's paths start from.
@@ -69,13 +72,13 @@ pub fn resolve(name: &str, weights: &WeightArgs, from: Option<Which>, layout: La
     let Some(source) = &weights.weights else {
         if recipe.as_ref().is_some_and(|recipe| recipe.model.onnx.is_some()) {
             let (network, description) = (architecture.build(&Device::flex()), format!("{name} before training"));
-            return Ok(Model { architecture, network, recipe, manifest: None, base, description });
+            return Ok(Model { architecture, network, recipe, told: Told::default(), manifest: None, base, description });
         }
         bail!("'{name}' has no weights of its own: give them with --weights FILE, or name a run");
     };
     let network = load(architecture.build(&Device::flex()), source, weights.partial, layout)?;
     let network = train::drawn(network, 0);
-    Ok(Model { architecture, network, recipe, manifest: None, base, description: format!("{name} with {source}") })
+    Ok(Model { architecture, network, recipe, told: Told::default(), manifest: None, base, description: format!("{name} with {source}") })
 }
 
 /// A built-in network with the sizes that its weights tell, or with the published ones.
@@ -91,6 +94,7 @@ fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Box<dyn Arc
 /// An ONNX file with its own weights, or with others under the same names.
 fn from_graph(path: &Path, weights: &WeightArgs, layout: Layout) -> anyhow::Result<Model> {
     let architecture = GraphConfig::open(path)?;
+    let told = architecture.told();
     let network = architecture.build(&Device::flex());
     let mut description = path.display().to_string();
     let network = match &weights.weights {
@@ -100,7 +104,7 @@ fn from_graph(path: &Path, weights: &WeightArgs, layout: Layout) -> anyhow::Resu
         }
         None => network,
     };
-    Ok(Model { architecture: Box::new(architecture), network, recipe: None, manifest: None, base: PathBuf::new(), description })
+    Ok(Model { architecture: Box::new(architecture), network, recipe: None, told, manifest: None, base: PathBuf::new(), description })
 }
 
 fn from_run(path: &Path, weights: &WeightArgs, which: Which, layout: Layout) -> anyhow::Result<Model> {
@@ -117,7 +121,15 @@ fn from_run(path: &Path, weights: &WeightArgs, which: Which, layout: Layout) -> 
         network = load(network, source, weights.partial, layout)?;
         description = format!("{description} with {source}");
     }
-    Ok(Model { architecture, network, recipe: Some(recipe), manifest: Some(contents.manifest), base: PathBuf::new(), description })
+    Ok(Model {
+        architecture,
+        network,
+        recipe: Some(recipe),
+        told: Told::default(),
+        manifest: Some(contents.manifest),
+        base: PathBuf::new(),
+        description,
+    })
 }
 
 fn load(network: Network, source: &str, partial: bool, layout: Layout) -> anyhow::Result<Network> {

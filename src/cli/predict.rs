@@ -13,8 +13,8 @@ use super::model::{self, Model, WeightArgs};
 use super::output::{json, line};
 use super::{Answer, Exit};
 use crate::checkpoint::Which;
+use crate::data::Split;
 use crate::data::prepare::{Preparation, class_names};
-
 use crate::device::DeviceName;
 use crate::models::weights::Layout;
 use crate::models::{Architecture, Network, Output};
@@ -42,7 +42,7 @@ pub struct Args {
     /// Where enlarged images go [default: beside the input].
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// How inputs are normalized without a recipe: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD (numbers joined by commas).
+    /// How inputs are normalized where no recipe or ONNX file says: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD (numbers joined by commas).
     #[arg(long, value_name = "imagenet|none|bytes|MEAN/STD")]
     normalize: Option<String>,
     /// Images in a batch.
@@ -78,10 +78,14 @@ struct Label {
 pub fn run(args: &Args) -> Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
-    let Model { architecture, network, recipe, .. } = model::resolve(&args.model, &args.weights, args.from, layout)?;
-    let preparation = Preparation::new(architecture.input_shape(), recipe.as_ref().map(|recipe| &recipe.data), args.normalize.as_deref())?;
+    let Model { architecture, network, recipe, told, .. } = model::resolve(&args.model, &args.weights, args.from, layout)?;
+    let known = match &recipe {
+        Some(recipe) => recipe.data.transforms(Split::Test).normalize,
+        None => told.normalize_for(architecture.input_shape()[0]),
+    };
+    let preparation = Preparation::new(architecture.input_shape(), known, args.normalize.as_deref())?;
     let preparation = if architecture.classes().is_none() { preparation.any_size() } else { preparation };
-    let labels = labels(args.labels.as_deref(), recipe.as_ref(), &*architecture)?;
+    let labels = labels(args.labels.as_deref(), recipe.map_or_else(|| told.classes, |recipe| class_names(&recipe.data)), &*architecture)?;
     eprintln!("inputs: {preparation}; device {}", device.name);
     let network = network.fork(&device.device).valid();
     let predictor = Predictor { args, architecture: &*architecture, network, preparation, device: device.device };
@@ -105,7 +109,8 @@ pub fn run(args: &Args) -> Answer {
     Ok(Exit::Done)
 }
 
-fn labels(file: Option<&Path>, recipe: Option<&crate::train::Recipe>, architecture: &dyn Architecture) -> anyhow::Result<Vec<String>> {
+/// Names of all classes: from a file, or those that are known.
+fn labels(file: Option<&Path>, known: Vec<String>, architecture: &dyn Architecture) -> anyhow::Result<Vec<String>> {
     let Some(classes) = architecture.classes() else { return Ok(Vec::new()) };
     let mut names: Vec<String> = match file {
         Some(path) => {
@@ -116,7 +121,7 @@ fn labels(file: Option<&Path>, recipe: Option<&crate::train::Recipe>, architectu
             }
             names
         }
-        None => recipe.map(|recipe| class_names(&recipe.data)).unwrap_or_default(),
+        None => known,
     };
     // A set may have fewer names than the model has classes.
     names.extend((names.len()..classes).map(|class| format!("class {class}")));

@@ -9,6 +9,7 @@ use rekindle_onnx::{Array, Model, Port, Session, Value};
 use super::output::{line, printable, table};
 use super::{Answer, Exit};
 use crate::device::DeviceName;
+use crate::onnx::metadata::Told;
 use crate::onnx::run::{BurnDevice, files};
 
 /// Run an ONNX model on any device.
@@ -29,7 +30,8 @@ pub struct Args {
     /// Write each output as NAME.npy into this folder.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// How pictures are normalized: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD (numbers joined by commas).
+    /// How pictures are normalized: imagenet, none (values 0 to 1), bytes (0 to 255) or MEAN/STD (numbers joined by commas); by default
+    /// as the model's metadata say, if they do.
     #[arg(long, value_name = "imagenet|none|bytes|MEAN/STD")]
     normalize: Option<String>,
     /// A folder of ONNX test data: run its inputs and compare with its outputs.
@@ -60,7 +62,7 @@ pub fn run(args: &Args) -> Answer {
     if let Some(folder) = &args.reference {
         return compare(&session, folder, Tolerance { rtol: args.rtol, atol: args.atol }).with_context(|| args.model.display().to_string());
     }
-    let inputs = inputs(args, &session.model().graph.inputs)?;
+    let inputs = inputs(args, session.model())?;
     let outputs = session.run(inputs).map_err(at)?;
     eprintln!("device {}", device.name);
     let ports = &session.model().graph.outputs;
@@ -72,11 +74,11 @@ pub fn run(args: &Args) -> Answer {
 }
 
 /// The values of `--input`, by name.
-fn inputs(args: &Args, ports: &[Port]) -> anyhow::Result<Vec<(String, Value)>> {
-    let mut inputs = Vec::new();
+fn inputs(args: &Args, model: &Model) -> anyhow::Result<Vec<(String, Value)>> {
+    let (told, mut inputs) = (Told::read(&model.metadata), Vec::new());
     for given in &args.input {
-        let (port, path) = input(given, ports)?;
-        let (value, done) = files::read(Path::new(path), port, args.normalize.as_deref())?;
+        let (port, path) = input(given, &model.graph.inputs)?;
+        let (value, done) = files::read(Path::new(path), port, &told, args.normalize.as_deref())?;
         if let Some(done) = done {
             eprintln!("input {}: {done}", printable(&port.name));
         }

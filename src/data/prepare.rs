@@ -23,13 +23,12 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// From the network's input (channels, height, width), the data of its recipe, and `--normalize`.
-    pub fn new([channels, height, width]: [usize; 3], data: Option<&DataConfig>, normalize: Option<&str>) -> Result<Self, DataError> {
-        let trained = data.map(|data| data.transforms(Split::Test)).unwrap_or_default();
+    /// From the network's input (channels, height, width), how it is known to have been trained, and `--normalize`, which wins.
+    pub fn new([channels, height, width]: [usize; 3], known: Option<Normalize>, normalize: Option<&str>) -> Result<Self, DataError> {
         let is_imagenet = normalize == Some("imagenet");
         let normalize = match normalize {
             Some(text) => parse_normalize(text, channels)?,
-            None => trained.normalize,
+            None => known,
         };
         let side = height.min(width);
         let edge = if is_imagenet { imagenet_edge(side) } else { side };
@@ -79,14 +78,22 @@ fn imagenet_edge(side: usize) -> usize {
 }
 
 /// The settings of a data set whose pictures are prepared for a network that no recipe says more about: channels and size of its
-/// input (channels, height, width), and `--normalize`.
+/// input (channels, height, width), how it is known to have been trained, and `--normalize`, which wins.
 ///
 /// # Errors
 /// When `normalize` cannot be read.
-pub fn fitted(data: DataConfig, [channels, height, width]: [usize; 3], normalize: Option<&str>) -> Result<DataConfig, DataError> {
+pub fn fitted(
+    data: DataConfig,
+    [channels, height, width]: [usize; 3],
+    known: Option<Normalize>,
+    normalize: Option<&str>,
+) -> Result<DataConfig, DataError> {
     let side = height.min(width);
     let edge = if normalize == Some("imagenet") { imagenet_edge(side) } else { side };
-    let normalize = normalize.map(|text| parse_normalize(text, channels)).transpose()?.flatten();
+    let normalize = match normalize {
+        Some(text) => parse_normalize(text, channels)?,
+        None => known,
+    };
     Ok(DataConfig {
         grayscale: channels == 1,
         channels: Some(channels),

@@ -191,8 +191,7 @@ pub enum Layout {
     /// As Burn keeps them: good on every device, and for training.
     #[default]
     RowMajor,
-    /// Large ones as PyTorch stores them, so that loading moves nothing: for inference on flex, where
-    /// [`crate::layers::linear`] is as fast with them.
+    /// As PyTorch stores them, so that loading moves nothing: for inference on flex, where [`crate::layers::linear`] is as fast with them.
     AsStored,
 }
 
@@ -202,9 +201,6 @@ impl Layout {
         if device.name == "flex" { Self::AsStored } else { Self::RowMajor }
     }
 }
-
-/// Weights of at least this many elements stay as they are stored; turning a smaller one costs next to nothing.
-const LARGE: usize = 1 << 20;
 
 /// Puts tensors into a module by PyTorch's names; names that `tensors` does not have keep their values.
 ///
@@ -264,8 +260,7 @@ fn to_burn<const D: usize>(tensor: &state::Tensor, entry: &Entry, layout: Layout
         return Err(state::Error::new(state::ErrorKind::Mismatch, message));
     }
     let values = tensor.cast(state::DType::F32)?;
-    let large = entry.shape.iter().product::<usize>() >= LARGE;
-    if let (true, [rows, columns]) = (entry.transposed && !(large && layout == Layout::AsStored), entry.shape.as_slice()) {
+    if let (true, [rows, columns]) = (entry.transposed && layout == Layout::RowMajor, entry.shape.as_slice()) {
         let turned = transpose(&values.bytes()?, *rows, *columns);
         return Ok(Tensor::from_data(TensorData::new(turned, [*columns, *rows]), device));
     }

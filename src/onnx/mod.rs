@@ -4,6 +4,7 @@
 pub mod codegen;
 pub mod error;
 pub mod export;
+pub mod metadata;
 pub mod run;
 pub mod verify;
 

@@ -1,4 +1,4 @@
-//! `rekindle export … out.onnx` through the program itself.
+//! `rekindle export … out.onnx` through the program itself, and what it makes of that file.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -116,6 +116,27 @@ fn the_file_of_a_run_says_how_it_was_trained() {
     assert_eq!(parsed("normalize"), serde_json::json!({ "mean": [0.286], "std": [0.353] }));
     assert!(parsed("metrics")["valid.loss"].as_f64().is_some_and(f64::is_finite));
     assert_eq!(parsed("config")["classes"], 10);
+
+    // It prepares pictures and names classes as the run does, with no more said.
+    let answer = |arguments: &[&str]| -> Json {
+        let output = rekindle(folder, &[arguments, &["--json", "--device", "flex"]].concat(), "");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let eval = |model: &str| answer(&["eval", model, "--data", "fashion-mnist-sample"]);
+    let (run, graph) = (eval("run"), eval("out.onnx"));
+    assert_eq!((&graph["items"], &graph["accuracy"]), (&run["items"], &run["accuracy"]));
+    assert!((graph["loss"].as_f64().unwrap() - run["loss"].as_f64().unwrap()).abs() < 1e-5, "{graph} {run}");
+    image::GrayImage::from_fn(28, 28, |x, y| image::Luma([(x * 9 ^ y * 5) as u8])).save(folder.join("a.png")).unwrap();
+    let labels = |model: &str| -> Vec<(Json, f64)> {
+        let answer = answer(&["predict", model, "a.png", "--top", "10"]);
+        let labels = answer[0]["labels"].as_array().unwrap().iter();
+        labels.map(|label| (label["label"].clone(), label["probability"].as_f64().unwrap())).collect()
+    };
+    for (graph, run) in labels("out.onnx").into_iter().zip(labels("run")) {
+        assert_eq!(graph.0, run.0);
+        assert!((graph.1 - run.1).abs() < 1e-5, "{graph:?} {run:?}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::data::transform::Extent;
 use crate::data::{DataConfig, DatasetName, Split};
 use crate::models::{Architecture, Imported, Network, Output};
 use crate::onnx::export::{DEFAULT_OPSET, EXTERNAL_ABOVE, ExportOptions, export_network, rewrite, write};
+use crate::onnx::metadata::Told;
 use crate::onnx::run::GraphConfig;
 use crate::onnx::verify::{self, Engine, Finding, Graphed, OnnxRuntime, Tolerance, Verdict};
 
@@ -253,26 +254,21 @@ fn input_size(architecture: &dyn Architecture, data: Option<&DataConfig>) -> [us
 
 /// What the file says of itself: which network it is, how it was trained, what goes in and comes out.
 fn metadata(model: &Model, name: &str) -> Vec<(String, String)> {
-    let mut entries = Vec::new();
-    let mut add = |key: &str, value: String| entries.push((key.to_string(), value));
+    let entry = |key: &str, value: String| (key.to_string(), value);
     let network = model.recipe.as_ref().map_or_else(|| name.to_string(), |recipe| recipe.model.title());
-    add("model", network.to_string());
-    add("config", model.architecture.config().to_string());
+    let mut entries = vec![entry("model", network.to_string()), entry("config", model.architecture.config().to_string())];
     if let Some(recipe) = &model.recipe {
-        add("recipe", recipe.name.clone());
-        let classes = class_names(&recipe.data);
-        if model.architecture.classes().is_some_and(|count| count == classes.len()) {
-            add("classes", serde_json::json!(classes).to_string());
+        entries.push(entry("recipe", recipe.name.clone()));
+        let mut classes = class_names(&recipe.data);
+        if model.architecture.classes() != Some(classes.len()) {
+            classes.clear();
         }
-        // As text at once: the numbers are 32-bit floats, and keep their few digits.
-        if let Some(Ok(normalize)) = recipe.data.normalize.as_ref().map(serde_json::to_string) {
-            add("normalize", normalize);
-        }
+        entries.extend(Told { normalize: recipe.data.normalize.clone(), classes }.entries());
     }
     if let Some(manifest) = &model.manifest {
-        add("epoch", manifest.epoch.to_string());
-        add("step", manifest.step.to_string());
-        add("metrics", serde_json::json!(manifest.metrics).to_string());
+        entries.push(entry("epoch", manifest.epoch.to_string()));
+        entries.push(entry("step", manifest.step.to_string()));
+        entries.push(entry("metrics", serde_json::json!(manifest.metrics).to_string()));
     }
     entries
 }

@@ -7,6 +7,7 @@ use rekindle_onnx::{Array, Axis, DType, Error, Port, Result, Value, reference};
 
 use crate::data::DataError;
 use crate::data::prepare::Preparation;
+use crate::onnx::metadata::Told;
 
 /// Why an input cannot be made of a file.
 #[derive(Debug, thiserror::Error)]
@@ -23,15 +24,15 @@ pub enum InputError {
 }
 
 /// Reads the value of an input: an `.npy` array, a `.pb` of ONNX's test data, or a picture (PNG, JPEG) that is prepared as the
-/// input's axes and `normalize` say. Also says what was done to a picture.
+/// input's axes and `normalize` (or the model itself, which `told` it) say. Also says what was done to a picture.
 ///
 /// # Errors
 /// When the file cannot be read or does not hold such a value.
-pub fn read(path: &Path, port: &Port, normalize: Option<&str>) -> std::result::Result<(Value, Option<String>), InputError> {
+pub fn read(path: &Path, port: &Port, told: &Told, normalize: Option<&str>) -> std::result::Result<(Value, Option<String>), InputError> {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     match extension.as_deref() {
         Some("pb") => Ok((reference::read_value(path, &port.kind)?, None)),
-        Some("png" | "jpg" | "jpeg") => picture(path, port, normalize),
+        Some("png" | "jpg" | "jpeg") => picture(path, port, told, normalize),
         _ => {
             let file = rekindle_state::open(path)?;
             let Some(tensor) = file.content.root.as_tensor() else {
@@ -43,14 +44,14 @@ pub fn read(path: &Path, port: &Port, normalize: Option<&str>) -> std::result::R
     }
 }
 
-fn picture(path: &Path, port: &Port, normalize: Option<&str>) -> std::result::Result<(Value, Option<String>), InputError> {
+fn picture(path: &Path, port: &Port, told: &Told, normalize: Option<&str>) -> std::result::Result<(Value, Option<String>), InputError> {
     let wants = image_shape(port).map_err(|error| error.at(path))?;
     let [channels, height, width] = wants.map(|size| size.unwrap_or(0));
     if channels != 1 && channels != 3 {
         let message = format!("a picture has 1 or 3 channels, and the input '{}' takes {channels}", port.name);
         return Err(Error::Input(message).at(path).into());
     }
-    let preparation = Preparation::new([channels, height.max(1), width.max(1)], None, normalize)?;
+    let preparation = Preparation::new([channels, height.max(1), width.max(1)], told.normalize_for(channels), normalize)?;
     let preparation = if wants[1].is_some() && wants[2].is_some() { preparation } else { preparation.any_size() };
     let mut values = Vec::new();
     let [channels, height, width] = preparation.read(path, &mut values)?.into();

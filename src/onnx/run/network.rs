@@ -12,6 +12,7 @@ use super::{BurnDevice, DeviceTensor, files};
 use crate::models::imported::{Computation, Imported, Kept, Named, Values};
 use crate::models::weights::shared;
 use crate::models::{Architecture, Layer, ModelError, Network, Output, Summary};
+use crate::onnx::metadata::Told;
 
 /// Height and width of inputs of any size, where a size is needed.
 const USUAL_SIDE: usize = 224;
@@ -128,6 +129,11 @@ impl GraphConfig {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What the file says of its pictures.
+    pub fn told(&self) -> Told {
+        Told::read(&self.graph.model.metadata)
     }
 
     /// The name of the input.
