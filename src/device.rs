@@ -1,6 +1,6 @@
 //! Devices: their names on the command line, opening one without a panic, and trying each.
 //!
-//! The only place that names backends and that allows burn-ndarray's deprecation.
+//! Only this module and [`crate::kernels`], whose kernels extend the two CPU backends, name backends and allow burn-ndarray's deprecation.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -159,6 +159,25 @@ fn a_linear_layer_and_its_gradients_are_burns() {
 }
 
 #[test]
+fn data_of_a_tensor_are_burns_and_on_flex_stay_where_they_are() {
+    for device in hosts() {
+        let mut numbers = Numbers(ChaCha8Rng::seed_from_u64(3));
+        let whole = numbers.tensor([6, 5], &device);
+        for tensor in [whole.clone(), whole.clone().slice([2..4, 0..5]), whole.clone().slice([1..6, 1..3]), whole.clone().transpose()] {
+            kernels::data(&tensor).assert_eq(&tensor.to_data(), true);
+        }
+        let (first, second) = (kernels::data(&whole), kernels::data(&whole));
+        assert_eq!(first.as_bytes().as_ptr() == second.as_bytes().as_ptr(), device == Device::flex(), "{device:?}");
+        // What changes the tensor leaves its data alone.
+        drop(second);
+        let changed = whole.clone().add_scalar(1.0);
+        drop(whole);
+        let (changed, first) = (changed.into_data().try_into_vec::<f32>().unwrap(), first.try_into_vec::<f32>().unwrap());
+        assert!(changed.iter().zip(&first).all(|(changed, first)| *changed == first + 1.0), "{device:?}");
+    }
+}
+
+#[test]
 fn gradients_of_a_convolution_are_burns() {
     for device in hosts() {
         let device = device.autodiff();

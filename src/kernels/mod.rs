@@ -26,7 +26,7 @@ use rekindle_kernels::{Conv2d, Dropout, Linear, MaxPool2d};
 
 use conv::ConvBackend;
 use dropout::DropoutBackend;
-pub use host::{Held, Host};
+pub use host::{Held, Host, data};
 use linear::LinearBackend;
 use pool::PoolBackend;
 

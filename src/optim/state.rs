@@ -4,6 +4,8 @@ use burn::Tensor;
 use burn::optim::{RecordState, StateSink, StateSource};
 use burn::tensor::Device;
 
+use crate::kernels;
+
 /// The count of updates and the running averages of one parameter.
 ///
 /// The names in Burn's optimizer record are those of PyTorch's `state_dict()`; each rule uses some of them.
@@ -76,7 +78,7 @@ impl<const D: usize> RecordState for State<D> {
         out.push_scalar(prefix, STEP, self.step.into());
         for (buffer, tensor) in Buffer::ALL.iter().zip(&self.buffers) {
             if let Some(tensor) = tensor {
-                out.push_tensor(prefix, buffer.name(), tensor.to_data());
+                out.push_tensor(prefix, buffer.name(), kernels::data(tensor));
             }
         }
     }
