@@ -3,12 +3,17 @@
 //! A [`Conv2d`] is the geometry of one convolution. Its methods compute the output and the three gradients of it on `f32` slices
 //! in PyTorch's layout (`[batch, channels, height, width]`, weights `[out, in / groups, height, width]`), on all threads of the
 //! current rayon pool, with the widest vectors that the processor has. A [`Linear`] does the same for linear layers.
+//!
+//! [`Unary`], [`Binary`] and [`RowFunction`] work in place; [`permute`] puts axes in another order.
 
 mod activation;
+mod batched;
 mod direct;
 mod dots;
 mod dropout;
+mod elementwise;
 mod forward;
+mod functions;
 mod grad_bias;
 mod grad_input;
 #[cfg(test)]
@@ -20,11 +25,14 @@ mod lanes;
 mod linear;
 #[cfg(test)]
 mod linear_tests;
+mod lstm;
 mod max_pool;
 #[cfg(test)]
 mod naive;
+mod normalize;
 mod outer;
 mod parallel;
+mod permute;
 mod planes;
 mod relu;
 mod reuse;
@@ -40,9 +48,13 @@ mod winograd;
 
 pub use activation::Activation;
 pub use dropout::Dropout;
+pub use elementwise::{Beside, Binary, Unary};
 pub use forward::PackedWeights;
 pub use linear::{Linear, LinearGradients, WeightOrder};
+pub use lstm::{Lstm, LstmWeights};
 pub use max_pool::MaxPool2d;
+pub use normalize::RowFunction;
+pub use permute::permute;
 pub use relu::relu_backward;
 pub use reuse::Reuse;
 pub use shape::{Conv2d, ShapeError};
