@@ -9,6 +9,7 @@ mod import;
 mod kernels;
 mod loading;
 mod onnx_export;
+mod onnx_host;
 mod onnx_run;
 mod optim;
 mod recipes;

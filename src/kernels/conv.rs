@@ -13,7 +13,7 @@ use rekindle_kernels::{Activation, Conv2d};
 use super::host::HostBackend;
 
 /// Nobody gets here with operands that do not fit.
-pub(super) const CHECKED: &str = "operands were compared with the geometry";
+pub(crate) const CHECKED: &str = "operands were compared with the geometry";
 
 /// Convolution by our kernels. Operands hold 32-bit floats and have the lengths that the geometry says.
 #[backend_extension(Flex, NdArray, Autodiff)]

@@ -168,6 +168,14 @@ impl Held {
         }
     }
 
+    /// The tensor as Burn's.
+    pub fn tensor<const D: usize>(&self) -> Tensor<D> {
+        match self {
+            Self::Flex(tensor) => Tensor::from_primitive::<Flex>(tensor.clone()),
+            Self::NdArray(tensor) => Tensor::from_primitive::<NdArray>(tensor.clone()),
+        }
+    }
+
     /// The values in order.
     pub fn values(&self) -> Cow<'_, [f32]> {
         match self {

@@ -24,6 +24,7 @@ pub use packed::{Norm, Packed, conv2d_constant, conv2d_kept};
 pub use rekindle_kernels::Activation;
 use rekindle_kernels::{Conv2d, Dropout, Linear, MaxPool2d};
 
+pub(crate) use conv::CHECKED;
 use conv::ConvBackend;
 use dropout::DropoutBackend;
 pub use host::{Held, Host, data};
@@ -70,7 +71,7 @@ fn of_burn(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, window: Win
 }
 
 /// The geometry of a convolution; none when operands do not fit, which is for Burn to say.
-fn geometry(x: [usize; 4], weight: [usize; 4], window: Window) -> Option<Conv2d> {
+pub(crate) fn geometry(x: [usize; 4], weight: [usize; 4], window: Window) -> Option<Conv2d> {
     let ([batch, in_channels, height, width], [out_channels, taken, down, across]) = (x, weight);
     let Window { stride, padding, dilation, groups } = window;
     let (input, kernel) = ([height, width], [down, across]);

@@ -10,6 +10,7 @@ use super::call::Call;
 use super::tensor::DeviceTensor;
 use super::{DeviceOp, Outputs};
 use crate::kernels::{self, Activation};
+use rekindle_kernels::Conv2d;
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
@@ -131,11 +132,54 @@ pub(super) fn conv_relu(call: &mut Call<'_, '_>) -> Outputs {
     by_axes(call, conv_of::<1, true>, conv_of::<2, true>, conv_of::<3, true>)
 }
 
-fn conv_of<const N: usize, const RELU: bool>(call: &mut Call<'_, '_>) -> Outputs {
+/// The geometry of a convolution over a picture, or a line as a picture of one row, and the shape that comes out; `None` where a
+/// kernel of ours cannot run.
+pub(super) fn planar(call: &Call<'_, '_>) -> Result<Option<(Conv2d, Vec<usize>)>> {
+    let found = match call.shape(0).map_or(0, |shape| shape.len()) {
+        3 => plane::<1>(call)?,
+        4 => plane::<2>(call)?,
+        _ => None,
+    };
+    Ok(found.and_then(|Plane { input, weight, window, shape }| Some((kernels::geometry(input, weight, window)?, shape))))
+}
+
+/// A convolution over pictures.
+struct Plane {
+    input: [usize; 4],
+    weight: [usize; 4],
+    window: kernels::Window,
+    shape: Vec<usize>,
+}
+
+fn plane<const N: usize>(call: &Call<'_, '_>) -> Result<Option<Plane>> {
+    let Some((Shapes { input, weight, groups, .. }, window, shape)) = shapes::<N>(call)? else { return Ok(None) };
+    Ok(Some(Plane::of(&input, &weight, &window, groups, shape)))
+}
+
+impl Plane {
+    /// A line is a picture of one row.
+    fn of<const N: usize>(input: &[usize], weight: &[usize], window: &Window<N>, groups: usize, shape: Vec<usize>) -> Self {
+        let planar = |sizes: &[usize]| [sizes[0], sizes[1], if N == 1 { 1 } else { sizes[2] }, sizes[N + 1]];
+        let window = kernels::Window {
+            stride: [if N == 1 { 1 } else { window.stride[0] }, window.stride[N - 1]],
+            padding: [if N == 1 { [0, 0] } else { pair(window.pads[0]) }, pair(window.pads[N - 1])],
+            dilation: [if N == 1 { 1 } else { window.dilation[0] }, window.dilation[N - 1]],
+            groups,
+        };
+        Self { input: planar(input), weight: planar(weight), window, shape }
+    }
+}
+
+/// Shapes of operands, the window, and the shape that comes out, if they fit.
+fn shapes<const N: usize>(call: &Call<'_, '_>) -> Result<Option<(Shapes<N>, Window<N>, Vec<usize>)>> {
     let Some(shapes) = Shapes::<N>::of(call, |out, _, _| out, |_, taken, groups| taken * groups)? else { return Ok(None) };
-    let Shapes { input, weight, kernel, groups } = shapes;
-    let Some(window) = Window::of(call.node, &input[2..], kernel)? else { return Ok(None) };
-    let shape: Vec<usize> = [input[0], weight[0]].into_iter().chain(window.output(&input[2..])).collect();
+    let Some(window) = Window::of(call.node, &shapes.input[2..], shapes.kernel)? else { return Ok(None) };
+    let shape = [shapes.input[0], shapes.weight[0]].into_iter().chain(window.output(&shapes.input[2..])).collect();
+    Ok(Some((shapes, window, shape)))
+}
+
+fn conv_of<const N: usize, const RELU: bool>(call: &mut Call<'_, '_>) -> Outputs {
+    let Some((Shapes { input, weight, groups, .. }, window, shape)) = shapes::<N>(call)? else { return Ok(None) };
     let constant = call.is_constant(1) && (!call.has(2) || call.is_constant(2));
     let (x, w, b) = (call.take(0)?, call.take(1)?, call.take_optional(2)?);
     let (dtype, b) = (x.dtype(), b.map(DeviceTensor::flat));
@@ -144,17 +188,10 @@ fn conv_of<const N: usize, const RELU: bool>(call: &mut Call<'_, '_>) -> Outputs
         let y = conv3d(x, w.view_as(&weight), b, options);
         return Ok(Some(vec![DeviceTensor::new(if RELU { relu(y) } else { y }, shape, dtype)]));
     }
-    // A line is a picture of one row.
-    let planar = |sizes: &[usize]| [sizes[0], sizes[1], if N == 1 { 1 } else { sizes[2] }, sizes[N + 1]];
-    let window = kernels::Window {
-        stride: [if N == 1 { 1 } else { window.stride[0] }, window.stride[N - 1]],
-        padding: [if N == 1 { [0, 0] } else { pair(window.pads[0]) }, pair(window.pads[N - 1])],
-        dilation: [if N == 1 { 1 } else { window.dilation[0] }, window.dilation[N - 1]],
-        groups,
-    };
+    let Plane { input, weight, window, shape } = Plane::of(&input, &weight, &window, groups, shape);
     let activation = if RELU { Activation::Relu } else { Activation::None };
     let run = if constant { kernels::conv2d_constant } else { kernels::conv2d };
-    let y = run(x.view(planar(&input)), w.view(planar(&weight)), b, window, activation);
+    let y = run(x.view(input), w.view(weight), b, window, activation);
     Ok(Some(vec![DeviceTensor::new(y, shape, dtype)]))
 }
 

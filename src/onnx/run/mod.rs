@@ -2,13 +2,15 @@
 //!
 //! The device takes float operators whose inputs are large or already there; whatever is special (odd types, empty tensors,
 //! rare attributes) is left to the host, which knows every case. Integers, booleans and shapes stay on the host. All operators
-//! are Burn's public tensor operations, so gradients flow through them on a device with autodiff.
+//! are Burn's public tensor operations, so gradients flow through them on a device with autodiff. Without autodiff, the CPU backends run
+//! the common ones by kernels of our own, on values where they lie.
 
 mod call;
 mod conv;
 mod elementwise;
 pub mod files;
 mod fused;
+mod host;
 mod linear;
 mod network;
 mod norm;
@@ -18,12 +20,18 @@ mod resize;
 mod shape;
 mod tensor;
 
+use std::sync::Arc;
+
 use burn::tensor::Device;
 use rekindle_onnx::{Accelerator, Array, Error, FUSED, Node, Result, Slot};
 
 use call::Call;
+use host::{Buffers, HostOp};
 pub use network::GraphConfig;
 pub use tensor::DeviceTensor;
+use tensor::computes_on_host;
+
+use crate::kernels::Host;
 
 /// The outputs of an operator, or `None` where the host has to run it.
 type Outputs = Result<Option<Vec<DeviceTensor>>>;
@@ -39,17 +47,24 @@ const WORTH_MOVING: usize = 256;
 pub struct BurnDevice {
     device: Device,
     worth_moving: usize,
+    /// The CPU backend that it is, if so: kernels of ours run most operators there.
+    host: Option<Host>,
+    buffers: Arc<Buffers>,
 }
 
 impl BurnDevice {
     /// Runs on a device.
     pub fn new(device: &Device) -> Self {
-        Self { device: device.clone(), worth_moving: WORTH_MOVING }
+        Self::moving_from(device, WORTH_MOVING)
     }
 
     /// Takes every operator that the device has, however small its inputs are.
     pub fn taking_all(device: &Device) -> Self {
-        Self { device: device.clone(), worth_moving: 0 }
+        Self::moving_from(device, 0)
+    }
+
+    fn moving_from(device: &Device, worth_moving: usize) -> Self {
+        Self { device: device.clone(), worth_moving, host: computes_on_host(device), buffers: Arc::default() }
     }
 
     /// The device.
@@ -62,21 +77,48 @@ impl BurnDevice {
 const WITHOUT_GRADIENT: &[&str] =
     &["ArgMax", "ArgMin", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Shape", "Size"];
 
+/// What runs a node.
+pub struct Plan {
+    /// On any device.
+    operator: Option<DeviceOp>,
+    /// Whether a tensor's shape is all that matters.
+    tells_shape: bool,
+    /// On a CPU backend, tried first.
+    host: Option<HostOp>,
+}
+
 impl Accelerator for BurnDevice {
     type Tensor = DeviceTensor;
+    type Plan = Plan;
 
-    fn run(&self, node: &Node, inputs: &mut [Option<Slot<DeviceTensor>>]) -> Result<Option<Vec<Slot<DeviceTensor>>>> {
+    fn plan(&self, node: &Node) -> Plan {
         let operator = match node.domain.as_str() {
             "" => find(&node.operator),
             FUSED => fused::find(&node.operator),
-            _ => return Ok(None),
+            _ => None,
         };
-        if let Some(answer) = shape::of_device_tensor(node, inputs)? {
+        let tells_shape = node.domain.is_empty() && matches!(node.operator.as_str(), "Shape" | "Size");
+        Plan { operator, tells_shape, host: self.host.and_then(|_| host::plan(node)) }
+    }
+
+    fn run(&self, node: &Node, plan: &Plan, inputs: &mut [Option<Slot<DeviceTensor>>]) -> Result<Option<Vec<Slot<DeviceTensor>>>> {
+        let followed = inputs.iter().flatten().any(|slot| slot.on_device().is_some_and(DeviceTensor::follows_gradients));
+        // Parameters that learn may lie elsewhere than what they are applied to.
+        if let Some(operator) = plan.host.as_ref().filter(|_| !followed)
+            && let Some(outputs) = operator(&mut Call::new(self, node, inputs))?
+        {
+            return Ok(Some(outputs.into_iter().map(Slot::device).collect()));
+        }
+        if plan.tells_shape
+            && let Some(answer) = shape::of_device_tensor(node, inputs)?
+        {
             return Ok(Some(vec![Slot::host(answer)]));
         }
-        let followed = inputs.iter().flatten().any(|slot| slot.on_device().is_some_and(DeviceTensor::follows_gradients));
+        if !matches!(node.domain.as_str(), "" | FUSED) {
+            return Ok(None);
+        }
         let mut call = Call::new(self, node, inputs);
-        let outputs = match operator {
+        let outputs = match plan.operator {
             Some(operator) if call.is_worth_it() => operator(&mut call)?,
             _ => None,
         };
@@ -91,6 +133,10 @@ impl Accelerator for BurnDevice {
 
     fn download(&self, tensor: &DeviceTensor) -> Result<Array> {
         tensor.download()
+    }
+
+    fn bring(&self, tensor: DeviceTensor) -> Result<Array> {
+        tensor.into_array()
     }
 }
 

@@ -343,7 +343,7 @@ fn words(error: rekindle_onnx::Error) -> String {
 
 fn slot(named: &Named) -> Slot<DeviceTensor> {
     let (values, shape) = named.values.flat();
-    Slot::device(DeviceTensor::new(values, shape, DType::F32).following_gradients())
+    Slot::device(DeviceTensor::new(values, shape, DType::F32).following_gradients().settled())
 }
 
 impl Computation for Graph {

@@ -21,10 +21,10 @@ pub(super) fn find(operator: &str) -> Option<DeviceOp> {
 }
 
 /// The input's shape, its window and the output's shape.
-type Pool<const N: usize> = (Vec<usize>, Window<N>, Vec<usize>);
+pub(super) type Pool<const N: usize> = (Vec<usize>, Window<N>, Vec<usize>);
 
 /// A pooling that Burn has: no positions, sizes rounded down.
-fn pool<const N: usize, const MAX: bool>(call: &Call<'_, '_>) -> rekindle_onnx::Result<Option<Pool<N>>> {
+pub(super) fn pool<const N: usize, const MAX: bool>(call: &Call<'_, '_>) -> rekindle_onnx::Result<Option<Pool<N>>> {
     let node = call.node;
     let Some(input) = call.shape(0) else { return Ok(None) };
     let kernel = node.attributes.ints("kernel_shape")?.unwrap_or(&[]);

@@ -141,7 +141,7 @@ fn transpose(call: &mut Call<'_, '_>) -> Outputs {
 }
 
 /// A shape and an order of its axes with those taken together that stay side by side, and those of size 1 left out.
-fn neighbours(shape: &[usize], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
+pub(super) fn neighbours(shape: &[usize], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let order: Vec<usize> = order.iter().copied().filter(|&at| shape[at] != 1).collect();
     let real: Vec<usize> = (0..shape.len()).filter(|&at| shape[at] != 1).collect();
     let place = |at: usize| real.iter().position(|&own| own == at).unwrap_or(0);
@@ -375,27 +375,58 @@ fn pad(call: &mut Call<'_, '_>) -> Outputs {
     Ok(Some(vec![x]))
 }
 
-/// Channels become pixels: depth first (`DCR`) or columns and rows first (`CRD`, the pixel shuffle of PyTorch).
-fn depth_to_space(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((&[items, channels, height, width], block)) = call.shape(0).as_deref().and_then(four).zip(block(call)?) else {
-        return Ok(None);
-    };
-    if channels % (block * block) != 0 {
-        return Ok(None);
+/// Values seen as an array of some shape, its axes in another order, and the shape that comes out.
+#[derive(Debug, Clone)]
+pub(super) struct Move {
+    /// The array of values.
+    pub view: Vec<usize>,
+    /// Where its axes go.
+    pub order: Vec<usize>,
+    /// What comes out.
+    pub shape: Vec<usize>,
+}
+
+/// Channels that become pixels, in blocks of so many rows and columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shuffle {
+    block: usize,
+    /// Columns and rows first (`CRD`, the pixel shuffle of PyTorch), else depth first (`DCR`).
+    pixels_first: bool,
+}
+
+impl Shuffle {
+    /// That of a `DepthToSpace`.
+    pub fn of(node: &Node) -> Result<Option<Self>> {
+        let pixels_first = match node.attributes.text_or("mode", "DCR")? {
+            "DCR" => false,
+            "CRD" => true,
+            _ => return Ok(None),
+        };
+        Ok(block(node)?.map(|block| Self { block, pixels_first }))
     }
-    let left = channels / (block * block);
-    let shape = vec![items, left, height * block, width * block];
-    let (view, order) = match call.node.attributes.text_or("mode", "DCR")? {
-        "DCR" => ([items, block, block, left, height, width], [0, 3, 4, 1, 5, 2]),
-        "CRD" => ([items, left, block, block, height, width], [0, 1, 4, 2, 5, 3]),
-        _ => return Ok(None),
-    };
+
+    /// What moves where in an array of some shape.
+    pub fn over(self, shape: &[usize]) -> Option<Move> {
+        let (&[items, channels, height, width], block) = (four(shape)?, self.block);
+        let left = Some(channels).filter(|channels| channels.is_multiple_of(block * block))? / (block * block);
+        let (view, order) = if self.pixels_first {
+            ([items, left, block, block, height, width], [0, 1, 4, 2, 5, 3])
+        } else {
+            ([items, block, block, left, height, width], [0, 3, 4, 1, 5, 2])
+        };
+        Some(Move { view: view.to_vec(), order: order.to_vec(), shape: vec![items, left, height * block, width * block] })
+    }
+}
+
+fn depth_to_space(call: &mut Call<'_, '_>) -> Outputs {
+    let shuffle = Shuffle::of(call.node)?.zip(call.shape(0)).and_then(|(shuffle, shape)| shuffle.over(&shape));
+    let Some(Move { view, order, shape }) = shuffle else { return Ok(None) };
     let x = call.take(0)?;
     Ok(permuted(x, &view, &order, shape).map(|out| vec![out]))
 }
 
 fn space_to_depth(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((&[items, channels, height, width], block)) = call.shape(0).as_deref().and_then(four).zip(block(call)?) else {
+    let Some((&[items, channels, height, width], block)) = call.shape(0).as_deref().and_then(four).zip(block(call.node)?) else {
         return Ok(None);
     };
     if height % block != 0 || width % block != 0 {
@@ -416,6 +447,6 @@ fn four(shape: &[usize]) -> Option<&[usize; 4]> {
     shape.try_into().ok()
 }
 
-fn block(call: &Call<'_, '_>) -> Result<Option<usize>> {
-    Ok(usize::try_from(call.node.attributes.int_or("blocksize", 0)?).ok().filter(|&block| block > 0))
+fn block(node: &Node) -> Result<Option<usize>> {
+    Ok(usize::try_from(node.attributes.int_or("blocksize", 0)?).ok().filter(|&block| block > 0))
 }

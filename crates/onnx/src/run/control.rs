@@ -4,7 +4,7 @@ use super::{Accelerator, Running, Slot, execute};
 use crate::array::{Data, axis, count};
 use crate::graph::{Body, Control, Graph, Node};
 use crate::ops::{self, Inputs};
-use crate::{Array, Error, Result, Value};
+use crate::{Array, Error, Result, Value, ValueId};
 
 /// Calls a function for a graph and all graphs nested in it.
 pub(super) fn each_graph<'g>(graph: &'g Graph, visit: &mut dyn FnMut(&'g Graph)) {
@@ -20,16 +20,19 @@ pub(super) fn each_graph<'g>(graph: &'g Graph, visit: &mut dyn FnMut(&'g Graph))
 
 type Slots<T> = Vec<Option<Slot<T>>>;
 
-/// Runs a node with nested graphs; `values` are those of the graph it is in.
+/// Values of a graph by number.
+pub(super) type Values<'v, T> = &'v dyn Fn(ValueId) -> Option<Slot<T>>;
+
+/// Runs a node with nested graphs; `value` gives those of the graph it is in.
 pub(super) fn run<A: Accelerator>(
     running: &Running<'_, A>,
     kind: Control,
     graphs: &[(String, Graph)],
     node: &Node,
     inputs: Slots<A::Tensor>,
-    values: &[Option<Slot<A::Tensor>>],
+    value: Values<'_, A::Tensor>,
 ) -> Result<Vec<Slot<A::Tensor>>> {
-    let control = Run { running, graphs, node, inputs, values };
+    let control = Run { running, graphs, node, inputs, value };
     match kind {
         Control::If => control.branch(),
         Control::Loop => control.repeat(),
@@ -44,7 +47,7 @@ struct Run<'r, A: Accelerator> {
     graphs: &'r [(String, Graph)],
     node: &'r Node,
     inputs: Slots<A::Tensor>,
-    values: &'r [Option<Slot<A::Tensor>>],
+    value: Values<'r, A::Tensor>,
 }
 
 impl<A: Accelerator> Run<'_, A> {
@@ -61,7 +64,7 @@ impl<A: Accelerator> Run<'_, A> {
         let captured = graph
             .captures
             .iter()
-            .map(|(outer, _)| self.values[*outer].clone().ok_or_else(|| Error::invalid("a value that its graph uses is not there")));
+            .map(|(outer, _)| (self.value)(*outer).ok_or_else(|| Error::invalid("a value that its graph uses is not there")));
         let captured = captured.collect::<Result<Vec<_>>>()?;
         execute::graph(self.running, graph, inputs.into_iter().map(Some).collect(), captured, &mut |_, _| Ok(()))
     }

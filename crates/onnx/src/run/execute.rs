@@ -3,7 +3,7 @@
 use super::{Accelerator, Running, Slot, control};
 use crate::graph::{Body, Graph, Node};
 use crate::ops::Inputs;
-use crate::{Error, Result};
+use crate::{Error, Result, ValueId};
 
 /// What sees every value of a graph, with its name.
 pub type Watch<'w, T> = &'w mut dyn FnMut(&str, &Slot<T>) -> Result<()>;
@@ -17,9 +17,6 @@ pub(super) fn graph<A: Accelerator>(
     watch: Watch<'_, A::Tensor>,
 ) -> Result<Vec<Slot<A::Tensor>>> {
     let mut values: Vec<Option<Slot<A::Tensor>>> = graph.names.iter().map(|_| None).collect();
-    for (id, slot) in &running.constants.0[graph.id] {
-        values[*id] = Some(slot.clone());
-    }
     for ((_, id), slot) in graph.captures.iter().zip(captured) {
         values[*id] = Some(slot);
     }
@@ -28,9 +25,10 @@ pub(super) fn graph<A: Accelerator>(
             values[port.id] = slot;
         }
     }
-    for node in &graph.nodes {
+    let constants = &running.constants.0[graph.id];
+    for (node, plan) in graph.nodes.iter().zip(&running.plans.0[graph.id]) {
         crate::limit::node()?;
-        let outputs = run(running, node, graph, &mut values).map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
+        let outputs = run(running, node, plan, graph, &mut values).map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
         if outputs.len() < node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
             let error = Error::beyond(format!("an output past the {} that it gives", outputs.len()));
             return Err(error.in_node(&node.name, &node.full_operator()));
@@ -45,7 +43,8 @@ pub(super) fn graph<A: Accelerator>(
             values[*id] = None;
         }
     }
-    graph.outputs.iter().map(|port| values[port.id].clone().ok_or_else(|| no_value(&port.name))).collect()
+    let output = |id: ValueId| values[id].as_ref().or(constants[id].as_ref()).cloned();
+    graph.outputs.iter().map(|port| output(port.id).ok_or_else(|| no_value(&port.name))).collect()
 }
 
 fn no_value(name: &str) -> Error {
@@ -55,17 +54,22 @@ fn no_value(name: &str) -> Error {
 fn run<A: Accelerator>(
     running: &Running<'_, A>,
     node: &Node,
+    plan: &A::Plan,
     graph: &Graph,
     values: &mut [Option<Slot<A::Tensor>>],
 ) -> Result<Vec<Slot<A::Tensor>>> {
     let accelerator = running.accelerator;
     let mut slots: Vec<Option<Slot<A::Tensor>>> = Vec::with_capacity(node.inputs.len());
+    let constants = &running.constants.0[graph.id];
     for input in &node.inputs {
         slots.push(match input {
             None => None,
-            // An input of a function may be left out by its caller: it is then left out of the nodes of the body, too.
-            Some(id) if graph.inputs.iter().any(|port| port.id == *id) => values[*id].clone(),
-            Some(id) => Some(values[*id].clone().ok_or_else(|| no_value(&graph.names[*id]))?),
+            Some(id) => match values[*id].as_ref().or(constants[*id].as_ref()) {
+                Some(slot) => Some(slot.clone()),
+                // An input of a function may be left out by its caller: it is then left out of the nodes of the body, too.
+                None if graph.inputs.iter().any(|port| port.id == *id) => None,
+                None => return Err(no_value(&graph.names[*id])),
+            },
         });
     }
     // What nothing needs any more is held by this node alone, so that the device may write over it.
@@ -73,10 +77,13 @@ fn run<A: Accelerator>(
         values[*id] = if matches!(node.body, Body::Control(..)) { values[*id].take() } else { None };
     }
     match &node.body {
-        Body::Control(kind, graphs) => control::run(running, *kind, graphs, node, slots, values),
+        Body::Control(kind, graphs) => {
+            let value = |id: ValueId| values[id].as_ref().or(constants[id].as_ref()).cloned();
+            control::run(running, *kind, graphs, node, slots, &value)
+        }
         Body::Function(body) => self::graph(running, body, slots, Vec::new(), &mut |_, _| Ok(())),
         Body::Operator(operator) => {
-            if let Some(outputs) = accelerator.run(node, &mut slots)? {
+            if let Some(outputs) = accelerator.run(node, plan, &mut slots)? {
                 return Ok(outputs);
             }
             let mut host = Vec::with_capacity(slots.len());

@@ -5,7 +5,7 @@ mod execute;
 mod inputs;
 mod slot;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use execute::Watch;
 pub use slot::{Slot, Source};
@@ -19,18 +19,31 @@ use crate::{Array, Error, Limits, Model, Node, Result, ValueId};
 pub trait Accelerator {
     /// A tensor on the device.
     type Tensor: Clone;
+    /// How a node is run, as far as that can be told before its inputs are there.
+    type Plan;
+
+    /// Looks at a node once, before it runs.
+    fn plan(&self, node: &Node) -> Self::Plan;
 
     /// Runs a node, or answers `None` to leave it to the host. It may take the inputs out of the list, unless it answers `None`.
     ///
     /// # Errors
     /// When the values do not fit the operator.
-    fn run(&self, node: &Node, inputs: &mut [Option<Slot<Self::Tensor>>]) -> Result<Option<Vec<Slot<Self::Tensor>>>>;
+    fn run(&self, node: &Node, plan: &Self::Plan, inputs: &mut [Option<Slot<Self::Tensor>>]) -> Result<Option<Vec<Slot<Self::Tensor>>>>;
 
     /// Copies a tensor to the host.
     ///
     /// # Errors
     /// When the device fails.
     fn download(&self, tensor: &Self::Tensor) -> Result<Array>;
+
+    /// Brings a tensor to the host that is not needed on the device any more.
+    ///
+    /// # Errors
+    /// As [`Accelerator::download`].
+    fn bring(&self, tensor: Self::Tensor) -> Result<Array> {
+        self.download(&tensor)
+    }
 }
 
 /// No accelerator: the host runs everything.
@@ -43,8 +56,11 @@ pub enum Never {}
 
 impl Accelerator for HostOnly {
     type Tensor = Never;
+    type Plan = ();
 
-    fn run(&self, _node: &Node, _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
+    fn plan(&self, _node: &Node) {}
+
+    fn run(&self, _node: &Node, _plan: &(), _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
         Ok(None)
     }
 
@@ -53,25 +69,38 @@ impl Accelerator for HostOnly {
     }
 }
 
-/// The constant values of all graphs of a model, each read and brought to the device once.
-pub struct Constants<T>(Vec<Vec<(usize, Slot<T>)>>);
+/// The constant values of all graphs of a model, by graph and value, each read and brought to the device once.
+pub struct Constants<T>(Vec<Vec<Option<Slot<T>>>>);
 
 impl<T: Clone> Constants<T> {
     /// The constants of a graph and of those nested in it; `graphs` is how many the model has.
     fn new(graph: &Graph, graphs: usize) -> Self {
         let mut constants: Vec<Vec<_>> = (0..graphs).map(|_| Vec::new()).collect();
-        let mut add = |id: usize, weights: &[(usize, Weight)]| {
-            constants[id] = weights.iter().map(|(value, weight)| (*value, Slot::weight(weight.clone()))).collect();
-        };
-        control::each_graph(graph, &mut |graph| add(graph.id, &graph.constants));
+        control::each_graph(graph, &mut |graph| {
+            let own = &mut constants[graph.id];
+            own.resize_with(graph.names.len(), || None);
+            graph.constants.iter().for_each(|(value, weight)| own[*value] = Some(Slot::weight(weight.clone())));
+        });
         Self(constants)
     }
 
     /// Puts another value in the place of a constant of the main graph, such as a parameter that is trained.
     pub fn replace(&mut self, id: usize, slot: Slot<T>) {
-        if let Some((_, old)) = self.0.first_mut().and_then(|main| main.iter_mut().find(|(value, _)| *value == id)) {
+        if let Some(old) = self.0.first_mut().and_then(|main| main.get_mut(id)?.as_mut()) {
             *old = slot;
         }
+    }
+}
+
+/// What an accelerator plans for the nodes of all graphs of a model, by graph and node.
+struct Plans<P>(Vec<Vec<P>>);
+
+impl<P> Plans<P> {
+    /// The plans for a graph and those nested in it; `graphs` is how many the model has.
+    fn new<A: Accelerator<Plan = P>>(accelerator: &A, graph: &Graph, graphs: usize) -> Self {
+        let mut plans: Vec<Vec<_>> = (0..graphs).map(|_| Vec::new()).collect();
+        control::each_graph(graph, &mut |graph| plans[graph.id] = graph.nodes.iter().map(|node| accelerator.plan(node)).collect());
+        Self(plans)
     }
 }
 
@@ -79,6 +108,14 @@ impl<T: Clone> Constants<T> {
 struct Running<'s, A: Accelerator> {
     accelerator: &'s A,
     constants: &'s Constants<A::Tensor>,
+    plans: &'s Plans<A::Plan>,
+}
+
+/// A graph with its nodes merged.
+struct Prepared<A: Accelerator> {
+    graph: Graph,
+    constants: Constants<A::Tensor>,
+    plans: Plans<A::Plan>,
 }
 
 /// A model that is ready to run.
@@ -86,8 +123,9 @@ pub struct Session<A: Accelerator> {
     model: Arc<Model>,
     accelerator: A,
     constants: Constants<A::Tensor>,
-    /// The graph with its nodes merged, and its constants.
-    prepared: Option<(Graph, Constants<A::Tensor>)>,
+    /// For the graph as it is in the file, once it runs.
+    plans: OnceLock<Plans<A::Plan>>,
+    prepared: Option<Prepared<A>>,
     limits: Limits,
 }
 
@@ -103,7 +141,7 @@ impl<A: Accelerator> Session<A> {
             return Err(Error::Unsupported(missing));
         }
         let constants = Constants::new(&model.graph, model.graphs);
-        Ok(Self { model, accelerator, constants, prepared: None, limits: Limits::default() })
+        Ok(Self { model, accelerator, constants, plans: OnceLock::new(), prepared: None, limits: Limits::default() })
     }
 
     /// Prepares a model for many runs: what is constant is computed now, and nodes that can be one become one. The outputs are the
@@ -134,7 +172,8 @@ impl<A: Accelerator> Session<A> {
         prepare(&mut graph);
         let mut constants = Constants::new(&graph, session.model.graphs);
         slots.into_iter().for_each(|(id, slot)| constants.replace(id, slot));
-        session.prepared = Some((graph, constants));
+        let plans = Plans::new(&session.accelerator, &graph, session.model.graphs);
+        session.prepared = Some(Prepared { graph, constants, plans });
         Ok(session)
     }
 
@@ -145,7 +184,7 @@ impl<A: Accelerator> Session<A> {
 
     /// The graph whose nodes run: that of the model, or the prepared one.
     pub fn running_graph(&self) -> &Graph {
-        self.prepared.as_ref().map_or(&self.model.graph, |(graph, _)| graph)
+        self.prepared.as_ref().map_or(&self.model.graph, |prepared| &prepared.graph)
     }
 
     /// The device.
@@ -170,7 +209,7 @@ impl<A: Accelerator> Session<A> {
     pub fn run(&self, inputs: Vec<(String, crate::Value)>) -> Result<Vec<crate::Value>> {
         let inputs = inputs.into_iter().map(|(name, value)| (name, Slot::host(value))).collect();
         let outputs = self.run_slots(inputs)?;
-        outputs.iter().map(|slot| slot.value(&self.accelerator).cloned()).collect()
+        outputs.into_iter().map(|slot| slot.into_value(&self.accelerator)).collect()
     }
 
     /// Runs the model on values that may be on the device, and leaves the outputs where they are.
@@ -178,14 +217,14 @@ impl<A: Accelerator> Session<A> {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_slots(&self, inputs: Vec<(String, Slot<A::Tensor>)>) -> Result<Vec<Slot<A::Tensor>>> {
-        let Some((graph, constants)) = &self.prepared else { return self.run_watched(inputs, &mut |_, _| Ok(())) };
+        let Some(Prepared { graph, constants, plans }) = &self.prepared else { return self.run_watched(inputs, &mut |_, _| Ok(())) };
         let _limited = Limited::new(self.limits);
         let inputs = inputs::bind(&self.model.graph, inputs)?;
         let changes_default = self.model.graph.inputs.iter().zip(&inputs).any(|(port, given)| port.optional && given.is_some());
         if changes_default {
             return execute::graph(&self.plain(), &self.model.graph, inputs, Vec::new(), &mut |_, _| Ok(()));
         }
-        let running = Running { accelerator: &self.accelerator, constants };
+        let running = Running { accelerator: &self.accelerator, constants, plans };
         execute::graph(&running, graph, inputs, Vec::new(), &mut |_, _| Ok(()))
     }
 
@@ -200,6 +239,7 @@ impl<A: Accelerator> Session<A> {
     }
 
     fn plain(&self) -> Running<'_, A> {
-        Running { accelerator: &self.accelerator, constants: &self.constants }
+        let plans = self.plans.get_or_init(|| Plans::new(&self.accelerator, &self.model.graph, self.model.graphs));
+        Running { accelerator: &self.accelerator, constants: &self.constants, plans }
     }
 }

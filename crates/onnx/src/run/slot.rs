@@ -37,7 +37,7 @@ struct Places<T> {
     host: OnceLock<Value>,
     device: OnceLock<T>,
     /// A constant that may still be in its file.
-    weight: Option<Weight>,
+    weight: Option<Box<Weight>>,
 }
 
 impl<T> Clone for Slot<T> {
@@ -59,7 +59,7 @@ impl<T: Clone> Slot<T> {
 
     /// A constant, not read yet.
     pub fn weight(weight: Weight) -> Self {
-        Self(Arc::new(Places { host: OnceLock::new(), device: OnceLock::new(), weight: Some(weight) }))
+        Self(Arc::new(Places { host: OnceLock::new(), device: OnceLock::new(), weight: Some(Box::new(weight)) }))
     }
 
     /// The value on the host; brought there if need be.
@@ -78,9 +78,25 @@ impl<T: Clone> Slot<T> {
         Ok(self.0.host.get_or_init(|| value.into()))
     }
 
+    /// As [`Slot::value`], for the last who wants it.
+    ///
+    /// # Errors
+    /// As [`Slot::value`].
+    pub fn into_value<A: Accelerator<Tensor = T>>(self, accelerator: &A) -> Result<Value> {
+        match Arc::try_unwrap(self.0) {
+            Ok(Places { host, device, weight: None }) => match (host.into_inner(), device.into_inner()) {
+                (Some(value), _) => Ok(value),
+                (None, Some(tensor)) => accelerator.bring(tensor).map(Value::from),
+                (None, None) => unreachable!("a slot is made with a value"),
+            },
+            Ok(places) => Self(Arc::new(places)).value(accelerator).cloned(),
+            Err(shared) => Self(shared).value(accelerator).cloned(),
+        }
+    }
+
     /// The constant of a file behind this slot, if there is one: type and shape are known without reading it.
     pub fn constant(&self) -> Option<&Weight> {
-        self.0.weight.as_ref()
+        self.0.weight.as_deref()
     }
 
     /// The tensor on the device, if it is there.
