@@ -41,7 +41,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let square = x * x;
-    let near = polynomial(square, [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_5e-2, 0.133_314_42, -0.333_332_8]);
+    let near = polynomial(square, [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_5e-2, 0.133_314_42, -0.333_332_8]);
     let far = 1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0);
     (if x.abs() < 0.625 { (near * square).mul_add(x, x) } else { far }).copysign(x)
 }

@@ -56,9 +56,10 @@ impl Lstm {
         // What the inputs give to the gates, for all steps at once.
         let bias: Option<Vec<f32>> = weights.bias.map(|bias| bias[..gates].iter().zip(&bias[gates..]).map(|(x, h)| x + h).collect());
         let mut from_x = vec![0.0; of_x.output_len()];
-        of_x.forward(x, weights.input, WeightOrder::OutputsFirst, bias.as_deref(), Activation::None, &mut from_x)?;
-        let mut state = vec![0.0; gates * hidden];
-        permute(weights.state, &[gates, hidden], &[1, 0], &mut state);
+        // Inputs may be as few as one: sums of products would be short.
+        let input = turned(weights.input, gates);
+        of_x.forward(x, &input, WeightOrder::InputsFirst, bias.as_deref(), Activation::None, &mut from_x)?;
+        let state = turned(weights.state, gates);
         let arch = Arch::new();
         let item = |(item, (h, c)): (usize, (&mut [f32], &mut [f32]))| {
             arch.dispatch(Sequence { sizes: self, item, from_x: &from_x, weights: &state, h, c })
@@ -80,6 +81,13 @@ impl Lstm {
         }
         all
     }
+}
+
+/// The columns of a matrix as rows.
+fn turned(matrix: &[f32], rows: usize) -> Vec<f32> {
+    let mut columns = vec![0.0; matrix.len()];
+    permute(matrix, &[rows, matrix.len() / rows], &[1, 0], &mut columns);
+    columns
 }
 
 /// One sequence.
