@@ -6,6 +6,7 @@ use crate::parallel::{Shared, each, threads};
 use crate::rows::Panels;
 use crate::scratch::with_scratch;
 use crate::tile::{Tile, VECTORS};
+use crate::trim::Trimmed;
 use crate::window::{Strip, Window};
 use crate::{Activation, Conv2d, sparse};
 use std::ops::Range;
@@ -37,6 +38,15 @@ pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
         panels.pack(panel, &weight[group..group + rows * depth], depth, packed);
     });
     packed
+}
+
+/// What [`pack`] makes of the weights of fewer taps, from what it made of all.
+pub(crate) fn trim(isa: Isa, shape: &Conv2d, packed: &[f32], trimmed: &Trimmed) -> Vec<f32> {
+    let (depth, rows) = (depth(shape), shape.out_channels / shape.groups);
+    let panels = Panels::new(rows, isa.rows());
+    let groups = packed.chunks_exact(rows * depth);
+    let panels = groups.flat_map(|group| (0..panels.count).map(|panel| panels.range(panel)).map(move |range| (group, range)));
+    panels.flat_map(|(group, range)| trimmed.take(&group[range.start * depth..range.end * depth], range.len())).collect()
 }
 
 /// The inverse of [`pack`].

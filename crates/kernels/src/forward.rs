@@ -1,6 +1,7 @@
 //! The output of a convolution, with weights as they are or packed once for many calls.
 
 use crate::lanes::Isa;
+use crate::trim::Trimmed;
 use crate::{Activation, Conv2d, ShapeError, direct, winograd};
 use std::sync::Arc;
 
@@ -38,6 +39,11 @@ impl Conv2d {
         activation: Activation,
         output: &mut [f32],
     ) -> Result<(), ShapeError> {
+        self.check()?;
+        ShapeError::length("the weight", self.weight_len(), weight.len())?;
+        if let Some(trimmed) = Trimmed::of(self) {
+            return trimmed.shape.forward(input, &trimmed.take(weight, 1), bias, activation, output);
+        }
         let weights = self.pack_for(Isa::best(), Algorithm::Direct, weight)?;
         self.forward_packed(input, &weights, bias, activation, output)
     }
@@ -76,7 +82,13 @@ impl Conv2d {
             return Ok(());
         }
         match weights.algorithm {
-            Algorithm::Direct => direct::forward(weights.isa, self, input, &weights.values, bias, activation, output),
+            Algorithm::Direct => match Trimmed::of(self) {
+                None => direct::forward(weights.isa, self, input, &weights.values, bias, activation, output),
+                Some(trimmed) => {
+                    let values = direct::trim(weights.isa, self, &weights.values, &trimmed);
+                    direct::forward(weights.isa, &trimmed.shape, input, &values, bias, activation, output);
+                }
+            },
             Algorithm::Winograd => winograd::forward(weights.isa, self, input, &weights.values, bias, activation, output),
         }
         Ok(())

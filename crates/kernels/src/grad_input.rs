@@ -11,6 +11,7 @@ use crate::lanes::Isa;
 use crate::planes::{Axis, Planes};
 use crate::scratch::with_scratch;
 use crate::sums::{Panel, Place, Sums};
+use crate::trim::Trimmed;
 use crate::{Conv2d, ShapeError};
 
 /// Values of the packed gradient that are worked on at once: about half of a core's second-isa cache.
@@ -67,7 +68,10 @@ impl Conv2d {
         ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
         ShapeError::length("the weights", self.weight_len(), weight.len())?;
         ShapeError::length("the input's gradient", self.input_len(), grad_input.len())?;
-        if interleaved::suits(self) {
+        if let Some(trimmed) = Trimmed::of(self) {
+            return trimmed.shape.grad_input_at(isa, grad_output, &trimmed.take(weight, 1), grad_input);
+        }
+        if interleaved::suits(self, interleaved::OF_INPUT) {
             interleaved::grad_input(self, isa, grad_output, weight, grad_input);
             return Ok(());
         }

@@ -9,6 +9,7 @@ use crate::interleaved;
 use crate::lanes::Isa;
 use crate::planes::{Axis, Planes};
 use crate::scratch::with_scratch;
+use crate::trim::Trimmed;
 use crate::{Conv2d, ShapeError};
 
 /// Values of the packed input and gradient that are worked on at once: about half of a core's second-isa cache.
@@ -52,7 +53,13 @@ impl Conv2d {
         ShapeError::length("the input", self.input_len(), input.len())?;
         ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
         ShapeError::length("the weights' gradient", self.weight_len(), grad_weight.len())?;
-        if interleaved::suits(self) {
+        if let Some(trimmed) = Trimmed::of(self) {
+            let mut part = vec![0.0; trimmed.shape.weight_len()];
+            trimmed.shape.grad_weight_at(isa, input, grad_output, &mut part)?;
+            trimmed.spread(&part, grad_weight);
+            return Ok(());
+        }
+        if interleaved::suits(self, interleaved::OF_WEIGHT) {
             interleaved::grad_weight(self, isa, input, grad_output, grad_weight);
             return Ok(());
         }

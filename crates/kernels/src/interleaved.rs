@@ -18,9 +18,17 @@ const SAMPLES: usize = 16;
 /// Most output pixels for which padding and cut vectors cost more than transposing.
 const PIXELS: usize = 100;
 
-/// Whether this way is the faster one.
-pub(crate) fn suits(shape: &Conv2d) -> bool {
-    let filled = shape.batch * 4 >= shape.batch.next_multiple_of(SAMPLES) * 3;
+/// Samples of a block that pay, for each pixel of the image's side and tap of the kernel's: measured for the gradient of the input.
+pub(crate) const OF_INPUT: usize = 5;
+/// For the gradient of the weights.
+pub(crate) const OF_WEIGHT: usize = 3;
+
+/// Whether this way is the faster one. It costs the same for a block that is not full; how many samples it takes to be worth that
+/// grows with the image, and falls with the kernel, which makes the padding larger.
+pub(crate) fn suits(shape: &Conv2d, pays: usize) -> bool {
+    let samples = shape.batch / shape.batch.div_ceil(SAMPLES).max(1);
+    let (pixels, taps) = (shape.output().iter().product::<usize>(), shape.kernel[0] * shape.kernel[1]);
+    let filled = samples * 4 >= SAMPLES * 3 || samples * samples * taps >= pays * pays * pixels;
     let used = shape.weight_len() / shape.out_channels.max(shape.in_channels);
     filled && shape.output().iter().product::<usize>() <= PIXELS && shape.input[0] * shape.input[1] <= 4 * PIXELS && used >= 16
 }

@@ -42,6 +42,7 @@ mod shape;
 mod sparse;
 mod sums;
 mod tile;
+mod trim;
 mod update;
 mod window;
 mod winograd;
