@@ -34,8 +34,11 @@ SAVING = 3.0
 
 
 def seconds_for(case, seconds):
-    """How long a turn at a case is."""
-    return max(seconds, SAVING) if case.startswith("save") else seconds
+    """How long a turn at a case is: a file of gigabytes must be saved several times too."""
+    if not case.startswith("save"):
+        return seconds
+    megabytes = case.rpartition("/")[2].removesuffix("MB")
+    return max(seconds, SAVING, int(megabytes) / 100 if megabytes.isdigit() else 0)
 
 
 class Failed(Exception):
