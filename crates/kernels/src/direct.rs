@@ -50,7 +50,11 @@ pub(crate) fn trim(isa: Isa, shape: &Conv2d, packed: &[f32], trimmed: &Trimmed) 
 }
 
 /// The inverse of [`pack`].
-fn unpack(panels: &Panels, packed: &[f32], depth: usize) -> Vec<f32> {
+pub(crate) fn unpack(isa: Isa, shape: &Conv2d, packed: &[f32]) -> Vec<f32> {
+    unpacked(&Panels::new(shape.out_channels / shape.groups, isa.rows()), packed, depth(shape))
+}
+
+fn unpacked(panels: &Panels, packed: &[f32], depth: usize) -> Vec<f32> {
     let mut weight = vec![0.0; packed.len()];
     let rows = panels.range(panels.count - 1).end;
     for (packed, weight) in packed.chunks_exact(rows * depth).zip(weight.chunks_exact_mut(rows * depth)) {
@@ -143,7 +147,7 @@ impl Work for Direct<'_> {
         };
         let [_, width] = shape.output();
         if !Strip::sensible(&window, shape.in_channels / shape.groups, [1, width.min(2 * VECTORS * L::LANES)]) {
-            let weight = unpack(&panels, self.weights, depth(shape));
+            let weight = unpacked(&panels, self.weights, depth(shape));
             return sparse::forward(shape, self.input, &weight, self.bias, self.activation, self.output);
         }
         let plan = Plan::new(shape, window, panels, rows, L::LANES);

@@ -2,8 +2,8 @@
 
 use crate::lanes::Isa;
 use crate::trim::Trimmed;
-use crate::{Activation, Conv2d, ShapeError, direct, winograd};
-use std::sync::Arc;
+use crate::{Activation, Conv2d, ShapeError, direct, interleaved, winograd};
+use std::sync::{Arc, OnceLock};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct PackedWeights {
     /// `[out, in / groups, height, width]`, and the groups.
     sizes: [usize; 5],
     values: Arc<[f32]>,
+    /// For many samples of small images; made when they come.
+    interleaved: Arc<OnceLock<Vec<f32>>>,
 }
 
 impl Conv2d {
@@ -44,7 +46,13 @@ impl Conv2d {
         if let Some(trimmed) = Trimmed::of(self) {
             return trimmed.shape.forward(input, &trimmed.take(weight, 1), bias, activation, output);
         }
-        let weights = self.pack_for(Isa::best(), Algorithm::Direct, weight)?;
+        let isa = Isa::best();
+        if interleaved::suits(self, interleaved::OF_OUTPUT) {
+            self.lengths(input, bias, output)?;
+            interleaved::forward(isa, self, input, &interleaved::pack(isa, self, weight), bias, activation, output);
+            return Ok(());
+        }
+        let weights = self.pack_for(isa, Algorithm::Direct, weight)?;
         self.forward_packed(input, &weights, bias, activation, output)
     }
 
@@ -73,16 +81,18 @@ impl Conv2d {
         if weights.sizes != self.weight_sizes() {
             return Err(ShapeError::Packed { expected: self.weight_sizes(), found: weights.sizes });
         }
-        ShapeError::length("the input", self.input_len(), input.len())?;
-        ShapeError::length("the output", self.output_len(), output.len())?;
-        if let Some(bias) = bias {
-            ShapeError::length("the bias", self.out_channels, bias.len())?;
-        }
+        self.lengths(input, bias, output)?;
         if self.batch == 0 {
             return Ok(());
         }
         match weights.algorithm {
             Algorithm::Direct => match Trimmed::of(self) {
+                None if interleaved::suits(self, interleaved::OF_OUTPUT) => {
+                    let isa = weights.isa;
+                    let values =
+                        weights.interleaved.get_or_init(|| interleaved::pack(isa, self, &direct::unpack(isa, self, &weights.values)));
+                    interleaved::forward(isa, self, input, values, bias, activation, output);
+                }
                 None => direct::forward(weights.isa, self, input, &weights.values, bias, activation, output),
                 Some(trimmed) => {
                     let values = direct::trim(weights.isa, self, &weights.values, &trimmed);
@@ -102,7 +112,14 @@ impl Conv2d {
             Algorithm::Direct => direct::pack(isa, self, weight),
             Algorithm::Winograd => winograd::pack(isa, self, weight),
         };
-        Ok(PackedWeights { isa, algorithm, sizes: self.weight_sizes(), values: values.into() })
+        Ok(PackedWeights { isa, algorithm, sizes: self.weight_sizes(), values: values.into(), interleaved: Arc::default() })
+    }
+
+    /// Whether the slices of a forward pass have the lengths that the geometry says.
+    fn lengths(&self, input: &[f32], bias: Option<&[f32]>, output: &[f32]) -> Result<(), ShapeError> {
+        ShapeError::length("the input", self.input_len(), input.len())?;
+        ShapeError::length("the output", self.output_len(), output.len())?;
+        ShapeError::length("the bias", self.out_channels, bias.map_or(self.out_channels, <[f32]>::len))
     }
 
     /// What weights must be packed for.
@@ -141,10 +158,13 @@ mod tests {
         if activation == Activation::Relu {
             expected.iter_mut().for_each(|v| *v = v.max(0.0));
         }
-        for isa in Isa::available() {
-            let weights = shape.pack_for(isa, algorithm, &weight).unwrap();
+        let packed = Isa::available().map(|isa| (isa, Some(shape.pack_for(isa, algorithm, &weight).unwrap())));
+        for (isa, weights) in packed.chain([(Isa::best(), None)]) {
             let mut output = vec![f32::NAN; shape.output_len()];
-            shape.forward_packed(&input, &weights, bias, activation, &mut output).unwrap();
+            match weights {
+                Some(weights) => shape.forward_packed(&input, &weights, bias, activation, &mut output).unwrap(),
+                None => shape.forward(&input, &weight, bias, activation, &mut output).unwrap(),
+            }
             for (i, (found, expected)) in output.iter().zip(&expected).enumerate() {
                 let error = (f64::from(*found) - expected).abs() / scale;
                 prop_assert!(error < bound, "{isa:?} {shape:?}: output {i} is {found}, expected {expected}");
@@ -156,7 +176,7 @@ mod tests {
     /// Any small convolution.
     fn any_shape() -> impl Strategy<Value = Conv2d> {
         let axis = || (1usize..4, 1usize..4, 1usize..4, 0usize..4, 0usize..4, 0usize..20);
-        (prop::sample::select(vec![0usize, 1, 3]), (1usize..4, 1usize..5, 1usize..12), axis(), axis()).prop_map(
+        (prop::sample::select(vec![0usize, 1, 3, 14, 35]), (1usize..4, 1usize..5, 1usize..12), axis(), axis()).prop_map(
             |(batch, (groups, group_in, group_out), down, across)| {
                 let side = |(kernel, _, dilation, before, after, extra): (usize, usize, usize, usize, usize, usize)| {
                     (((kernel - 1) * dilation + 1).saturating_sub(before + after) + extra).max(1)
@@ -237,6 +257,8 @@ mod tests {
             (square(1, [600, 33], 7, 1, 0), 3),
             (square(1, [20, 64], 1, 1, 0), 4),
             (square(1, [640, 8], 64, 1, 0), 5),
+            (square(40, [70, 66], 6, 7, 3), 6),
+            (square(6, [33, 17], 4, 5, 2), 7),
         ] {
             compare(&shape, Algorithm::Direct, 2e-5, seed).unwrap();
         }
@@ -259,7 +281,9 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        for shape in [square(3, [40, 30], 20, 3, 1), square(1, [200, 64], 14, 3, 1), square(1, [8, 20], 100, 5, 2)] {
+        for shape in
+            [square(3, [40, 30], 20, 3, 1), square(1, [200, 64], 14, 3, 1), square(1, [8, 20], 100, 5, 2), square(40, [20, 30], 6, 7, 3)]
+        {
             let (input, weight) = (values(1, shape.input_len()), values(3, shape.weight_len()));
             let algorithm = if winograd::fits(&shape) { Algorithm::Winograd } else { Algorithm::Direct };
             let both = [Algorithm::Direct, algorithm].map(|algorithm| shape.pack_for(Isa::best(), algorithm, &weight).unwrap());

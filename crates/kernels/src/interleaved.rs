@@ -1,24 +1,26 @@
-//! Gradients of small images in large batches: a vector holds one pixel of many samples.
+//! Small images in large batches: a vector holds one pixel of many samples.
 //!
 //! No product with padding is computed, and no vector is cut by the end of a row. What it costs is to transpose what goes in and out,
 //! which is little when a pixel is used often.
 
 use rayon::prelude::*;
 
-use crate::Conv2d;
 use crate::dots::{Column, Dots};
 use crate::grad_input::{TASKS, pack_weights};
 use crate::grad_weight::{BLOCK, in_parts};
 use crate::lanes::Isa;
 use crate::scratch::with_scratch;
 use crate::sums::{Panel, Place, Sums};
+use crate::{Activation, Conv2d};
 
 /// Samples in a block for the weights' gradient: the widest vector.
 const SAMPLES: usize = 16;
 /// Most output pixels for which padding and cut vectors cost more than transposing.
 const PIXELS: usize = 100;
 
-/// Samples of a block that pay, for each pixel of the image's side and tap of the kernel's: measured for the gradient of the input.
+/// Samples of a block that pay, for each pixel of the image's side and tap of the kernel's: measured for the output.
+pub(crate) const OF_OUTPUT: usize = 6;
+/// For the gradient of the input.
 pub(crate) const OF_INPUT: usize = 5;
 /// For the gradient of the weights.
 pub(crate) const OF_WEIGHT: usize = 3;
@@ -120,68 +122,144 @@ fn pairs(shape: &Conv2d) -> Vec<Vec<(usize, usize, usize)>> {
 
 /// The gradient of the input.
 pub(crate) fn grad_input(shape: &Conv2d, isa: Isa, grad_output: &[f32], weight: &[f32], grad_input: &mut [f32]) {
-    let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-    let out_pixels: usize = shape.output().iter().product();
-    let in_pixels = shape.input[0] * shape.input[1];
-    let lanes = if shape.batch > SAMPLES { 2 * SAMPLES } else { SAMPLES };
-    let panel = isa.dispatch(Panel { channels: group_in });
+    let (from, to) = (outputs(shape), inputs(shape));
     let taps: Vec<_> = (0..shape.kernel[0]).flat_map(|y| (0..shape.kernel[1]).map(move |x| [y, x])).collect();
-    let weights = pack_weights(shape, weight, &taps, panel);
-    let places = places(shape, lanes);
-    let panels = group_in.div_ceil(panel);
-    let panel_len = group_out * taps.len() * panel;
-    // A task is some channels of one group in one block of samples.
-    let blocks = shape.batch.div_ceil(lanes);
-    let channels = group_in.div_ceil(TASKS.div_ceil(blocks.max(1) * shape.groups)).next_multiple_of(panel).min(group_in);
-    let chunks = group_in.div_ceil(channels);
-    let mut tasks: Vec<Vec<&mut [f32]>> = (0..blocks * shape.groups * chunks).map(|_| Vec::with_capacity(lanes)).collect();
-    for (index, grad) in grad_input.chunks_exact_mut(group_in * in_pixels).enumerate() {
-        let (sample, group) = (index / shape.groups, index % shape.groups);
-        let first = (sample / lanes * shape.groups + group) * chunks;
-        for (task, grad) in tasks[first..].iter_mut().zip(grad.chunks_mut(channels * in_pixels)) {
-            task.push(grad);
-        }
-    }
-    tasks.into_par_iter().enumerate().for_each(|(index, mut grads)| {
-        let (block, group, chunk) = (index / chunks / shape.groups, index / chunks % shape.groups, index % chunks);
-        let plane = out_pixels * lanes;
-        let pitch = in_pixels * lanes;
-        with_scratch(group_out * plane, |packed| {
-            with_scratch(panel * pitch, |sums| {
-                for (filter, place) in packed.chunks_exact_mut(plane).enumerate() {
-                    let first = (block * lanes * shape.out_channels + group * group_out + filter) * out_pixels;
-                    interleave(&grad_output[first..], shape.out_channels * out_pixels, out_pixels, lanes, place);
-                }
-                let count = grads[0].len() / in_pixels;
-                for first in (0..count).step_by(panel) {
-                    let weights = &weights[(group * panels + (chunk * channels + first) / panel) * panel_len..][..panel_len];
-                    for (pixel, places) in places.iter().enumerate() {
-                        let sums = &mut sums[pixel * lanes..];
-                        isa.dispatch(Sums { grad: packed, plane, places, weights, panel, run: lanes, pitch, sums });
-                    }
-                    for (sample, grad) in grads.iter_mut().enumerate() {
-                        for (out, sums) in grad[first * in_pixels..].chunks_exact_mut(in_pixels).zip(sums.chunks_exact(pitch)) {
-                            for (out, sums) in out.iter_mut().zip(sums.chunks_exact(lanes)) {
-                                *out = sums[sample];
-                            }
-                        }
-                    }
-                }
-            });
-        });
-    });
+    let weights = pack_weights(shape, weight, &taps, isa.dispatch(Panel { channels: to.channels }));
+    let mut places = vec![Vec::new(); to.pixels];
+    meetings(shape, |output, input, tap| places[input].push((output, tap)));
+    Product { shape, isa, from, to, weights: &weights, places }.compute(grad_output, grad_input, |_, sum| sum);
 }
 
-/// For every input pixel, the output pixels that see it and through which tap.
-fn places(shape: &Conv2d, lanes: usize) -> Vec<Vec<Place>> {
+/// The weights for [`forward`]: for each group and panel of filters, `[channel, tap, filter in panel]`.
+pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
+    let (channels, filters) = (inputs(shape).channels, outputs(shape).channels);
+    let (panel, area) = (isa.dispatch(Panel { channels: filters }), shape.kernel[0] * shape.kernel[1]);
+    let depth = channels * area;
+    let mut packed = vec![0.0; shape.groups * filters.next_multiple_of(panel) * depth];
+    let panels = weight.chunks_exact(filters * depth).flat_map(|group| group.chunks(panel * depth));
+    for (weight, packed) in panels.zip(packed.chunks_exact_mut(panel * depth)) {
+        for (row, weight) in weight.chunks_exact(depth).enumerate() {
+            packed[row..].iter_mut().step_by(panel).zip(weight).for_each(|(packed, weight)| *packed = *weight);
+        }
+    }
+    packed
+}
+
+/// The output, with weights of [`pack`]; all slices have the lengths that `shape` says.
+pub(crate) fn forward(
+    isa: Isa,
+    shape: &Conv2d,
+    input: &[f32],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+    output: &mut [f32],
+) {
+    let (from, to) = (inputs(shape), outputs(shape));
+    let mut places = vec![Vec::new(); to.pixels];
+    meetings(shape, |output, input, tap| places[output].push((input, tap)));
+    let relu = activation == Activation::Relu;
+    let finish = |channel: usize, sum: f32| {
+        let sum = bias.map_or(sum, |bias| sum + bias[channel]);
+        if relu && sum < 0.0 { 0.0 } else { sum }
+    };
+    Product { shape, isa, from, to, weights, places }.compute(input, output, finish);
+}
+
+/// What one side of a convolution has.
+#[derive(Clone, Copy)]
+struct Side {
+    /// Channels of a group.
+    channels: usize,
+    /// Pixels of a channel.
+    pixels: usize,
+}
+
+fn inputs(shape: &Conv2d) -> Side {
+    Side { channels: shape.in_channels / shape.groups, pixels: shape.input.iter().product() }
+}
+
+fn outputs(shape: &Conv2d) -> Side {
+    Side { channels: shape.out_channels / shape.groups, pixels: shape.output().iter().product() }
+}
+
+/// Calls `meet` with every output pixel, input pixel that it sees, and tap through which it sees it.
+fn meetings(shape: &Conv2d, mut meet: impl FnMut(usize, usize, usize)) {
     let [height, width] = shape.output();
-    let mut places = vec![Vec::new(); shape.input[0] * shape.input[1]];
     for (down, y) in (0..shape.kernel[0]).flat_map(|tap| (0..height).map(move |y| (tap, y))) {
         let Some(row) = seen(shape, 0, y, down) else { continue };
         for (across, x) in (0..shape.kernel[1]).flat_map(|tap| (0..width).map(move |x| (tap, x))) {
             let Some(column) = seen(shape, 1, x, across) else { continue };
-            places[row * shape.input[1] + column].push(Place { start: (y * width + x) * lanes, weight: down * shape.kernel[1] + across });
+            meet(y * width + x, row * shape.input[1] + column, down * shape.kernel[1] + across);
         }
     }
-    places
+}
+
+/// One side of a convolution from the other: for each pixel, sums of weighted pixels.
+struct Product<'a> {
+    shape: &'a Conv2d,
+    isa: Isa,
+    from: Side,
+    to: Side,
+    /// For each group and panel of channels of the result: `[channel of the source, tap, channel in panel]`.
+    weights: &'a [f32],
+    /// For each pixel of the result, pixels of the source, each with the tap that weighs it.
+    places: Vec<Vec<(usize, usize)>>,
+}
+
+impl Product<'_> {
+    /// Computes `result`; `finish` turns the sum for a channel, counted over all groups, into what is written.
+    fn compute(&self, source: &[f32], result: &mut [f32], finish: impl Fn(usize, f32) -> f32 + Sync) {
+        let Self { shape, isa, from, to, .. } = *self;
+        let groups = shape.groups;
+        let lanes = if shape.batch > SAMPLES { 2 * SAMPLES } else { SAMPLES };
+        let panel = isa.dispatch(Panel { channels: to.channels });
+        let at_lanes = |places: &Vec<(usize, usize)>| places.iter().map(|&(at, weight)| Place { start: at * lanes, weight }).collect();
+        let places: Vec<Vec<Place>> = self.places.iter().map(at_lanes).collect();
+        let panels = to.channels.div_ceil(panel);
+        let panel_len = from.channels * shape.kernel[0] * shape.kernel[1] * panel;
+        // A task is some channels of one group in one block of samples.
+        let blocks = shape.batch.div_ceil(lanes);
+        let channels = to.channels.div_ceil(TASKS.div_ceil(blocks.max(1) * groups)).next_multiple_of(panel).min(to.channels);
+        let chunks = to.channels.div_ceil(channels);
+        let mut tasks: Vec<Vec<&mut [f32]>> = (0..blocks * groups * chunks).map(|_| Vec::with_capacity(lanes)).collect();
+        for (index, result) in result.chunks_exact_mut(to.channels * to.pixels).enumerate() {
+            let (sample, group) = (index / groups, index % groups);
+            let first = (sample / lanes * groups + group) * chunks;
+            for (task, result) in tasks[first..].iter_mut().zip(result.chunks_mut(channels * to.pixels)) {
+                task.push(result);
+            }
+        }
+        tasks.into_par_iter().enumerate().for_each(|(index, mut results)| {
+            let (block, group, chunk) = (index / chunks / groups, index / chunks % groups, index % chunks);
+            let plane = from.pixels * lanes;
+            let pitch = to.pixels * lanes;
+            with_scratch(from.channels * plane, |packed| {
+                with_scratch(panel * pitch, |sums| {
+                    for (channel, place) in packed.chunks_exact_mut(plane).enumerate() {
+                        let first = ((block * lanes * groups + group) * from.channels + channel) * from.pixels;
+                        interleave(&source[first..], groups * from.channels * from.pixels, from.pixels, lanes, place);
+                    }
+                    let count = results[0].len() / to.pixels;
+                    for first in (0..count).step_by(panel) {
+                        let panel_of = group * panels + (chunk * channels + first) / panel;
+                        let weights = &self.weights[panel_of * panel_len..][..panel_len];
+                        for (pixel, places) in places.iter().enumerate() {
+                            let sums = &mut sums[pixel * lanes..];
+                            isa.dispatch(Sums { grad: packed, plane, places, weights, panel, run: lanes, pitch, sums });
+                        }
+                        let channel = group * to.channels + chunk * channels + first;
+                        for (sample, result) in results.iter_mut().enumerate() {
+                            let outs = result[first * to.pixels..].chunks_exact_mut(to.pixels).zip(sums.chunks_exact(pitch));
+                            for (channel, (out, sums)) in (channel..).zip(outs) {
+                                for (out, sums) in out.iter_mut().zip(sums.chunks_exact(lanes)) {
+                                    *out = finish(channel, sums[sample]);
+                                }
+                            }
+                        }
+                    }
+                });
+            });
+        });
+    }
 }
