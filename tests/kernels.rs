@@ -124,7 +124,7 @@ fn linear_case(seed: u64, device: &Device) -> (Tensor<2>, Tensor<2>, Option<Tens
         1 => numbers.tensor([outputs, inputs], device).transpose(),
         _ => numbers.tensor([inputs + 2, outputs + 3], device).slice([1..inputs + 1, 2..outputs + 2]),
     };
-    let bias = (seed % 2 == 0).then(|| numbers.tensor([outputs], device));
+    let bias = seed.is_multiple_of(2).then(|| numbers.tensor([outputs], device));
     (numbers.tensor([batch, inputs], device), weight, bias, if seed % 5 < 3 { Activation::Relu } else { Activation::None })
 }
 

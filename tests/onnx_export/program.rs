@@ -127,7 +127,7 @@ fn the_file_of_a_run_says_how_it_was_trained() {
     let (run, graph) = (eval("run"), eval("out.onnx"));
     assert_eq!((&graph["items"], &graph["accuracy"]), (&run["items"], &run["accuracy"]));
     assert!((graph["loss"].as_f64().unwrap() - run["loss"].as_f64().unwrap()).abs() < 1e-5, "{graph} {run}");
-    image::GrayImage::from_fn(28, 28, |x, y| image::Luma([(x * 9 ^ y * 5) as u8])).save(folder.join("a.png")).unwrap();
+    image::GrayImage::from_fn(28, 28, |x, y| image::Luma([((x * 9) ^ (y * 5)) as u8])).save(folder.join("a.png")).unwrap();
     let labels = |model: &str| -> Vec<(Json, f64)> {
         let answer = answer(&["predict", model, "a.png", "--top", "10"]);
         let labels = answer[0]["labels"].as_array().unwrap().iter();
