@@ -26,7 +26,10 @@ const STEPS: usize = 5;
 
 /// Networks, without dropout, which no two programs do alike. The data are images of the sample.
 const MODELS: &[(&str, &str)] = &[
-    ("fashion_classifier", r#"{ name = "fashion_classifier", classes = 10, hidden = [20, 16, 14, 12], dropout = 0.0 }"#),
+    (
+        "fashion_classifier",
+        r#"{ name = "fashion_classifier", classes = 10, hidden = [20, 16, 14, 12], dropout = 0.0 }"#,
+    ),
     ("cifar_cnn", r#"{ name = "cifar_cnn", in_channels = 1, channels = [4, 4, 6], hidden = 20, dropout = 0.0 }"#),
 ];
 
@@ -42,8 +45,13 @@ const OPTIMIZERS: &[(&str, &str)] = &[
 ];
 
 /// Parameter groups: one, and three of which one lists its parameters in another order than the model.
-const GROUPS: &[(&str, &str)] =
-    &[("", ""), ("groups", "groups = [{ match = \"bias$\", weight_decay = 0.0, lr = 0.003 }, { match = \"^(fc2|conv1)\", lr = 0.0005 }]")];
+const GROUPS: &[(&str, &str)] = &[
+    ("", ""),
+    (
+        "groups",
+        "groups = [{ match = \"bias$\", weight_decay = 0.0, lr = 0.003 }, { match = \"^(fc2|conv1)\", lr = 0.0005 }]",
+    ),
+];
 
 /// Schedules, with PyTorch's class and arguments.
 const SCHEDULES: &[(&str, &str, &str)] = &[

@@ -39,8 +39,10 @@ fn main() -> ExitCode {
         names.push("flex".to_string());
     }
     let folder = folder.expect("a folder of cases");
-    let devices: Vec<_> =
-        names.iter().map(|name| name.parse::<DeviceName>().expect("a device").open().expect("a device that opens")).collect();
+    let devices: Vec<_> = names
+        .iter()
+        .map(|name| name.parse::<DeviceName>().expect("a device").open().expect("a device that opens"))
+        .collect();
     let mut tally = Tally::new(std::iter::once("host".to_string()).chain(names).collect());
     let mut passing = BTreeSet::new();
     let chosen = |case: &&Case| only.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
@@ -59,13 +61,16 @@ fn main() -> ExitCode {
     });
     print!("{}", tally.markdown());
     if write {
-        std::fs::write(PASSING, passing.iter().map(|name| format!("{name}\n")).collect::<String>()).expect("the list is written");
+        std::fs::write(PASSING, passing.iter().map(|name| format!("{name}\n")).collect::<String>())
+            .expect("the list is written");
         std::fs::write(TABLE, format!("{HEAD}{}", tally.markdown())).expect("the table is written");
         return ExitCode::SUCCESS;
     }
     let before = std::fs::read_to_string(PASSING).expect("the list of cases that passed");
-    let lost: Vec<&str> = before.lines().filter(|name| !passing.contains(name) && cases.iter().any(|case| case.name == *name)).collect();
-    let lost: Vec<&str> = lost.into_iter().filter(|name| only.as_ref().is_none_or(|part| name.contains(part.as_str()))).collect();
+    let lost: Vec<&str> =
+        before.lines().filter(|name| !passing.contains(name) && cases.iter().any(|case| case.name == *name)).collect();
+    let lost: Vec<&str> =
+        lost.into_iter().filter(|name| only.as_ref().is_none_or(|part| name.contains(part.as_str()))).collect();
     if lost.is_empty() {
         return ExitCode::SUCCESS;
     }

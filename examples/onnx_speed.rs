@@ -28,7 +28,8 @@ fn main() {
     let device = name.parse::<DeviceName>().expect("a device").open().expect("a device that opens");
     let model = Model::open(path.as_ref()).expect("a model");
     let accelerator = BurnDevice::new(&device.device);
-    let session = if plain { Session::new(model, accelerator) } else { Session::prepared(model, accelerator) }.expect("a model that runs");
+    let session = if plain { Session::new(model, accelerator) } else { Session::prepared(model, accelerator) }
+        .expect("a model that runs");
     let loaded = start.elapsed();
     let inputs: Vec<(String, Value)> = session
         .model()

@@ -67,7 +67,9 @@ impl Backend {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DeviceError {
     /// The name is none that exists.
-    #[error("unknown device '{name}': expected auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex{nearest}")]
+    #[error(
+        "unknown device '{name}': expected auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex{nearest}"
+    )]
     Unknown {
         /// What was asked for.
         name: String,
@@ -99,7 +101,9 @@ pub enum DeviceError {
         problem: String,
     },
     /// The driver refused.
-    #[error("device '{name}' cannot be opened: {reason}; `rekindle devices` lists what is here, and --device flex always works")]
+    #[error(
+        "device '{name}' cannot be opened: {reason}; `rekindle devices` lists what is here, and --device flex always works"
+    )]
     Refused {
         /// What was asked for.
         name: String,
@@ -248,7 +252,8 @@ pub fn list() -> Vec<DeviceReport> {
     let chosen = DeviceName::AUTO.open().map(|open| open.name).unwrap_or_default();
     let mut reports = Vec::new();
     #[cfg(feature = "wgpu")]
-    reports.extend(gpu::adapters().iter().map(|adapter| report(&adapter.name(), &adapter.description(), adapter.open())));
+    reports
+        .extend(gpu::adapters().iter().map(|adapter| report(&adapter.name(), &adapter.description(), adapter.open())));
     for backend in [Backend::Wgpu, Backend::Vulkan, Backend::Metal, Backend::Cuda, Backend::NdArray, Backend::Flex] {
         let listed = backend == Backend::Wgpu && !reports.is_empty();
         if !listed {
@@ -262,7 +267,13 @@ pub fn list() -> Vec<DeviceReport> {
 }
 
 fn report(name: &str, description: &str, open: Result<OpenDevice, DeviceError>) -> DeviceReport {
-    let mut report = DeviceReport { name: name.to_string(), description: description.to_string(), works: false, reason: None, auto: false };
+    let mut report = DeviceReport {
+        name: name.to_string(),
+        description: description.to_string(),
+        works: false,
+        reason: None,
+        auto: false,
+    };
     match open {
         Err(error) => report.reason = Some(error.to_string()),
         Ok(open) => {
@@ -291,7 +302,9 @@ fn try_matmul(device: &Device) -> Result<(), String> {
         let (row, column) = (i / SIDE, i % SIDE);
         let expected: f32 = (0..SIDE).map(|k| a[row * SIDE + k] * b[k * SIDE + column]).sum();
         if got != expected {
-            return Err(format!("a 64×64 matrix product is wrong: element [{row}, {column}] is {got}, expected {expected}"));
+            return Err(format!(
+                "a 64×64 matrix product is wrong: element [{row}, {column}] is {got}, expected {expected}"
+            ));
         }
     }
     Ok(())
@@ -299,7 +312,8 @@ fn try_matmul(device: &Device) -> Result<(), String> {
 
 /// Runs code of a driver or backend that may panic, and gives its words instead.
 fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    crate::error::without_panic_output(|| catch_unwind(AssertUnwindSafe(run))).map_err(|panic| crate::error::panic_text(&*panic))
+    crate::error::without_panic_output(|| catch_unwind(AssertUnwindSafe(run)))
+        .map_err(|panic| crate::error::panic_text(&*panic))
 }
 
 /// Seeds a device's random numbers. The generator is one for the whole process and backend: whoever needs a stream of random

@@ -85,7 +85,8 @@ pub fn linear_relu(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
 
 /// A convolution with square kernel and symmetric padding, initialised as `torch.nn.Conv2d` is.
 pub fn conv2d_config(channels: [usize; 2], kernel: usize, padding: usize) -> Conv2dConfig {
-    Conv2dConfig::new(channels, [kernel, kernel]).with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+    Conv2dConfig::new(channels, [kernel, kernel])
+        .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
 }
 
 /// A linear layer, initialised as `torch.nn.Linear` is: weight and bias uniform in ±1/√inputs.

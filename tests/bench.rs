@@ -56,7 +56,8 @@ fn onnx_files_are_timed_on_inputs_of_the_size_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let architecture = models::find("fashion_classifier").unwrap().configure(&serde_json::Map::new()).unwrap();
     let network = fresh(&*architecture, 1);
-    let exported = export_network(&network, &*architecture, architecture.input_shape(), &ExportOptions::default()).unwrap();
+    let exported =
+        export_network(&network, &*architecture, architecture.input_shape(), &ExportOptions::default()).unwrap();
     write(exported.model, folder.path(), "clothes.onnx", EXTERNAL_ABOVE).unwrap();
     let rows = rows(&["--onnx", "clothes.onnx", "--axis", "batch=4"], folder.path());
     assert_eq!(rows.len(), 1);
@@ -71,7 +72,10 @@ fn what_cannot_be_timed_is_told() {
     let folder = tempfile::tempdir().unwrap();
     for (name, problem) in [
         ("nonsense", "error: nothing has 'nonsense' in its name"),
-        ("forward/net/1/12", "error: forward/net/1/12 cannot be timed: model 'net' expects 5 channels and sides of 142 to 157"),
+        (
+            "forward/net/1/12",
+            "error: forward/net/1/12 cannot be timed: model 'net' expects 5 channels and sides of 142 to 157",
+        ),
     ] {
         let output = bench(&[name], folder.path());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

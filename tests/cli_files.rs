@@ -86,7 +86,8 @@ fn inspect_json_has_the_promised_keys() {
 fn strict_is_a_check_of_safety() {
     let hostile = fixtures().join("hostile");
     let dangerous = std::fs::read_dir(&hostile).unwrap().flatten().map(|entry| entry.path());
-    let dangerous = dangerous.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("exec_")));
+    let dangerous =
+        dangerous.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("exec_")));
     for path in dangerous {
         let output = rekindle(Path::new("."), &["inspect", text(&path), "--strict"]);
         assert!(matches!(output.status.code(), Some(1 | 2)), "{}", path.display());
@@ -103,7 +104,10 @@ fn errors_are_one_clear_sentence() {
     let dir = dir.path();
     std::fs::write(dir.join("empty.pth"), b"").unwrap();
     assert_eq!(failure(dir, &["inspect", "none.pth"]), "error: none.pth: cannot open it: no such file");
-    assert_eq!(failure(dir, &["inspect", "empty.pth"]), "error: empty.pth: the file is empty: download or save it again");
+    assert_eq!(
+        failure(dir, &["inspect", "empty.pth"]),
+        "error: empty.pth: the file is empty: download or save it again"
+    );
     assert_eq!(
         failure(dir, &["inspect", "."]),
         "error: .: this is no run: expected a folder with recipe.toml and checkpoints named step-…; `rekindle runs` lists runs"
@@ -120,7 +124,10 @@ fn errors_are_one_clear_sentence() {
         failure(dir, &["export", "net", "net.pth", "--checkpoint"]),
         "error: --checkpoint takes the optimizer's state along, which only a run or checkpoint has; 'net' is no folder of one"
     );
-    assert!(failure(dir, &["convert", "a.pth", "b.pth", "--dtype", "int8"]).contains("expected f16, bf16, f32 or f64, found 'int8'"));
+    assert!(
+        failure(dir, &["convert", "a.pth", "b.pth", "--dtype", "int8"])
+            .contains("expected f16, bf16, f32 or f64, found 'int8'")
+    );
     assert!(failure(dir, &["convert", "a.pth", "b.pth", "--rename", "x"]).contains("expected REGEX=TO"));
 }
 
@@ -136,7 +143,10 @@ fn diff_works_across_formats() {
     }
     answer(dir, &["convert", original, "half.bpk", "--dtype", "f16"], 0);
     let found: Json = serde_json::from_str(&answer(dir, &["diff", original, "half.bpk", "--json"], 1)).unwrap();
-    assert_eq!((&found["same"], &found["compared"], found["dtypes"].as_array().unwrap().len()), (&json!(false), &json!(8), 8));
+    assert_eq!(
+        (&found["same"], &found["compared"], found["dtypes"].as_array().unwrap().len()),
+        (&json!(false), &json!(8), 8)
+    );
     answer(dir, &["diff", original, "half.bpk", "--rtol", "1e-3", "--atol", "1e-6"], 0);
     answer(dir, &["convert", original, "less.pth", "--only", "^first", "--rename", "^conv1=first"], 0);
     let shown = answer(dir, &["diff", original, "less.pth"], 1);
@@ -170,9 +180,12 @@ fn export_takes_the_sizes_from_the_weights() {
         let dict = weights::to_state_dict(&network).unwrap();
         let start = dir.join("start.pth");
         rekindle_state_save(&start, dict);
-        for (from, to) in
-            [("start.pth", "out.pth"), ("out.pth", "out.safetensors"), ("out.safetensors", "out.bpk"), ("out.bpk", "last.pth")]
-        {
+        for (from, to) in [
+            ("start.pth", "out.pth"),
+            ("out.pth", "out.safetensors"),
+            ("out.safetensors", "out.bpk"),
+            ("out.bpk", "last.pth"),
+        ] {
             let output = rekindle(dir, &["export", name, to, "--weights", from]);
             let told = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(0), "{name} {from}: {told}");
@@ -200,16 +213,27 @@ fn metadata_is_that_of_pytorch() {
     let architecture = models::find("vgg11_bn").unwrap().configure(config.as_object().unwrap()).unwrap();
     let metadata = weights::metadata(&architecture.build(&Device::flex()));
     let versions = metadata.as_dict().unwrap();
-    let version = |path: &str| versions.dict(path).and_then(|entry| entry.get("version")).and_then(rekindle::state::Value::as_int);
-    assert_eq!((version(""), version("features"), version("features.0"), version("features.1")), (Some(1), Some(1), Some(1), Some(2)));
+    let version = |path: &str| {
+        versions.dict(path).and_then(|entry| entry.get("version")).and_then(rekindle::state::Value::as_int)
+    };
+    assert_eq!(
+        (version(""), version("features"), version("features.0"), version("features.1")),
+        (Some(1), Some(1), Some(1), Some(2))
+    );
 }
 
 #[test]
 fn a_run_is_inspected_compared_and_exported() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let settings =
-        ["--set", "data.limit.train=128", "--set", "model.hidden=[20,16,14,12]", "--set", "optimizer.groups=[{match=\"bias\",lr=0.01}]"];
+    let settings = [
+        "--set",
+        "data.limit.train=128",
+        "--set",
+        "model.hidden=[20,16,14,12]",
+        "--set",
+        "optimizer.groups=[{match=\"bias\",lr=0.01}]",
+    ];
     let mut arguments = vec!["train", "fashion_mnist_sample", "--run", "run", "--epochs", "1", "--device", "flex"];
     arguments.extend(settings);
     answer(dir, &arguments, 0);

@@ -59,7 +59,8 @@ fn batch(batches: &StateDict, step: usize, device: &Device) -> Batch {
     let input = images(format!("x{step}"));
     let target = batches.tensor(&format!("y{step}")).unwrap();
     let target = if target.shape().len() == 1 {
-        let classes: Vec<i64> = target.bytes().unwrap().as_chunks::<8>().0.iter().map(|chunk| i64::from_le_bytes(*chunk)).collect();
+        let classes: Vec<i64> =
+            target.bytes().unwrap().as_chunks::<8>().0.iter().map(|chunk| i64::from_le_bytes(*chunk)).collect();
         BatchTarget::Classes(Tensor::<1, Int>::from_data(TensorData::new(classes.clone(), [classes.len()]), device))
     } else {
         BatchTarget::Images(images(format!("y{step}")))
@@ -68,7 +69,13 @@ fn batch(batches: &StateDict, step: usize, device: &Device) -> Batch {
 }
 
 /// Five steps of a learner on a fixture's batches: the largest difference from PyTorch's losses and parameters.
-fn follow(learner: &mut Learner<Network>, plan: &Plan, batches: &StateDict, expected: &StateDict, device: &Device) -> f64 {
+fn follow(
+    learner: &mut Learner<Network>,
+    plan: &Plan,
+    batches: &StateDict,
+    expected: &StateDict,
+    device: &Device,
+) -> f64 {
     let losses = tensor_values(expected.tensor("loss").unwrap());
     let mut worst = 0.0_f64;
     for (step, loss) in losses.iter().enumerate() {
@@ -110,7 +117,10 @@ fn continued(folder: &Path, entry: &Json, device_name: &str, device: &Device) ->
     };
     let gap = follow(&mut learner(Some(contents.optimizer().unwrap())), &plan, &batches, &expected, device);
     let cold = follow(&mut learner(None), &plan, &batches, &expected, device);
-    println!("{} on {device_name}: {gap:.2e} with the optimizer's state, {cold:.2e} without", entry["file"].as_str().unwrap());
+    println!(
+        "{} on {device_name}: {gap:.2e} with the optimizer's state, {cold:.2e} without",
+        entry["file"].as_str().unwrap()
+    );
     (gap, cold)
 }
 
@@ -121,7 +131,10 @@ fn follow_all(folder: &Path, entries: &[Json]) {
             let file = entry["file"].as_str().unwrap();
             assert!(gap < TOLERANCE, "{file} on {device_name}: differs by {gap}");
             // Otherwise forgetting the state would go unnoticed.
-            assert!(cold > 20.0 * TOLERANCE, "{file} on {device_name}: the optimizer's state makes no difference ({cold})");
+            assert!(
+                cold > 20.0 * TOLERANCE,
+                "{file} on {device_name}: the optimizer's state makes no difference ({cold})"
+            );
         }
     }
 }

@@ -118,12 +118,18 @@ fn imagenets_example_is_understood() {
     assert_says(&said, &["2 epochs are done: 'epoch' is 1, and the optimizer counts 6 steps of 3 to an epoch"]);
     assert_eq!(run["values"]["epoch"], 2);
     let (_, said, run) = imported("imagenet.pth.tar", &["data.batch_size=6"]);
-    assert_says(&said, &["1 epoch is done: 'epoch' is taken as their number, as PyTorch's examples save it (epoch + 1)"]);
+    assert_says(
+        &said,
+        &["1 epoch is done: 'epoch' is taken as their number, as PyTorch's examples save it (epoch + 1)"],
+    );
     assert_eq!((&run["values"]["epoch"], &run["values"]["step"]), (&json!(1), &json!(6)));
 }
 
-const SGD: [&str; 3] =
-    ["optimizer={ name = \"sgd\", momentum = 0.9, groups = [{ match = \"bias$\" }] }", "train.epochs=5", "checkpoint.monitor=valid.loss"];
+const SGD: [&str; 3] = [
+    "optimizer={ name = \"sgd\", momentum = 0.9, groups = [{ match = \"bias$\" }] }",
+    "train.epochs=5",
+    "checkpoint.monitor=valid.loss",
+];
 
 #[test]
 fn groups_and_the_schedule_go_on() {
@@ -143,8 +149,14 @@ fn groups_and_the_schedule_go_on() {
         ],
     );
     let groups = run["optimizer"]["groups"].as_array().unwrap();
-    assert_eq!((&groups[0]["initial_lr"], &groups[0]["lr"], &groups[0]["weight_decay"]), (&json!(0.02), &json!(0.01), &json!(0.0)));
-    assert_eq!((&groups[1]["initial_lr"], &groups[1]["lr"], &groups[1]["params"][0]), (&json!(0.05), &json!(0.025), &json!("fc.weight")));
+    assert_eq!(
+        (&groups[0]["initial_lr"], &groups[0]["lr"], &groups[0]["weight_decay"]),
+        (&json!(0.02), &json!(0.01), &json!(0.0))
+    );
+    assert_eq!(
+        (&groups[1]["initial_lr"], &groups[1]["lr"], &groups[1]["params"][0]),
+        (&json!(0.05), &json!(0.025), &json!("fc.weight"))
+    );
     dir.run(&["resume", "run", "--device", "flex"]).done();
     assert_eq!(dir.rates("run"), [0.01, 0.005]);
 
@@ -185,7 +197,10 @@ fn lightnings_checkpoint_is_understood() {
             "2 epochs are done: 'epoch' is 1, and 'global_step' counts 6 steps of 3 to an epoch",
         ],
     );
-    assert_eq!((&run["values"]["best/value"], &run["values"]["early_stopping"]["bad_epochs"]), (&json!(0.5), &json!(1)));
+    assert_eq!(
+        (&run["values"]["best/value"], &run["values"]["early_stopping"]["bad_epochs"]),
+        (&json!(0.5), &json!(1))
+    );
     // Nothing is as good as 0.5 with this network: two more epochs, and patience is over.
     let resumed = dir.run(&["resume", "run", "--device", "flex", "--epochs", "9"]).done();
     assert!(resumed.stderr.contains("stopped early"), "{}", resumed.stderr);
@@ -198,7 +213,10 @@ fn frozen_parameters_may_be_missing_in_the_optimizer() {
     let (dir, said, run) = imported("frozen.pth", &settings);
     assert_says(&said, &["optim RMSprop: state of 8 parameters in 1 group", "epochs 1: 1 epoch done"]);
     let state = run["optimizer"]["state"].as_array().unwrap();
-    assert!(state.contains(&json!("fc1.weight/grad_avg")) && !state.iter().any(|name| name.as_str().unwrap().starts_with("fc.weight")));
+    assert!(
+        state.contains(&json!("fc1.weight/grad_avg"))
+            && !state.iter().any(|name| name.as_str().unwrap().starts_with("fc.weight"))
+    );
     // Burn's names begin with the network's.
     let layer = |name: &str| dir.weights("run").into_iter().find(|(path, _)| path.ends_with(name)).unwrap().1;
     let (frozen, moving) = (layer(".fc.weight"), layer(".fc1.weight"));
@@ -269,10 +287,14 @@ fn a_run_that_is_there_is_not_written_over() {
 
 #[test]
 fn our_own_export_comes_back_to_the_bit() {
-    let schedule = ["--set", "scheduler={ name = \"cosine\", per = \"step\", warmup = 4 }", "--set", "optimizer.amsgrad=true"];
+    let schedule =
+        ["--set", "scheduler={ name = \"cosine\", per = \"step\", warmup = 4 }", "--set", "optimizer.amsgrad=true"];
     let dir = Dir::with(RECIPE);
     dir.train("whole", &schedule);
-    dir.train("part", &[&schedule[..], &["--set", "checkpoint.every_steps=5", "--set", "checkpoint.keep_last=9"]].concat());
+    dir.train(
+        "part",
+        &[&schedule[..], &["--set", "checkpoint.every_steps=5", "--set", "checkpoint.keep_last=9"]].concat(),
+    );
     // In the middle of the second epoch.
     dir.run(&["export", "part", "part.pth", "--checkpoint", "--from", "5"]).done();
     let arguments = [&["import", "part.pth", "--recipe", "r.toml", "--run", "again"][..], &schedule].concat();
@@ -317,5 +339,9 @@ fn a_changed_run_goes_on_and_says_so() {
         assert!(answer.error().contains(problem), "{}", answer.stderr);
     }
     let unknown = dir.run(&["resume", "run", "--set", "optimizer.lrr=1"]);
-    assert!(unknown.error().starts_with("--set optimizer.lrr=1: unknown key 'lrr', did you mean 'lr'?"), "{}", unknown.stderr);
+    assert!(
+        unknown.error().starts_with("--set optimizer.lrr=1: unknown key 'lrr', did you mean 'lr'?"),
+        "{}",
+        unknown.stderr
+    );
 }

@@ -77,14 +77,20 @@ impl Case {
 
     fn burns(&self) -> Tensor<4> {
         let Window { stride, padding, dilation, groups } = self.window;
-        let options = ConvOptions::new_with_padding(stride, padding.map(|[before, after]| (before, after)), dilation, groups);
+        let options =
+            ConvOptions::new_with_padding(stride, padding.map(|[before, after]| (before, after)), dilation, groups);
         let y = burn::tensor::module::conv2d(self.x.clone(), self.weight.clone(), self.bias.clone(), options);
         if self.activation == Activation::Relu { relu(y) } else { y }
     }
 
     /// The same operands, followed by autodiff.
     fn followed(self) -> Self {
-        Self { x: self.x.require_grad(), weight: self.weight.require_grad(), bias: self.bias.map(Tensor::require_grad), ..self }
+        Self {
+            x: self.x.require_grad(),
+            weight: self.weight.require_grad(),
+            bias: self.bias.map(Tensor::require_grad),
+            ..self
+        }
     }
 
     /// Gradients of input, weight and bias for a sum that weighs each output differently.
@@ -125,7 +131,12 @@ fn linear_case(seed: u64, device: &Device) -> (Tensor<2>, Tensor<2>, Option<Tens
         _ => numbers.tensor([inputs + 2, outputs + 3], device).slice([1..inputs + 1, 2..outputs + 2]),
     };
     let bias = seed.is_multiple_of(2).then(|| numbers.tensor([outputs], device));
-    (numbers.tensor([batch, inputs], device), weight, bias, if seed % 5 < 3 { Activation::Relu } else { Activation::None })
+    (
+        numbers.tensor([batch, inputs], device),
+        weight,
+        bias,
+        if seed % 5 < 3 { Activation::Relu } else { Activation::None },
+    )
 }
 
 #[test]
@@ -163,7 +174,12 @@ fn data_of_a_tensor_are_burns_and_on_flex_stay_where_they_are() {
     for device in hosts() {
         let mut numbers = Numbers(ChaCha8Rng::seed_from_u64(3));
         let whole = numbers.tensor([6, 5], &device);
-        for tensor in [whole.clone(), whole.clone().slice([2..4, 0..5]), whole.clone().slice([1..6, 1..3]), whole.clone().transpose()] {
+        for tensor in [
+            whole.clone(),
+            whole.clone().slice([2..4, 0..5]),
+            whole.clone().slice([1..6, 1..3]),
+            whole.clone().transpose(),
+        ] {
             kernels::data(&tensor).assert_eq(&tensor.to_data(), true);
         }
         let (first, second) = (kernels::data(&whole), kernels::data(&whole));
@@ -172,7 +188,8 @@ fn data_of_a_tensor_are_burns_and_on_flex_stay_where_they_are() {
         drop(second);
         let changed = whole.clone().add_scalar(1.0);
         drop(whole);
-        let (changed, first) = (changed.into_data().try_into_vec::<f32>().unwrap(), first.try_into_vec::<f32>().unwrap());
+        let (changed, first) =
+            (changed.into_data().try_into_vec::<f32>().unwrap(), first.try_into_vec::<f32>().unwrap());
         assert!(changed.iter().zip(&first).all(|(changed, first)| *changed == first + 1.0), "{device:?}");
     }
 }
@@ -198,7 +215,12 @@ fn gradients_are_burns_when_activations_are_recomputed() {
         for seed in 200..220 {
             let case = Case::random(seed, &device).followed();
             // An input that is cheap to compute again is computed again.
-            let through = |case: &Case| Case { x: relu(case.x.clone()), weight: case.weight.clone(), bias: case.bias.clone(), ..*case };
+            let through = |case: &Case| Case {
+                x: relu(case.x.clone()),
+                weight: case.weight.clone(),
+                bias: case.bias.clone(),
+                ..*case
+            };
             let (ours, burns) = (case.gradients(through(&case).ours()), case.gradients(through(&case).burns()));
             for (ours, burns) in ours.iter().zip(&burns) {
                 close(ours, burns, &format!("seed {seed} on {device:?}"));
@@ -261,10 +283,18 @@ fn packed_weights_follow_their_layer() {
         let (mut layer, x) = layer(&device);
         for round in 0..4 {
             let expected = layer.forward(x.clone());
-            close(&layers::conv2d(&layer, x.clone()).into_data(), &expected.into_data(), &format!("round {round} on {device:?}"));
+            close(
+                &layers::conv2d(&layer, x.clone()).into_data(),
+                &expected.into_data(),
+                &format!("round {round} on {device:?}"),
+            );
             // Twice, so that what is kept is used.
             let expected = relu(layer.forward(x.clone()));
-            close(&layers::conv2d_relu(&layer, x.clone()).into_data(), &expected.into_data(), &format!("round {round} on {device:?}"));
+            close(
+                &layers::conv2d_relu(&layer, x.clone()).into_data(),
+                &expected.into_data(),
+                &format!("round {round} on {device:?}"),
+            );
             layer = layer.map(&mut Double);
         }
     }
@@ -276,7 +306,11 @@ fn a_layer_keeps_up_with_inputs_of_other_sizes() {
         let (layer, x) = layer(&device);
         for size in [8, 3, 8, 5] {
             let x = x.clone().narrow(2, 0, size);
-            close(&layers::conv2d(&layer, x.clone()).into_data(), &layer.forward(x).into_data(), &format!("{size} rows on {device:?}"));
+            close(
+                &layers::conv2d(&layer, x.clone()).into_data(),
+                &layer.forward(x).into_data(),
+                &format!("{size} rows on {device:?}"),
+            );
         }
     }
 }
@@ -340,7 +374,13 @@ fn pools() -> Vec<MaxPool2d> {
             .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
             .init()
     };
-    vec![pool(2, 2, 0), pool(3, 3, 0), pool(5, 4, 0), pool(3, 2, 1), MaxPool2dConfig::new([2, 2]).with_strides([3, 2]).init()]
+    vec![
+        pool(2, 2, 0),
+        pool(3, 3, 0),
+        pool(5, 4, 0),
+        pool(3, 2, 1),
+        MaxPool2dConfig::new([2, 2]).with_strides([3, 2]).init(),
+    ]
 }
 
 #[test]

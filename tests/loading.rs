@@ -20,7 +20,8 @@ fn weights_of_a_mapped_file_are_used_where_they_lie() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.pth");
     let (architecture, dict) = large_network();
-    rekindle::state::save(&path, &rekindle::state::Value::Dict(dict), &rekindle::state::SaveOptions::default()).unwrap();
+    rekindle::state::save(&path, &rekindle::state::Value::Dict(dict), &rekindle::state::SaveOptions::default())
+        .unwrap();
     let before = std::fs::read(&path).unwrap();
     let device = Device::flex();
     let load = |layout| {

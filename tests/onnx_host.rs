@@ -25,7 +25,12 @@ fn weight(name: &str, dims: &[i64], seed: f32) -> TensorProto {
 }
 
 fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto { name: name.to_string(), r#type: attribute::STRING, s: value.as_bytes().to_vec().into(), ..AttributeProto::default() }
+    AttributeProto {
+        name: name.to_string(),
+        r#type: attribute::STRING,
+        s: value.as_bytes().to_vec().into(),
+        ..AttributeProto::default()
+    }
 }
 
 fn float(name: &str, f: f32) -> AttributeProto {
@@ -48,7 +53,8 @@ fn compare(nodes: &[NodeProto], weights: &[TensorProto], inputs: &[&[&[usize]]])
         initializer: weights.to_vec(),
         ..GraphProto::default()
     };
-    let model = Arc::new(Model::from_proto(&model(graph, vec![]), &mut External::new(Path::new(""))).expect("a valid model"));
+    let model =
+        Arc::new(Model::from_proto(&model(graph, vec![]), &mut External::new(Path::new(""))).expect("a valid model"));
     let host = Session::new(model.clone(), HostOnly).unwrap();
     for device in devices() {
         let session = Session::prepared(model.clone(), BurnDevice::new(&device)).unwrap();
@@ -60,12 +66,21 @@ fn compare(nodes: &[NodeProto], weights: &[TensorProto], inputs: &[&[&[usize]]])
             let given: Vec<(String, Value)> = names.iter().zip(shapes.iter()).map(value).collect();
             let slots = given.iter().map(|(name, value)| (name.clone(), Slot::host(value.clone()))).collect();
             let before = given.clone();
-            let plain = session.run_watched(slots, &mut |_, _| Ok(())).unwrap()[0].value(session.accelerator()).unwrap().clone();
-            let prepared = [session.run(given.clone()).unwrap().remove(0), session.run(given.clone()).unwrap().remove(0)];
+            let plain = session.run_watched(slots, &mut |_, _| Ok(())).unwrap()[0]
+                .value(session.accelerator())
+                .unwrap()
+                .clone();
+            let prepared =
+                [session.run(given.clone()).unwrap().remove(0), session.run(given.clone()).unwrap().remove(0)];
             let expected = host.run(given.clone()).unwrap().remove(0);
             for found in [plain].iter().chain(&prepared) {
                 let how = difference(found, &expected, Tolerance { rtol: 1e-4, atol: 2e-5 }, &mut 0.0).unwrap();
-                assert!(how.is_none(), "{:?} on {shapes:?}: {}", nodes.iter().map(|node| &node.op_type).collect::<Vec<_>>(), how.unwrap());
+                assert!(
+                    how.is_none(),
+                    "{:?} on {shapes:?}: {}",
+                    nodes.iter().map(|node| &node.op_type).collect::<Vec<_>>(),
+                    how.unwrap()
+                );
             }
             // What was given is still what it was.
             for ((_, given), (_, before)) in given.iter().zip(&before) {
@@ -84,8 +99,16 @@ fn products() {
     let row = weight("v", &[7], 2.0);
     for batch in [1, 3, 70] {
         compare(&[gemm(vec![])], &[weight("w", &[5, 7], 1.0), row.clone()], &[&[&[batch, 5]]]);
-        compare(&[gemm(vec![int("transB", 1)])], &[weight("w", &[7, 5], 1.0), weight("v", &[1, 7], 2.0)], &[&[&[batch, 5]]]);
-        compare(&[node("Gemm", &["a", "w"], &["y"], vec![int("transB", 1)])], &[weight("w", &[300, 200], 1.0)], &[&[&[batch, 200]]]);
+        compare(
+            &[gemm(vec![int("transB", 1)])],
+            &[weight("w", &[7, 5], 1.0), weight("v", &[1, 7], 2.0)],
+            &[&[&[batch, 5]]],
+        );
+        compare(
+            &[node("Gemm", &["a", "w"], &["y"], vec![int("transB", 1)])],
+            &[weight("w", &[300, 200], 1.0)],
+            &[&[&[batch, 200]]],
+        );
     }
     // What the kernels do not know.
     let both = [weight("w", &[5, 7], 1.0), row.clone()];
@@ -93,9 +116,16 @@ fn products() {
     compare(&[gemm(vec![int("transA", 1)])], &both, &[&[&[5, 3]]]);
     compare(&[gemm(vec![])], &[weight("w", &[5, 7], 1.0), weight("v", &[3, 1], 2.0)], &[&[&[3, 5]]]);
     for after in ["Relu", "Sigmoid", "Tanh"] {
-        compare(&[node("Gemm", &["a", "w", "v"], &["t"], vec![]), node(after, &["t"], &["y"], vec![])], &both, &[&[&[3, 5]]]);
-        let nodes =
-            [node("MatMul", &["a", "w"], &["s"], vec![]), node("Add", &["v", "s"], &["t"], vec![]), node(after, &["t"], &["y"], vec![])];
+        compare(
+            &[node("Gemm", &["a", "w", "v"], &["t"], vec![]), node(after, &["t"], &["y"], vec![])],
+            &both,
+            &[&[&[3, 5]]],
+        );
+        let nodes = [
+            node("MatMul", &["a", "w"], &["s"], vec![]),
+            node("Add", &["v", "s"], &["t"], vec![]),
+            node(after, &["t"], &["y"], vec![]),
+        ];
         compare(&nodes, &both, &[&[&[2, 3, 5]], &[&[5]], &[&[1, 5]]]);
     }
     let matmul = [node("MatMul", &["a", "b"], &["y"], vec![])];
@@ -116,7 +146,11 @@ fn convolutions_and_pools() {
     for (attributes, dims, shape) in [
         (vec![ints("pads", &[1, 1, 1, 1])], vec![6, 4, 3, 3], vec![2, 4, 9, 8]),
         (vec![ints("pads", &[0, 1, 2, 1]), ints("strides", &[2, 1])], vec![6, 4, 3, 3], vec![1, 4, 9, 8]),
-        (vec![text("auto_pad", "SAME_UPPER"), ints("strides", &[2, 2]), int("group", 2)], vec![6, 2, 5, 5], vec![1, 4, 11, 8]),
+        (
+            vec![text("auto_pad", "SAME_UPPER"), ints("strides", &[2, 2]), int("group", 2)],
+            vec![6, 2, 5, 5],
+            vec![1, 4, 11, 8],
+        ),
         (vec![int("group", 2), ints("dilations", &[2, 1])], vec![6, 2, 3, 2], vec![3, 4, 9, 8]),
         (vec![ints("pads", &[2, 1])], vec![6, 4, 3], vec![2, 4, 9]),
         (vec![ints("pads", &[1, 1, 1, 1, 1, 1])], vec![6, 4, 3, 3, 3], vec![1, 4, 5, 5, 5]),
@@ -131,7 +165,11 @@ fn convolutions_and_pools() {
         compare(&[conv("t"), node("LeakyRelu", &["t"], &["y"], vec![])], &weights, &[&[&shape]]);
     }
     // A kernel that is no constant.
-    compare(&[node("Conv", &["a", "b"], &["y"], vec![])], &[], &[&[&[1, 3, 7, 7], &[4, 3, 3, 3]], &[&[2, 3, 7, 9], &[4, 3, 2, 3]]]);
+    compare(
+        &[node("Conv", &["a", "b"], &["y"], vec![])],
+        &[],
+        &[&[&[1, 3, 7, 7], &[4, 3, 3, 3]], &[&[2, 3, 7, 9], &[4, 3, 2, 3]]],
+    );
     for attributes in [
         vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])],
         vec![ints("kernel_shape", &[3, 2]), ints("pads", &[1, 1, 1, 1])],
@@ -139,7 +177,11 @@ fn convolutions_and_pools() {
         vec![ints("kernel_shape", &[2, 2]), int("ceil_mode", 1), ints("strides", &[2, 2])],
         vec![ints("kernel_shape", &[3, 3]), ints("dilations", &[2, 2])],
     ] {
-        compare(&[node("MaxPool", &["a"], &["y"], attributes)], &[], &[&[&[2, 3, 9, 8]], &[&[1, 1, 30, 31]], &[&[4, 40, 40, 41]]]);
+        compare(
+            &[node("MaxPool", &["a"], &["y"], attributes)],
+            &[],
+            &[&[&[2, 3, 9, 8]], &[&[1, 1, 30, 31]], &[&[4, 40, 40, 41]]],
+        );
     }
 }
 
@@ -197,7 +239,11 @@ fn values_that_are_needed_later_stay_as_they_are() {
     ];
     compare(&nodes, &[int64s("shape", &[1, -1])], &[&[&[3, 4]], &[&[200, 300]]]);
     // What is passed on as it is must not be written over either.
-    let passed = [node("Identity", &["a"], &["s"], vec![]), node("Relu", &["s"], &["t"], vec![]), node("Add", &["t", "a"], &["y"], vec![])];
+    let passed = [
+        node("Identity", &["a"], &["s"], vec![]),
+        node("Relu", &["s"], &["t"], vec![]),
+        node("Add", &["t", "a"], &["y"], vec![]),
+    ];
     compare(&passed, &[], &[&[&[3, 4]], &[&[200, 300]]]);
 }
 
@@ -209,7 +255,9 @@ fn rows() {
             compare(&[node(operator, &["a"], &["y"], vec![int("axis", axis)])], &[], shapes);
         }
     }
-    let with = |inputs: &[&str], axis| [node("LayerNormalization", inputs, &["y"], vec![int("axis", axis), float("epsilon", 1e-3)])];
+    let with = |inputs: &[&str], axis| {
+        [node("LayerNormalization", inputs, &["y"], vec![int("axis", axis), float("epsilon", 1e-3)])]
+    };
     let (scale, shift) = (weight("w", &[70], 1.0), weight("v", &[70], 2.0));
     compare(&with(&["a", "w", "v"], -1), &[scale.clone(), shift.clone()], &[&[&[3, 70]], &[&[40, 30, 70]]]);
     compare(&with(&["a", "w"], -1), &[scale], &[&[&[3, 70]]]);
@@ -234,7 +282,11 @@ fn orders_of_axes() {
         node("Transpose", &["s"], &["t"], vec![ints("perm", &[0, 1, 4, 2, 5, 3])]),
         node("Reshape", &["t", "large"], &["y"], vec![]),
     ];
-    compare(&nodes, &[int64s("wide", &[1, 1, 3, 3, 60, 70]), int64s("large", &[1, 1, 180, 210])], &[&[&[1, 9, 60, 70]]]);
+    compare(
+        &nodes,
+        &[int64s("wide", &[1, 1, 3, 3, 60, 70]), int64s("large", &[1, 1, 180, 210])],
+        &[&[&[1, 9, 60, 70]]],
+    );
 }
 
 #[test]
@@ -271,15 +323,21 @@ fn long_short_term_memory() {
     for (direction, d) in [("forward", 1), ("reverse", 1), ("bidirectional", 2)] {
         let weights = [weight("w", &[d, 20, 3], 1.0), weight("r", &[d, 20, 5], 2.0), weight("v", &[d, 40], 3.0)];
         let attributes = || vec![int("hidden_size", 5), text("direction", direction)];
-        for (inputs, outputs) in
-            [(&["a", "w", "r", "v"][..], &["y"][..]), (&["a", "w", "r"], &["", "y"]), (&["a", "w", "r", "v"], &["", "", "y"])]
-        {
+        for (inputs, outputs) in [
+            (&["a", "w", "r", "v"][..], &["y"][..]),
+            (&["a", "w", "r"], &["", "y"]),
+            (&["a", "w", "r", "v"], &["", "", "y"]),
+        ] {
             compare(&[node("LSTM", inputs, outputs, attributes())], &weights, sequences);
         }
         let started = [weights.as_slice(), &[weight("h", &[d, 2, 5], 4.0), weight("c", &[d, 2, 5], 5.0)]].concat();
         compare(&[node("LSTM", &["a", "w", "r", "v", "", "h", "c"], &["y"], attributes())], &started, &[&[&[4, 2, 3]]]);
         // What the kernels do not know.
         let peepholes = [started.as_slice(), &[weight("p", &[d, 15], 6.0)]].concat();
-        compare(&[node("LSTM", &["a", "w", "r", "v", "", "h", "c", "p"], &["y"], attributes())], &peepholes, &[&[&[4, 2, 3]]]);
+        compare(
+            &[node("LSTM", &["a", "w", "r", "v", "", "h", "c", "p"], &["y"], attributes())],
+            &peepholes,
+            &[&[&[4, 2, 3]]],
+        );
     }
 }

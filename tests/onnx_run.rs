@@ -91,7 +91,8 @@ fn an_exported_network_comes_back_as_one_that_answers_the_same() {
 #[test]
 fn an_imported_graph_learns_and_is_written_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, graph, _) = written(folder.path(), "the_model_class", json!({ "channels": [3, 4], "hidden": [10, 9], "classes": 5 }));
+    let (_, graph, _) =
+        written(folder.path(), "the_model_class", json!({ "channels": [3, 4], "hidden": [10, 9], "classes": 5 }));
     let device = Device::flex().autodiff();
     let network = graph.build(&Device::flex()).train().fork(&device);
     let x = pictures(graph.input_shape(), &device);
@@ -102,7 +103,10 @@ fn an_imported_graph_learns_and_is_written_again() {
     let gradients = loss(&network).backward();
     struct Step<'g>(&'g burn::tensor::Gradients, usize);
     impl burn::module::ModuleMapper for Step<'_> {
-        fn map_float<const D: usize>(&mut self, param: burn::module::Param<Tensor<D>>) -> burn::module::Param<Tensor<D>> {
+        fn map_float<const D: usize>(
+            &mut self,
+            param: burn::module::Param<Tensor<D>>,
+        ) -> burn::module::Param<Tensor<D>> {
             let value = param.val();
             let gradient = value.grad(self.0).expect("every weight has a gradient");
             self.1 += 1;
@@ -216,7 +220,10 @@ fn run_says_what_is_wrong_with_inputs() {
         (vec![], "the input 'x' is missing: give a tensor of float32 and shape [1, 1, 5, 5]"),
         (vec![format!("x={}", file("input_0.pb"))], "the input 'W' is missing"),
         (vec![format!("z={}", file("input_0.pb"))], "there is no input 'z': the model's inputs are 'x', 'W'"),
-        (vec![format!("x={}", file("input_1.pb")), format!("W={}", file("input_1.pb"))], "the input 'x' should be a tensor of float32"),
+        (
+            vec![format!("x={}", file("input_1.pb")), format!("W={}", file("input_1.pb"))],
+            "the input 'x' should be a tensor of float32",
+        ),
         (vec![format!("x={}", file("none.npy"))], "none.npy"),
     ];
     for (inputs, expected) in messages {

@@ -51,7 +51,10 @@ fn a_right_recipe_is_read() {
 #[test]
 fn unknown_keys_name_the_line_and_the_nearest_key() {
     assert_eq!(message("epochs = 2", "epoch = 2"), "r.toml: line 13: unknown key 'epoch', did you mean 'epochs'?");
-    assert_eq!(message("batch_size", "batchsize"), "r.toml: line 6: unknown key 'batchsize', did you mean 'batch_size'?");
+    assert_eq!(
+        message("batch_size", "batchsize"),
+        "r.toml: line 6: unknown key 'batchsize', did you mean 'batch_size'?"
+    );
     assert_eq!(message("[train]", "[training]"), "r.toml: line 12: unknown key 'training', did you mean 'train'?");
     assert_eq!(message("lr = 1e-2", "lrr = 1e-2"), "r.toml: line 10: unknown key 'lrr', did you mean 'lr'?");
     assert_eq!(
@@ -71,12 +74,30 @@ fn wrong_types_say_what_was_expected_in_words() {
         message("epochs = 2", "epochs = \"2\""),
         "r.toml: line 13: train.epochs: expected a whole number, 0 or more, found the text \"2\""
     );
-    assert_eq!(message("epochs = 2", "epochs = 2.5"), "r.toml: line 13: train.epochs: expected a whole number, 0 or more, found 2.5");
-    assert_eq!(message("epochs = 2", "epochs = -1"), "r.toml: line 13: train.epochs: expected a whole number, 0 or more, found -1");
-    assert_eq!(message("lr = 1e-2", "lr = \"x\""), "r.toml: line 10: optimizer.lr: expected a number, found the text \"x\"");
-    assert_eq!(message("[\"^fc4\"]", "\"^fc4\""), "r.toml: line 14: train.freeze: expected a list in [ ], found the text \"^fc4\"");
-    assert_eq!(message("batch_size = 50", "shuffle = 1"), "r.toml: line 6: data.shuffle: expected true or false, found 1");
-    assert_eq!(message("batch_size = 50", "limit = 5"), "r.toml: line 6: data.limit: expected a section of keys and values, found 5");
+    assert_eq!(
+        message("epochs = 2", "epochs = 2.5"),
+        "r.toml: line 13: train.epochs: expected a whole number, 0 or more, found 2.5"
+    );
+    assert_eq!(
+        message("epochs = 2", "epochs = -1"),
+        "r.toml: line 13: train.epochs: expected a whole number, 0 or more, found -1"
+    );
+    assert_eq!(
+        message("lr = 1e-2", "lr = \"x\""),
+        "r.toml: line 10: optimizer.lr: expected a number, found the text \"x\""
+    );
+    assert_eq!(
+        message("[\"^fc4\"]", "\"^fc4\""),
+        "r.toml: line 14: train.freeze: expected a list in [ ], found the text \"^fc4\""
+    );
+    assert_eq!(
+        message("batch_size = 50", "shuffle = 1"),
+        "r.toml: line 6: data.shuffle: expected true or false, found 1"
+    );
+    assert_eq!(
+        message("batch_size = 50", "limit = 5"),
+        "r.toml: line 6: data.limit: expected a section of keys and values, found 5"
+    );
     assert_eq!(
         message("batch_size = 50", "resize = \"big\""),
         "r.toml: line 6: data.resize: expected a size as 32, [32, 48] or { height = 32, width = 48 }, found the text \"big\""
@@ -94,8 +115,14 @@ fn missing_keys_name_their_section() {
     assert_eq!(message("model =", "# model ="), "r.toml: the key 'model' is missing");
     assert_eq!(message("name = \"fashion_classifier\", ", ""), "r.toml: line 2: model: the key 'name' is missing");
     assert_eq!(message("name = \"sgd\"\n", ""), "r.toml: line 8: optimizer: the key 'name' is missing");
-    assert_eq!(message("lr = 1e-2", "groups = [{ lr = 1.0 }]"), "r.toml: line 10: optimizer.groups: the key 'match' is missing");
-    assert_eq!(message("epochs = 2", "early_stopping = {}"), "r.toml: line 13: train.early_stopping: the key 'patience' is missing");
+    assert_eq!(
+        message("lr = 1e-2", "groups = [{ lr = 1.0 }]"),
+        "r.toml: line 10: optimizer.groups: the key 'match' is missing"
+    );
+    assert_eq!(
+        message("epochs = 2", "early_stopping = {}"),
+        "r.toml: line 13: train.early_stopping: the key 'patience' is missing"
+    );
 }
 
 #[test]
@@ -110,8 +137,14 @@ fn what_is_no_toml_is_said_to_be_none() {
 #[test]
 fn impossible_values_are_refused() {
     assert_eq!(message("epochs = 2", "epochs = 0"), "r.toml: line 13: train.epochs: must be at least 1, found 0");
-    assert_eq!(message("batch_size = 50", "batch_size = 0"), "r.toml: line 6: data.batch_size: must be at least 1, found 0");
-    assert_eq!(message("lr = 1e-2", "lr = -1"), "r.toml: line 8: optimizer 'sgd' cannot have lr = -1: expected a number that is 0 or more");
+    assert_eq!(
+        message("batch_size = 50", "batch_size = 0"),
+        "r.toml: line 6: data.batch_size: must be at least 1, found 0"
+    );
+    assert_eq!(
+        message("lr = 1e-2", "lr = -1"),
+        "r.toml: line 8: optimizer 'sgd' cannot have lr = -1: expected a number that is 0 or more"
+    );
     assert_eq!(
         message("lr = 1e-2", "nesterov = true"),
         "r.toml: line 8: optimizer 'sgd' with nesterov = true needs a momentum above 0 and dampening = 0: \
@@ -121,13 +154,22 @@ fn impossible_values_are_refused() {
         message("lr = 1e-2", "betas = [0.9, 0.99]"),
         "r.toml: line 8: optimizer 'sgd' has no setting 'betas': it knows lr, momentum, dampening, weight_decay, nesterov, maximize"
     );
-    assert_eq!(message("\"^fc4\"", "\"(\""), "r.toml: line 14: train.freeze: '(' is not a regular expression: unclosed group");
+    assert_eq!(
+        message("\"^fc4\"", "\"(\""),
+        "r.toml: line 14: train.freeze: '(' is not a regular expression: unclosed group"
+    );
     assert_eq!(
         message("lr = 1e-2", "groups = [{ match = \"(\" }]"),
         "r.toml: line 8: optimizer group '(' is not a regular expression: unclosed group"
     );
-    assert_eq!(message("epochs = 2", "clip_grad_norm = 0"), "r.toml: line 13: train.clip_grad_norm: must be positive, found 0");
-    assert_eq!(message("epochs = 2", "clip_grad_value = -1.5"), "r.toml: line 13: train.clip_grad_value: must be positive, found -1.5");
+    assert_eq!(
+        message("epochs = 2", "clip_grad_norm = 0"),
+        "r.toml: line 13: train.clip_grad_norm: must be positive, found 0"
+    );
+    assert_eq!(
+        message("epochs = 2", "clip_grad_value = -1.5"),
+        "r.toml: line 13: train.clip_grad_value: must be positive, found -1.5"
+    );
     assert_eq!(
         message("epochs = 2", "clip_grad_value = 1.0\nclip_grad_norm = 1.0"),
         "r.toml: line 13: train.clip_grad_value: cannot be used together with clip_grad_norm"
@@ -150,14 +192,20 @@ fn impossible_values_are_refused() {
     );
     let size = "r.toml: line 17: checkpoint.max_total_size: expected a size as \"2GiB\", \"500MB\" or a number of bytes, found ";
     for (text, found) in [("\"much\"", "the text \"much\""), ("0", "0"), ("-5", "-5"), ("true", "true")] {
-        assert_eq!(message("[checkpoint]", &format!("[checkpoint]\nmax_total_size = {text}")), format!("{size}{found}"));
+        assert_eq!(
+            message("[checkpoint]", &format!("[checkpoint]\nmax_total_size = {text}")),
+            format!("{size}{found}")
+        );
     }
     assert_eq!(message("\"small\"", "\"a/b\""), "r.toml: line 1: name: 'a/b' cannot name a folder");
 }
 
 #[test]
 fn unknown_names_list_those_that_exist() {
-    assert_eq!(message("\"sgd\"", "\"adagrad\""), "r.toml: line 8: unknown optimizer 'adagrad': expected one of sgd, adam, adamw, rmsprop");
+    assert_eq!(
+        message("\"sgd\"", "\"adagrad\""),
+        "r.toml: line 8: unknown optimizer 'adagrad': expected one of sgd, adam, adamw, rmsprop"
+    );
     assert_eq!(
         message("epochs = 2", "loss = \"huber\""),
         "r.toml: line 13: unknown loss 'huber': expected one of cross-entropy, nll, mse, l1"
@@ -247,7 +295,11 @@ fn every_recipe_in_the_folder_is_in_the_program_and_right() {
         let text = fs::read_to_string(&path).unwrap();
         recipe::parse(&text, &[], &name).unwrap();
         let embedded = EMBEDDED.iter().find(|(known, _)| *known == name);
-        assert_eq!(embedded.map(|(_, text)| *text), Some(text.as_str()), "{name} is not in the program as it is in the folder");
+        assert_eq!(
+            embedded.map(|(_, text)| *text),
+            Some(text.as_str()),
+            "{name} is not in the program as it is in the folder"
+        );
         names.push(name);
     }
     assert_eq!(names.len(), EMBEDDED.len());

@@ -74,15 +74,23 @@ fn every_case(name: &str) {
 #[test]
 fn bench_check_answers_in_json_and_by_its_exit_code() {
     let program = || Command::new(env!("CARGO_BIN_EXE_rekindle"));
-    let output =
-        program().args(["bench", "--check", "--device", "flex", "--json", "fashion_classifier", "deterministic"]).output().unwrap();
+    let output = program()
+        .args(["bench", "--check", "--device", "flex", "--json", "fashion_classifier", "deterministic"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let results = answer["cases"].as_array().unwrap();
-    assert!(results.len() > 5 && results.iter().all(|case| case["result"] == "passed" && case["device"] == "flex"), "{answer}");
+    assert!(
+        results.len() > 5 && results.iter().all(|case| case["result"] == "passed" && case["device"] == "flex"),
+        "{answer}"
+    );
     let unknown = program().args(["bench", "--check", "nonsense"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&unknown.stderr).starts_with("error: nothing has 'nonsense' in its name"), "{unknown:?}");
+    assert!(
+        String::from_utf8_lossy(&unknown.stderr).starts_with("error: nothing has 'nonsense' in its name"),
+        "{unknown:?}"
+    );
 }
 
 /// Trains the sample recipe on a few images and gives the checkpoint that is left.
@@ -96,7 +104,8 @@ fn train(start: Start, device: &str) -> Contents {
 }
 
 fn new_run(dir: &Path, epochs: usize) -> Start {
-    let settings = ["data.limit.train=256".to_string(), "data.limit.test=64".to_string(), format!("train.epochs={epochs}")];
+    let settings =
+        ["data.limit.train=256".to_string(), "data.limit.test=64".to_string(), format!("train.epochs={epochs}")];
     let loaded = recipe::load(Path::new("fashion_mnist_sample"), &settings).unwrap();
     Start::New { loaded: Box::new(loaded), dir: dir.to_path_buf(), numbered: false }
 }
@@ -117,7 +126,10 @@ fn same_seed_gives_the_same_weights_on_the_cpus() {
         });
         assert!(first.tensors().count() > 0);
         for (name, tensor) in first.tensors() {
-            assert!(tensor.bytes().unwrap() == second.tensor(name).unwrap().bytes().unwrap(), "{name} differs on {device}");
+            assert!(
+                tensor.bytes().unwrap() == second.tensor(name).unwrap().bytes().unwrap(),
+                "{name} differs on {device}"
+            );
         }
     }
 }

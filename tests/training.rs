@@ -19,7 +19,12 @@ fn training_ends_with_a_best_checkpoint_and_what_to_type_next() {
     assert!(lines[0].contains("valid.accuracy 0."), "{}", lines[0]);
     assert_eq!(
         lines[1..],
-        ["next:", "  rekindle eval checkpoints/small", "  rekindle predict checkpoints/small IMAGE.png", "  rekindle runs"]
+        [
+            "next:",
+            "  rekindle eval checkpoints/small",
+            "  rekindle predict checkpoints/small IMAGE.png",
+            "  rekindle runs"
+        ]
     );
     assert!(answer.stderr.contains("device flex (CPU, burn-flex)\nepoch 1/3  train loss "), "{}", answer.stderr);
     assert!(!answer.stderr.contains('\u{1b}'), "colours or bars without a terminal: {}", answer.stderr);
@@ -44,7 +49,8 @@ fn training_ends_with_a_best_checkpoint_and_what_to_type_next() {
 #[test]
 fn an_interrupted_and_resumed_run_is_the_run_that_was_not() {
     let dir = Dir::new();
-    let recipe = ["--set", "data.limit.train=2000", "--set", "data.batch_size=4", "--set", "checkpoint.every_steps=100"];
+    let recipe =
+        ["--set", "data.limit.train=2000", "--set", "data.batch_size=4", "--set", "checkpoint.every_steps=100"];
     dir.train("whole", &recipe);
 
     let arguments = [&["train", "r.toml", "--device", "flex", "--run", "broken"][..], &recipe].concat();
@@ -58,7 +64,11 @@ fn an_interrupted_and_resumed_run_is_the_run_that_was_not() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let answer = Answer::from(child.wait_with_output().unwrap());
     assert_eq!(answer.code, 130, "{}{}", answer.stdout, answer.stderr);
-    assert!(answer.stderr.ends_with("interrupted; everything is saved. Go on with:\n  rekindle resume broken\n"), "{}", answer.stderr);
+    assert!(
+        answer.stderr.ends_with("interrupted; everything is saved. Go on with:\n  rekindle resume broken\n"),
+        "{}",
+        answer.stderr
+    );
     assert_ne!(dir.weights("broken"), dir.weights("whole"));
 
     dir.run(&["resume", "broken", "--device", "flex"]).done();
@@ -123,7 +133,10 @@ fn a_run_that_is_there_is_not_written_over() {
     let before = dir.weights("run");
     let answer = dir.run(&["train", "r.toml", "--device", "flex", "--run", "run"]);
     assert_eq!(answer.code, 2);
-    assert_eq!(answer.error(), "run: a run is here already: continue it with `rekindle resume run`, or give another folder with --run");
+    assert_eq!(
+        answer.error(),
+        "run: a run is here already: continue it with `rekindle resume run`, or give another folder with --run"
+    );
     assert_eq!(dir.weights("run"), before);
 }
 
@@ -162,7 +175,10 @@ fn what_cannot_be_trained_is_refused_in_a_sentence() {
         refused("train.freeze=[\"^head\"]"),
         "r.toml: train.freeze: '^head' matches no parameter: the model's are fc.weight, fc.bias, fc1.weight, fc1.bias, …"
     );
-    assert_eq!(refused("train.freeze=[\".\"]"), "r.toml: train.freeze: every parameter of the model is frozen, nothing is left to train");
+    assert_eq!(
+        refused("train.freeze=[\".\"]"),
+        "r.toml: train.freeze: every parameter of the model is frozen, nothing is left to train"
+    );
     assert_eq!(
         refused("optimizer.groups=[{ match = \"^x\", lr = 1.0 }]"),
         "optimizer group '^x' matches no parameter: the model's are fc.weight, fc.bias, fc1.weight, fc1.bias, …"
@@ -227,7 +243,10 @@ fn a_new_head_goes_on_frozen_weights() {
 fn parameter_groups_move_at_their_own_rate() {
     let dir = Dir::new();
     dir.train("start", &["--set", "optimizer.lr=0"]);
-    dir.train("groups", &["--set", "optimizer.groups=[{ match = \"^fc4\", lr = 0.0 }, { match = \"bias$\", lr = 1e-4 }]"]);
+    dir.train(
+        "groups",
+        &["--set", "optimizer.groups=[{ match = \"^fc4\", lr = 0.0 }, { match = \"bias$\", lr = 1e-4 }]"],
+    );
     let (start, groups) = (dir.weights("start"), dir.weights("groups"));
     for (name, bytes) in &start {
         assert_eq!(groups[name] == *bytes, name.contains("fc4"), "{name}");
@@ -305,7 +324,10 @@ monitor = "valid.psnr"
 fn schedules_set_the_learning_rate() {
     let dir = Dir::new();
     let rates = |name: &str, scheduler: &str| {
-        dir.train(name, &["--epochs", "4", "--set", "optimizer.lr=0.1", "--set", "optimizer.name=sgd", "--set", scheduler]);
+        dir.train(
+            name,
+            &["--epochs", "4", "--set", "optimizer.lr=0.1", "--set", "optimizer.name=sgd", "--set", scheduler],
+        );
         dir.rates(name)
     };
     #[track_caller]

@@ -100,8 +100,11 @@ impl Bench {
             "cifar-10" | "super-resolution" => self.path("cifar"),
             _ => Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/fashion-mnist-sample"),
         };
-        let mut overrides =
-            vec![format!("train.epochs={EPOCHS}"), "data.batch_size=4".to_string(), "data.limit={ train = 11, test = 4 }".to_string()];
+        let mut overrides = vec![
+            format!("train.epochs={EPOCHS}"),
+            "data.batch_size=4".to_string(),
+            "data.limit={ train = 11, test = 4 }".to_string(),
+        ];
         if published.data.name.as_str() != "fashion-mnist-sample" {
             overrides.push(format!("data.dir={}", dir.display()));
         }
@@ -148,21 +151,28 @@ impl End {
         let dict = Value::Dict(dict);
         let tensors: BTreeMap<_, _> =
             tensors(&dict).into_iter().map(|(name, tensor)| (name, tensor.bytes().unwrap().into_owned())).collect();
-        assert!(tensors.keys().any(|name| name.starts_with("optimizer_state_dict/state/")), "the optimizer has no state");
+        assert!(
+            tensors.keys().any(|name| name.starts_with("optimizer_state_dict/state/")),
+            "the optimizer has no state"
+        );
         let Manifest { step, epoch, batch, metrics, sums, best, early_stopping, recipe, .. } = contents.manifest;
         let manifest = format!("{:?}", (step, epoch, batch, metrics, sums, best, early_stopping, recipe));
         // Times aside, line by line as they were written.
         let text = fs::read_to_string(run.path().join("metrics.jsonl")).unwrap();
         let told = |line: &str| {
             let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
-            line.iter().filter(|(key, _)| !key.contains("seconds")).map(|(key, value)| format!("{key}={value} ")).collect()
+            line.iter()
+                .filter(|(key, _)| !key.contains("seconds"))
+                .map(|(key, value)| format!("{key}={value} "))
+                .collect()
         };
         Self { tensors, manifest, metrics: text.lines().map(told).collect() }
     }
 
     #[track_caller]
     fn assert_is(&self, other: &Self, what: &str) {
-        let different: Vec<&String> = self.tensors.keys().filter(|name| self.tensors.get(*name) != other.tensors.get(*name)).collect();
+        let different: Vec<&String> =
+            self.tensors.keys().filter(|name| self.tensors.get(*name) != other.tensors.get(*name)).collect();
         assert!(different.is_empty(), "{what}: other bytes in {different:?}");
         assert_eq!(self.tensors.len(), other.tensors.len(), "{what}");
         assert_eq!(self.manifest, other.manifest, "{what}");
@@ -212,7 +222,11 @@ fn check(name: &str, text: &str, device: &str) {
         let (_, cold) = bench.new_run(text, &[init, format!("train.epochs={}", EPOCHS - 1)], "cold-2", device, None);
         let cold = End::of(&cold).tensors;
         let weights = |tensors: &BTreeMap<String, Vec<u8>>| -> Vec<Vec<u8>> {
-            tensors.iter().filter(|(name, _)| name.starts_with("model_state_dict/")).map(|(_, bytes)| bytes.clone()).collect()
+            tensors
+                .iter()
+                .filter(|(name, _)| name.starts_with("model_state_dict/"))
+                .map(|(_, bytes)| bytes.clone())
+                .collect()
         };
         assert_ne!(weights(&cold), weights(&whole.tensors), "{name}: the optimizer's state makes no difference");
     }
@@ -227,7 +241,11 @@ fn check_all(test: &str, device: &str) {
         return;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args([&format!("uninterrupted::{test}"), "--exact", "--test-threads=1"]).env(ALONE, "1").output().unwrap();
+    let output = command
+        .args([&format!("uninterrupted::{test}"), "--exact", "--test-threads=1"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (told, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success() && told.contains("1 passed"), "{told}{errors}");

@@ -7,7 +7,8 @@ use crate::support::http::{Manners, Server};
 
 /// A narrow classifier's weights, and a picture to classify.
 fn fixtures() -> (Vec<u8>, tempfile::TempDir) {
-    let weights = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/fashion_classifier.pth"));
+    let weights =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/fashion_classifier.pth"));
     let folder = tempfile::tempdir().expect("a scratch folder");
     let grey = image::GrayImage::from_fn(12, 12, |x, y| image::Luma([(x * 20 + y) as u8]));
     grey.save(folder.path().join("picture.png")).expect("a picture");
@@ -69,7 +70,10 @@ fn torchvisions_names_are_looked_up_at_the_mirror() {
     assert_eq!(server.requests().len(), 1);
     let answer = predict(folder.path(), "vgg16", "vgg16:IMAGENET", None);
     assert_eq!(answer.status.code(), Some(2));
-    assert!(text(&answer.stderr).starts_with("error: unknown weights 'vgg16:IMAGENET': expected a file, an https:// address, or one of"));
+    assert!(
+        text(&answer.stderr)
+            .starts_with("error: unknown weights 'vgg16:IMAGENET': expected a file, an https:// address, or one of")
+    );
 }
 
 #[test]

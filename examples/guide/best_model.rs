@@ -21,7 +21,12 @@ pub fn run(scratch: &Path) -> crate::Answer {
         let device = DeviceName::FLEX.open()?.device;
         let loader = recipe.data.loader(Path::new(""), Split::Test, 0, &device)?;
         let found = evaluate(&network, &loader, recipe.loss(&*architecture), Score::Accuracy, |_| {})?;
-        println!("{pointer:?}: step {}, loss {:.4}, accuracy {:.3}", checkpoint.step, found.loss, found.accuracy.unwrap_or_default());
+        println!(
+            "{pointer:?}: step {}, loss {:.4}, accuracy {:.3}",
+            checkpoint.step,
+            found.loss,
+            found.accuracy.unwrap_or_default()
+        );
         assert_eq!(found.accuracy, contents.manifest.metrics.get("valid.accuracy").copied());
     }
     Ok(())

@@ -15,10 +15,13 @@ pub fn run(scratch: &Path) -> crate::Answer {
     let manifest = parts.find(Which::Last)?.manifest()?;
     println!("checkpoint of step {}: epoch {}, {:?}", manifest.step, manifest.epoch, manifest.metrics);
 
-    let start = Start::Resume { dir: parts.path().to_path_buf(), which: Which::Last, set: vec!["train.epochs=2".into()] };
+    let start =
+        Start::Resume { dir: parts.path().to_path_buf(), which: Which::Last, set: vec!["train.epochs=2".into()] };
     let (_, parts) = Session::new(start, DeviceName::FLEX, Default::default())?.run()?;
 
-    let metrics = |run: &rekindle::checkpoint::Run| run.find(Which::Last).and_then(|last| last.manifest()).map(|last| last.metrics);
+    let metrics = |run: &rekindle::checkpoint::Run| {
+        run.find(Which::Last).and_then(|last| last.manifest()).map(|last| last.metrics)
+    };
     assert_eq!(metrics(&parts)?, metrics(&whole)?);
     println!("resumed and uninterrupted agree: {:?}", metrics(&parts)?);
 
@@ -34,7 +37,12 @@ pub fn run(scratch: &Path) -> crate::Answer {
     let recipe = recipe::parse(crate::RECIPE, &[], "the guide's recipe")?;
     let loaded = Loaded { recipe, base: Default::default(), place: "the guide's recipe".into() };
     let imported = import(&file, loaded, &scratch.join("imported"))?;
-    println!("imported at epoch {}, step {}: {}", imported.position.epoch, imported.position.step, imported.notes.join("; "));
+    println!(
+        "imported at epoch {}, step {}: {}",
+        imported.position.epoch,
+        imported.position.step,
+        imported.notes.join("; ")
+    );
     for (key, became) in &imported.taken {
         println!("  {key}: {became}");
     }

@@ -6,7 +6,9 @@ use rekindle::state::{SaveOptions, open, save};
 
 pub fn run(scratch: &Path) -> crate::Answer {
     // A file that PyTorch wrote, from this repository's fixtures.
-    let file = open(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/state/tests/fixtures/models/net_small_entire_main.pt"))?;
+    let file = open(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/state/tests/fixtures/models/net_small_entire_main.pt"),
+    )?;
     let listing = file.listing(false)?;
     println!("{}, {} tensors, classes {:?}", listing.format, listing.tensors.len(), listing.classes);
     for global in &listing.globals {

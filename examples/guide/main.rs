@@ -44,7 +44,9 @@ fn main() -> Answer {
         let known: Vec<&str> = SECTIONS.iter().map(|(name, ..)| *name).collect();
         return Err(format!("no section '{unknown}': expected some of {}", known.join(", ")).into());
     }
-    for (name, about, run) in SECTIONS.iter().filter(|(name, ..)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name)) {
+    for (name, about, run) in
+        SECTIONS.iter().filter(|(name, ..)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))
+    {
         println!("== {name}: {about}");
         let scratch = tempfile::tempdir()?;
         run(scratch.path())?;

@@ -16,9 +16,13 @@ fn state(run: &Run) -> Result<StateDict, Box<dyn std::error::Error>> {
 
 pub fn run(scratch: &Path) -> crate::Answer {
     let base = crate::train(&scratch.join("base"), &[])?;
-    let init = format!("train.init={{ weights = '{}', partial = true }}", base.find(Which::Last)?.path.join("model.bpk").display());
+    let init = format!(
+        "train.init={{ weights = '{}', partial = true }}",
+        base.find(Which::Last)?.path.join("model.bpk").display()
+    );
     // Twelve classes instead of ten: the last layer does not fit, and starts anew. The others do not move.
-    let tuned = crate::train(&scratch.join("tuned"), &["model.classes=12", &init, "train.freeze=['^fc\\.', '^fc[123]\\.']"])?;
+    let tuned =
+        crate::train(&scratch.join("tuned"), &["model.classes=12", &init, "train.freeze=['^fc\\.', '^fc[123]\\.']"])?;
     let (base, tuned) = (state(&base)?, state(&tuned)?);
     for (name, tensor) in base.tensors() {
         let same = tuned.tensor(name).ok_or("a tensor is missing")?.bytes()? == tensor.bytes()?;

@@ -59,7 +59,8 @@ impl Embedded {
         let file = rekindle_state::read(&Map::from_bytes(Path::new(self.name), self.bytes.to_vec()))?;
         let broken = |problem: &str| CheckError::Fixture { file: self.name, problem: problem.to_string() };
         let Value::Dict(root) = file.content.root else { return Err(broken("it is no dictionary")) };
-        let text = |key: &str| root.get(key).and_then(Value::as_str).ok_or_else(|| broken(&format!("it has no text '{key}'")));
+        let text =
+            |key: &str| root.get(key).and_then(Value::as_str).ok_or_else(|| broken(&format!("it has no text '{key}'")));
         let config = serde_json::from_str(text("config")?).map_err(|error| broken(&error.to_string()))?;
         let architecture = models::find(text("model")?)?.configure(&config)?;
         let loss = text("loss")?.parse()?;
@@ -189,7 +190,10 @@ impl Fixture {
     }
 
     fn entry(&self, key: &str, index: usize) -> Result<&StateDict> {
-        self.list(key)?.get(index).and_then(Value::as_dict).ok_or_else(|| self.broken(format!("'{key}' has no entry {index}")))
+        self.list(key)?
+            .get(index)
+            .and_then(Value::as_dict)
+            .ok_or_else(|| self.broken(format!("'{key}' has no entry {index}")))
     }
 
     fn optimizer(&self, entry: &StateDict) -> Result<OptimizerConfig> {

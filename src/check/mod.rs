@@ -97,9 +97,14 @@ impl Case {
     }
 
     /// A case that CPUs alone may run.
-    fn on_cpus(name: &str, reason: &'static str, check: impl Fn(&OpenDevice) -> Result<Measure> + Send + Sync + 'static) -> Self {
-        let check =
-            move |device: &OpenDevice| if is_cpu(device) { check(device).map(Answer::Measured) } else { Ok(Answer::NotRun(reason)) };
+    fn on_cpus(
+        name: &str,
+        reason: &'static str,
+        check: impl Fn(&OpenDevice) -> Result<Measure> + Send + Sync + 'static,
+    ) -> Self {
+        let check = move |device: &OpenDevice| {
+            if is_cpu(device) { check(device).map(Answer::Measured) } else { Ok(Answer::NotRun(reason)) }
+        };
         Self { name: name.to_string(), essential: true, check: Box::new(check) }
     }
 
@@ -129,12 +134,15 @@ pub fn cases() -> std::result::Result<Vec<Case>, CheckError> {
         add(format!("gradients/{name}"), trains, networks::gradients);
         for (index, optimizer) in fixture.steps()?.into_iter().enumerate() {
             let fixture = Arc::clone(&fixture);
-            let case = Case::new(format!("step/{name}/{optimizer}"), move |device| networks::step(&fixture, index, device));
+            let case =
+                Case::new(format!("step/{name}/{optimizer}"), move |device| networks::step(&fixture, index, device));
             cases.push(case.essential(trains));
         }
         for (index, optimizer) in fixture.resumes()?.into_iter().enumerate() {
             let fixture = Arc::clone(&fixture);
-            let case = Case::new(format!("resume/{name}/{optimizer}"), move |device| networks::resume(&fixture, index, device));
+            let case = Case::new(format!("resume/{name}/{optimizer}"), move |device| {
+                networks::resume(&fixture, index, device)
+            });
             cases.push(case.essential(trains));
         }
     }
@@ -148,7 +156,8 @@ pub fn cases() -> std::result::Result<Vec<Case>, CheckError> {
 }
 
 /// Why a GPU in software leaves a case out.
-const SOFTWARE: &str = "a GPU in software compiles kernels for minutes: there, the_model_class and vgg11_bn stand for the others";
+const SOFTWARE: &str =
+    "a GPU in software compiles kernels for minutes: there, the_model_class and vgg11_bn stand for the others";
 
 /// Runs a case on a device. A panic of a backend or driver is a failure of the case.
 pub fn run(device: &OpenDevice, case: &Case) -> Outcome {

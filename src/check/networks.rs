@@ -66,7 +66,8 @@ pub fn record(fixture: &Fixture, device: &OpenDevice) -> Result<Measure> {
 
 fn same_bytes(measure: &mut Measure, found: &StateDict, expected: &StateDict, when: &str) -> Result<()> {
     for (name, expected) in expected.tensors() {
-        let found = found.tensor(name).ok_or_else(|| CheckError::Wrong(format!("the network has no '{name}' {when}")))?;
+        let found =
+            found.tensor(name).ok_or_else(|| CheckError::Wrong(format!("the network has no '{name}' {when}")))?;
         if found.bytes()? != expected.bytes()? || found.shape() != expected.shape() {
             let (found, expected) = (floats(found)?, floats(expected)?);
             measure.scaled(&found, &expected, 1.0, &format!("'{name}' {when}"));
@@ -92,7 +93,11 @@ pub fn gradients(fixture: &Fixture, device: &OpenDevice) -> Result<Measure> {
         measure.scaled(found, expected, largest(expected).max(floor), &format!("the gradient of '{name}'"));
     }
     if found.len() != expected.len() {
-        return Err(CheckError::Wrong(format!("{} parameters have a gradient instead of {}", found.len(), expected.len())));
+        return Err(CheckError::Wrong(format!(
+            "{} parameters have a gradient instead of {}",
+            found.len(),
+            expected.len()
+        )));
     }
     Ok(measure)
 }
@@ -149,7 +154,10 @@ impl Trainer {
         let expected = checkpoint.optimizer.resolve(&parameters)?;
         let restored = optim::from_state_dict(checkpoint.state, &parameters, &expected)?;
         if let Some(difference) = restored.differences.first() {
-            return Err(CheckError::Wrong(format!("the checkpoint's '{}' is not the one it was made with", difference.key)));
+            return Err(CheckError::Wrong(format!(
+                "the checkpoint's '{}' is not the one it was made with",
+                difference.key
+            )));
         }
         let optimizer = optim::module_optimizer(&restored.groups, &parameters)?.load_record(restored.record);
         Ok(Self { network, optimizer, groups: restored.groups })
@@ -196,7 +204,9 @@ pub fn resume(fixture: &Fixture, index: usize, device: &OpenDevice) -> Result<Me
 
 /// Compares changes: a parameter moves by little of itself, so that a wrong change hides in the whole.
 fn changes(measure: &mut Measure, before: &StateDict, after: &StateDict, found: &StateDict) -> Result<()> {
-    let change = |before: &[f32], after: Vec<f32>| -> Vec<f32> { after.iter().zip(before).map(|(after, before)| after - before).collect() };
+    let change = |before: &[f32], after: Vec<f32>| -> Vec<f32> {
+        after.iter().zip(before).map(|(after, before)| after - before).collect()
+    };
     let mut expected = Vec::new();
     for (name, before) in named(before)? {
         expected.push((name, change(&before, tensor(after, name)?), change(&before, tensor(found, name)?)));

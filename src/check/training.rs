@@ -84,7 +84,10 @@ fn go_on(mut trainer: Trainer, number: usize, device: &Device) -> Result<Epoch> 
 }
 
 fn save(trainer: &Trainer) -> Result<Saved> {
-    Ok(Saved { model: trainer.network.clone().into_record().into_bytes()?, optimizer: trainer.optimizer.to_record().into_bytes()? })
+    Ok(Saved {
+        model: trainer.network.clone().into_record().into_bytes()?,
+        optimizer: trainer.optimizer.to_record().into_bytes()?,
+    })
 }
 
 /// Two epochs without a break: the losses of all steps, and the network.
@@ -113,7 +116,11 @@ fn compare(losses: &[f32]) -> Result<Measure> {
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len().max(1) as f32;
     let (first, second) = losses.split_at(losses.len() / 2);
     if mean(second) >= mean(first) * 0.95 {
-        return Err(wrong(format!("the loss does not fall: {} in the first epoch, {} in the second", mean(first), mean(second))));
+        return Err(wrong(format!(
+            "the loss does not fall: {} in the first epoch, {} in the second",
+            mean(first),
+            mean(second)
+        )));
     }
     Ok(measure)
 }

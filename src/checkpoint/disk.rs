@@ -39,7 +39,9 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<FileEntry, Check
 /// Makes renames and new files in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
     if cfg!(unix) {
-        File::open(folder).and_then(|file| file.sync_all()).map_err(|error| CheckpointError::io("sync it", folder, &error))?;
+        File::open(folder)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| CheckpointError::io("sync it", folder, &error))?;
     }
     Ok(())
 }

@@ -26,7 +26,9 @@ impl Lock {
         let mut file = open.map_err(|error| CheckpointError::io("lock the run", run, &error))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(CheckpointError::Busy { path: run.to_path_buf(), holder: holder(&mut file) }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(CheckpointError::Busy { path: run.to_path_buf(), holder: holder(&mut file) });
+            }
             // A file system without locks, as some network file systems are: training there is better than none.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(CheckpointError::io("lock the run", run, &error)),

@@ -45,7 +45,11 @@ impl Scratch {
     ///
     /// # Errors
     /// Those of `write`; and when what it wrote cannot be read.
-    pub fn take(&self, name: &str, write: impl FnOnce(&Path) -> Result<(), CheckpointError>) -> Result<(), CheckpointError> {
+    pub fn take(
+        &self,
+        name: &str,
+        write: impl FnOnce(&Path) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
         let path = self.folder.join(name);
         write(&path)?;
         let entry = hash_file(&path).map_err(|error| CheckpointError::io("read what was written", &path, &error))?;

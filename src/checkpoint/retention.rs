@@ -43,7 +43,8 @@ impl Candidate {
     /// A checkpoint of a run.
     pub fn new(checkpoint: Checkpoint, manifest: Option<&Manifest>, monitor: &str) -> Self {
         // Only a checkpoint at the end of an epoch stands for that epoch's metrics.
-        let value = manifest.filter(|manifest| manifest.batch == 0).and_then(|manifest| manifest.metrics.get(monitor).copied());
+        let value =
+            manifest.filter(|manifest| manifest.batch == 0).and_then(|manifest| manifest.metrics.get(monitor).copied());
         let value = value.filter(|value| !value.is_nan());
         Self { save: manifest.map_or(0, |manifest| manifest.save), value, bytes: checkpoint.size(), checkpoint }
     }
@@ -59,11 +60,13 @@ pub fn judge(all: &[Candidate], policy: &Policy, last: u64, best: Option<u64>) -
     let top: Vec<u64> = ranked.iter().take(policy.top_k).map(|candidate| candidate.checkpoint.step).collect();
     let pinned = |candidate: &Candidate| candidate.checkpoint.step == last || Some(candidate.checkpoint.step) == best;
     let keep_last = policy.keep_last.unwrap_or(usize::MAX).max(1);
-    let (mut kept, gone): (Vec<_>, Vec<_>) = newest
-        .into_iter()
-        .enumerate()
-        .partition(|(age, candidate)| *age < keep_last || top.contains(&candidate.checkpoint.step) || pinned(candidate));
-    let mut verdict = Verdict { doomed: gone.iter().rev().map(|(_, candidate)| candidate.checkpoint.clone()).collect(), above_limit: 0 };
+    let (mut kept, gone): (Vec<_>, Vec<_>) = newest.into_iter().enumerate().partition(|(age, candidate)| {
+        *age < keep_last || top.contains(&candidate.checkpoint.step) || pinned(candidate)
+    });
+    let mut verdict = Verdict {
+        doomed: gone.iter().rev().map(|(_, candidate)| candidate.checkpoint.clone()).collect(),
+        above_limit: 0,
+    };
     let Some(limit) = policy.max_total else { return verdict };
     let mut total: u64 = kept.iter().map(|(_, candidate)| candidate.bytes).sum();
     // First the oldest of those that are no best ones, then the worst of the best ones.

@@ -32,7 +32,10 @@ impl FromStr for Which {
         match text {
             "last" => Ok(Self::Last),
             "best" => Ok(Self::Best),
-            _ => text.parse().map(Self::Step).map_err(|_| format!("expected last, best or a step number, found '{text}'")),
+            _ => text
+                .parse()
+                .map(Self::Step)
+                .map_err(|_| format!("expected last, best or a step number, found '{text}'")),
         }
     }
 }
@@ -91,7 +94,8 @@ impl Run {
     /// cannot be read, the pointer `last` tells whether it is the newest.
     pub fn newest_first(&self) -> Vec<(Checkpoint, Result<Manifest, CheckpointError>)> {
         let last = self.pointer("last");
-        let mut all: Vec<_> = self.checkpoints().into_iter().map(|checkpoint| (checkpoint.manifest(), checkpoint)).collect();
+        let mut all: Vec<_> =
+            self.checkpoints().into_iter().map(|checkpoint| (checkpoint.manifest(), checkpoint)).collect();
         all.sort_by_key(|(manifest, checkpoint)| {
             let order = match manifest {
                 Ok(manifest) => manifest.save,
@@ -116,11 +120,15 @@ impl Run {
         let all = self.newest_first();
         let missing = |problem: String| CheckpointError::Missing { path: self.path.clone(), problem };
         let Some((newest, manifest)) = all.first() else { return Err(missing("the run has no checkpoint yet".into())) };
-        let of_step = |step: u64| all.iter().map(|(checkpoint, _)| checkpoint).find(|checkpoint| checkpoint.step == step);
+        let of_step =
+            |step: u64| all.iter().map(|(checkpoint, _)| checkpoint).find(|checkpoint| checkpoint.step == step);
         let found = match which {
             Which::Step(step) => {
-                let steps: Vec<String> = self.checkpoints().iter().map(|checkpoint| checkpoint.step.to_string()).collect();
-                of_step(step).ok_or_else(|| missing(format!("there is no checkpoint of step {step}, only of {}", steps.join(", "))))?
+                let steps: Vec<String> =
+                    self.checkpoints().iter().map(|checkpoint| checkpoint.step.to_string()).collect();
+                of_step(step).ok_or_else(|| {
+                    missing(format!("there is no checkpoint of step {step}, only of {}", steps.join(", ")))
+                })?
             }
             Which::Last => newest,
             Which::Best => {
@@ -147,7 +155,10 @@ impl Run {
                 // A training that is under way has replaced it by a better one meanwhile.
                 Err(_) if attempts < 3 && !checkpoint.path.exists() => attempts += 1,
                 Err(problem) => {
-                    return Err(CheckpointError::Unusable { problem: Box::new(problem), instead: self.instead_of(&checkpoint) });
+                    return Err(CheckpointError::Unusable {
+                        problem: Box::new(problem),
+                        instead: self.instead_of(&checkpoint),
+                    });
                 }
             }
         }
@@ -155,7 +166,8 @@ impl Run {
 
     /// Which other checkpoint is whole.
     fn instead_of(&self, damaged: &Checkpoint) -> String {
-        let mut others = self.newest_first().into_iter().map(|(checkpoint, _)| checkpoint).filter(|other| other != damaged);
+        let mut others =
+            self.newest_first().into_iter().map(|(checkpoint, _)| checkpoint).filter(|other| other != damaged);
         match others.find(|other| other.verify().is_empty()) {
             Some(whole) => format!("the checkpoint of step {} is whole: {}", whole.step, whole.path.display()),
             None => "no other checkpoint of the run is whole".to_string(),
@@ -169,7 +181,9 @@ impl Run {
     pub fn newest_whole(&self) -> Result<Newest, CheckpointError> {
         let all = self.newest_first();
         let mut passed_over = Vec::new();
-        if let Some(step) = self.pointer("last").filter(|step| all.iter().all(|(checkpoint, _)| checkpoint.step != *step)) {
+        if let Some(step) =
+            self.pointer("last").filter(|step| all.iter().all(|(checkpoint, _)| checkpoint.step != *step))
+        {
             let problem = format!("'last' names {}, which is not there", Checkpoint::folder(step));
             passed_over.push(CheckpointError::Missing { path: self.path.clone(), problem });
         }
@@ -192,14 +206,19 @@ impl Run {
     pub fn verify(&self) -> Vec<CheckpointError> {
         let all = self.checkpoints();
         // One that is gone by now was removed by a training that is under way.
-        let verify = |checkpoint: &Checkpoint| Some(checkpoint.verify()).filter(|_| checkpoint.path.exists()).unwrap_or_default();
+        let verify = |checkpoint: &Checkpoint| {
+            Some(checkpoint.verify()).filter(|_| checkpoint.path.exists()).unwrap_or_default()
+        };
         let mut problems: Vec<CheckpointError> = all.iter().flat_map(verify).collect();
         for pointer in ["last", "best"] {
             let path = self.path.join(pointer);
             let Ok(text) = fs::read_to_string(&path) else { continue };
             let name = text.trim();
             if !all.iter().any(|checkpoint| Checkpoint::step_of(name) == Some(checkpoint.step)) {
-                problems.push(CheckpointError::Missing { path, problem: format!("it names '{name}', and there is no such checkpoint") });
+                problems.push(CheckpointError::Missing {
+                    path,
+                    problem: format!("it names '{name}', and there is no such checkpoint"),
+                });
             }
         }
         problems

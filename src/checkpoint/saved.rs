@@ -70,12 +70,19 @@ impl Checkpoint {
         let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
         seal::check(&bytes).map_err(damaged)?;
         let text = String::from_utf8_lossy(&bytes);
-        let manifest = Manifest::from_json(&text).map_err(|error| damaged(format!("the manifest is broken ({error})")))?;
+        let manifest =
+            Manifest::from_json(&text).map_err(|error| damaged(format!("the manifest is broken ({error})")))?;
         if manifest.format != FORMAT {
-            return Err(damaged(format!("its format is {}, this program reads {FORMAT}; use the rekindle that wrote it", manifest.format)));
+            return Err(damaged(format!(
+                "its format is {}, this program reads {FORMAT}; use the rekindle that wrote it",
+                manifest.format
+            )));
         }
         if manifest.step != self.step {
-            return Err(damaged(format!("the manifest is of step {}, the folder of step {}", manifest.step, self.step)));
+            return Err(damaged(format!(
+                "the manifest is of step {}, the folder of step {}",
+                manifest.step, self.step
+            )));
         }
         Ok(manifest)
     }
@@ -97,10 +104,17 @@ impl Checkpoint {
         let [model, optimizer, scheduler] = thread::scope(|scope| {
             let others = [FILES[1], FILES[2]].map(|name| scope.spawn(move || read(name)));
             let model = read(FILES[0]);
-            let [optimizer, scheduler] = others.map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let [optimizer, scheduler] =
+                others.map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             [model, optimizer, scheduler]
         });
-        Ok(Contents { model: model?.unwrap_or_default(), optimizer: optimizer?, scheduler: scheduler?, manifest, path: self.path.clone() })
+        Ok(Contents {
+            model: model?.unwrap_or_default(),
+            optimizer: optimizer?,
+            scheduler: scheduler?,
+            manifest,
+            path: self.path.clone(),
+        })
     }
 
     /// Compares every file with the manifest, without holding any in memory; gives everything that is wrong.
@@ -125,7 +139,10 @@ impl Checkpoint {
     fn entry<'a>(&self, manifest: &'a Manifest, name: &str) -> Result<Option<&'a FileEntry>, CheckpointError> {
         match manifest.files.get(name) {
             None if name != FILES[0] && manifest.weights_only() => Ok(None),
-            None => Err(CheckpointError::Damaged { path: self.path.join(name), problem: "the manifest does not list it".into() }),
+            None => Err(CheckpointError::Damaged {
+                path: self.path.join(name),
+                problem: "the manifest does not list it".into(),
+            }),
             entry => Ok(entry),
         }
     }

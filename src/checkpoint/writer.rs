@@ -58,7 +58,9 @@ impl RunWriter {
         let mut free = path.to_path_buf();
         for number in 2_u32.. {
             match fs::create_dir(&free) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => free = PathBuf::from(format!("{}-{number}", path.display())),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    free = PathBuf::from(format!("{}-{number}", path.display()))
+                }
                 // `create` finds the folder there, or says why it cannot be made.
                 _ => break,
             }
@@ -134,7 +136,8 @@ fn recover(path: &Path) -> Result<(), CheckpointError> {
             if published.exists() {
                 remove(&entry.path())?;
             } else {
-                fs::rename(entry.path(), &published).map_err(|error| CheckpointError::io("move it back", &published, &error))?;
+                fs::rename(entry.path(), &published)
+                    .map_err(|error| CheckpointError::io("move it back", &published, &error))?;
             }
             changed = true;
         }

@@ -72,7 +72,10 @@ impl Args {
                 let mut kinds: Vec<&str> = known.iter().filter_map(|name| name.split('/').next()).collect();
                 kinds.sort_unstable();
                 kinds.dedup();
-                anyhow::bail!("nothing has '{part}' in its name; there are {}, most of them followed by /MODEL", kinds.join(", "))
+                anyhow::bail!(
+                    "nothing has '{part}' in its name; there are {}, most of them followed by /MODEL",
+                    kinds.join(", ")
+                )
             }
             None => Ok(()),
         }

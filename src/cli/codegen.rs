@@ -29,7 +29,8 @@ pub fn run(args: &Args) -> Answer {
     if args.in_process {
         // What the generator says when it gives up is for the process that started this one: whole, in one line.
         let generated = catch_unwind(AssertUnwindSafe(|| codegen::generate_here(&args.model, &args.dir)));
-        return generated.map(|()| Exit::Done).map_err(|panic| anyhow::anyhow!(panic_message(&*panic)));
+        generated.map_err(|panic| anyhow::anyhow!(panic_message(&*panic)))??;
+        return Ok(Exit::Done);
     }
     let mut generator = Command::new(std::env::current_exe()?);
     generator.args(["codegen", "--in-process", "--"]);

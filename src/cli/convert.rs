@@ -51,7 +51,8 @@ fn pattern(text: &str) -> Result<Regex, String> {
 }
 
 fn rename(text: &str) -> Result<(Regex, String), String> {
-    let (from, to) = text.split_once('=').ok_or_else(|| format!("expected REGEX=TO, such as ^model\\.=, found '{text}'"))?;
+    let (from, to) =
+        text.split_once('=').ok_or_else(|| format!("expected REGEX=TO, such as ^model\\.=, found '{text}'"))?;
     if from.is_empty() {
         return Err(format!("expected a regular expression before '=', found '{text}'"));
     }
@@ -86,11 +87,16 @@ pub fn run(args: Args) -> Answer {
     }));
     let count = tensors(&root).len();
     if count == 0 {
-        return Err(anyhow!("{}: there is no tensor to write; `rekindle inspect` lists what is there", args.input.display()));
+        return Err(anyhow!(
+            "{}: there is no tensor to write; `rekindle inspect` lists what is there",
+            args.input.display()
+        ));
     }
     // `format: pt` only says which library the tensors were for.
-    let metadata = file.content.metadata.into_iter().filter(|(key, value)| (key.as_str(), value.as_str()) != ("format", "pt"));
-    let options = SaveOptions { format: Some(format), dtype: args.dtype, metadata: metadata.collect(), ..SaveOptions::default() };
+    let metadata =
+        file.content.metadata.into_iter().filter(|(key, value)| (key.as_str(), value.as_str()) != ("format", "pt"));
+    let options =
+        SaveOptions { format: Some(format), dtype: args.dtype, metadata: metadata.collect(), ..SaveOptions::default() };
     notes.extend(save(output, &root, &options)?);
     for note in &notes {
         eprintln!("{note}");

@@ -48,11 +48,13 @@ fn list(as_json: bool) -> anyhow::Result<()> {
     });
     let sets: Vec<_> = sets.collect::<anyhow::Result<_>>()?;
     if as_json {
-        let list = sets.iter().map(|(set, dir, here)| serde_json::json!({ "name": set.name, "dir": dir, "fetched": here }));
+        let list =
+            sets.iter().map(|(set, dir, here)| serde_json::json!({ "name": set.name, "dir": dir, "fetched": here }));
         return json(&list.collect::<Vec<_>>());
     }
     let rows = sets.iter().map(|(set, dir, here)| {
-        let state = if *here { format!("in {}", dir.display()) } else { format!("rekindle datasets fetch {}", set.name) };
+        let state =
+            if *here { format!("in {}", dir.display()) } else { format!("rekindle datasets fetch {}", set.name) };
         vec![set.name.clone(), state]
     });
     table(&["data set", ""], &rows.collect::<Vec<_>>())?;

@@ -11,7 +11,9 @@ use crate::checkpoint::Which;
 
 /// Compare two model files, runs or checkpoints tensor by tensor, whatever their formats; exit 1 if they differ.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rekindle diff weights.pth weights.safetensors\n  rekindle diff RUN exported_half.pth --rtol 1e-3")]
+#[command(
+    after_help = "Example:\n  rekindle diff weights.pth weights.safetensors\n  rekindle diff RUN exported_half.pth --rtol 1e-3"
+)]
 pub struct Args {
     /// A model file, or the folder of a run (its best checkpoint) or checkpoint.
     a: PathBuf,
@@ -30,7 +32,11 @@ pub struct Args {
 
 fn tolerance(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| format!("expected a number, found '{text}'"))?;
-    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(format!("expected a number of at least 0, found {text}")) }
+    if value.is_finite() && value >= 0.0 {
+        Ok(value)
+    } else {
+        Err(format!("expected a number of at least 0, found {text}"))
+    }
 }
 
 pub fn run(args: &Args) -> Answer {

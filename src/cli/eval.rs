@@ -68,7 +68,11 @@ pub fn run(args: &Args) -> Answer {
     };
     let score = if architecture.classes().is_some() { Score::Accuracy } else { Score::Psnr };
     let network = network.fork(&device.device);
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(loader.num_items() as u64) } else { ProgressBar::hidden() };
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new(loader.num_items() as u64)
+    } else {
+        ProgressBar::hidden()
+    };
     let found = evaluate(&network, &loader, loss, score, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     if args.json {
@@ -79,7 +83,13 @@ pub fn run(args: &Args) -> Answer {
     } else {
         let value = found.accuracy.or(found.psnr).unwrap_or(f64::NAN);
         let name = score.name();
-        line(format!("{description} on {} items: loss {:.4}, {name} {} ({})", found.items, found.loss, score.show(value), device.name))?;
+        line(format!(
+            "{description} on {} items: loss {:.4}, {name} {} ({})",
+            found.items,
+            found.loss,
+            score.show(value),
+            device.name
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -109,7 +119,11 @@ fn data_config(recipe: Option<&DataConfig>, data: Option<&str>) -> anyhow::Resul
 /// What kind of data set a folder or file holds, by the names of its files.
 fn kind_of(place: &Path) -> DatasetName {
     let name = place.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let files = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let files = std::fs::read_dir(place)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
     let names: Vec<String> = files.chain([name.clone()]).collect();
     if names.iter().any(|file| file.contains("images-idx3-ubyte")) {
         return if name.contains("fashion") { DatasetName::FashionMnist } else { DatasetName::Mnist };

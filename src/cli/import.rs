@@ -48,7 +48,8 @@ pub fn run(args: &Args) -> Answer {
     }
     let at = imported.position;
     line(format!("\n{dir}: epoch {} of {}, step {}; go on with:", at.epoch, imported.epochs, at.step))?;
-    let more = if at.epoch >= imported.epochs { format!(" --epochs {}", at.epoch + imported.epochs) } else { String::new() };
+    let more =
+        if at.epoch >= imported.epochs { format!(" --epochs {}", at.epoch + imported.epochs) } else { String::new() };
     line(format!("  rekindle resume {dir}{more}"))?;
     Ok(Exit::Done)
 }

@@ -50,7 +50,13 @@ impl From<Exit> for ExitCode {
 
 /// A PyTorch model's whole life: define, train, save, checkpoint, resume, load, convert, export, verify.
 #[derive(Debug, Parser)]
-#[command(name = "rekindle", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "rekindle",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -72,13 +72,29 @@ pub fn resolve(name: &str, weights: &WeightArgs, from: Option<Which>, layout: La
     let Some(source) = &weights.weights else {
         if recipe.as_ref().is_some_and(|recipe| recipe.model.onnx.is_some()) {
             let (network, description) = (architecture.build(&Device::flex()), format!("{name} before training"));
-            return Ok(Model { architecture, network, recipe, told: Told::default(), manifest: None, base, description });
+            return Ok(Model {
+                architecture,
+                network,
+                recipe,
+                told: Told::default(),
+                manifest: None,
+                base,
+                description,
+            });
         }
         bail!("'{name}' has no weights of its own: give them with --weights FILE, or name a run");
     };
     let network = load(architecture.build(&Device::flex()), source, weights.partial, layout)?;
     let network = train::drawn(network, 0);
-    Ok(Model { architecture, network, recipe, told: Told::default(), manifest: None, base, description: format!("{name} with {source}") })
+    Ok(Model {
+        architecture,
+        network,
+        recipe,
+        told: Told::default(),
+        manifest: None,
+        base,
+        description: format!("{name} with {source}"),
+    })
 }
 
 /// A built-in network with the sizes that its weights tell, or with the published ones.
@@ -87,7 +103,11 @@ fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Box<dyn Arc
     let file = rekindle_state::open(weight_file(source)?)?;
     let Some(config) = infer::configuration(entry, &file) else { return Ok(entry.configure(&Map::new())?) };
     let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-    eprintln!("{}: sizes taken from the weights: {}; what weights do not tell keeps its default", entry.name, keys.join(", "));
+    eprintln!(
+        "{}: sizes taken from the weights: {}; what weights do not tell keeps its default",
+        entry.name,
+        keys.join(", ")
+    );
     Ok(entry.configure(&config)?)
 }
 
@@ -104,7 +124,15 @@ fn from_graph(path: &Path, weights: &WeightArgs, layout: Layout) -> anyhow::Resu
         }
         None => network,
     };
-    Ok(Model { architecture: Box::new(architecture), network, recipe: None, told, manifest: None, base: PathBuf::new(), description })
+    Ok(Model {
+        architecture: Box::new(architecture),
+        network,
+        recipe: None,
+        told,
+        manifest: None,
+        base: PathBuf::new(),
+        description,
+    })
 }
 
 fn from_run(path: &Path, weights: &WeightArgs, which: Which, layout: Layout) -> anyhow::Result<Model> {
@@ -166,8 +194,10 @@ pub fn weight_file(source: &str) -> anyhow::Result<PathBuf> {
     let url = if is_address {
         source.to_string()
     } else if let Some((model, name)) = source.split_once(':') {
-        let Some((.., file)) = TORCHVISION.iter().find(|(known, weights, _)| (*known, *weights) == (model, name)) else {
-            let known: Vec<String> = TORCHVISION.iter().map(|(model, weights, _)| format!("{model}:{weights}")).collect();
+        let Some((.., file)) = TORCHVISION.iter().find(|(known, weights, _)| (*known, *weights) == (model, name))
+        else {
+            let known: Vec<String> =
+                TORCHVISION.iter().map(|(model, weights, _)| format!("{model}:{weights}")).collect();
             bail!("unknown weights '{source}': expected a file, an https:// address, or one of {}", known.join(", "));
         };
         let base = std::env::var("REKINDLE_WEIGHTS_MIRROR").unwrap_or_else(|_| PUBLISHED.to_string());
@@ -186,7 +216,9 @@ fn cached(url: &str) -> anyhow::Result<PathBuf> {
         bail!("{url}: the address ends in no file name");
     }
     let Some(cache) = dirs::cache_dir() else {
-        bail!("there is no cache folder for downloads: set HOME or XDG_CACHE_HOME, or download the file and give its path");
+        bail!(
+            "there is no cache folder for downloads: set HOME or XDG_CACHE_HOME, or download the file and give its path"
+        );
     };
     let digest = {
         use sha2::Digest;

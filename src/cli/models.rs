@@ -52,7 +52,12 @@ fn all(as_json: bool) -> anyhow::Result<()> {
         return json(&list.collect::<Vec<_>>());
     }
     let rows = described.iter().map(|(entry, [channels, height, width], parameters)| {
-        vec![entry.name.to_string(), grouped(*parameters), format!("{channels}×{height}×{width}"), entry.about.to_string()]
+        vec![
+            entry.name.to_string(),
+            grouped(*parameters),
+            format!("{channels}×{height}×{width}"),
+            entry.about.to_string(),
+        ]
     });
     table(&["model", "parameters", "input", ""], &rows.collect::<Vec<_>>())
 }

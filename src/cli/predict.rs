@@ -78,14 +78,19 @@ struct Label {
 pub fn run(args: &Args) -> Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
-    let Model { architecture, network, recipe, told, .. } = model::resolve(&args.model, &args.weights, args.from, layout)?;
+    let Model { architecture, network, recipe, told, .. } =
+        model::resolve(&args.model, &args.weights, args.from, layout)?;
     let known = match &recipe {
         Some(recipe) => recipe.data.transforms(Split::Test).normalize,
         None => told.normalize_for(architecture.input_shape()[0]),
     };
     let preparation = Preparation::new(architecture.input_shape(), known, args.normalize.as_deref())?;
     let preparation = if architecture.classes().is_none() { preparation.any_size() } else { preparation };
-    let labels = labels(args.labels.as_deref(), recipe.map_or_else(|| told.classes, |recipe| class_names(&recipe.data)), &*architecture)?;
+    let labels = labels(
+        args.labels.as_deref(),
+        recipe.map_or_else(|| told.classes, |recipe| class_names(&recipe.data)),
+        &*architecture,
+    )?;
     eprintln!("inputs: {preparation}; device {}", device.name);
     let network = network.fork(&device.device).valid();
     let predictor = Predictor { args, architecture: &*architecture, network, preparation, device: device.device };
@@ -114,7 +119,8 @@ fn labels(file: Option<&Path>, known: Vec<String>, architecture: &dyn Architectu
     let Some(classes) = architecture.classes() else { return Ok(Vec::new()) };
     let mut names: Vec<String> = match file {
         Some(path) => {
-            let text = fs::read_to_string(path).with_context(|| format!("{}: cannot read the labels", path.display()))?;
+            let text =
+                fs::read_to_string(path).with_context(|| format!("{}: cannot read the labels", path.display()))?;
             let names: Vec<String> = text.lines().map(str::to_string).filter(|line| !line.trim().is_empty()).collect();
             if names.len() != classes {
                 bail!("{}: {} labels, the model has {classes} classes", path.display(), names.len());
@@ -147,7 +153,8 @@ impl Predictor<'_> {
         }
         self.architecture.check_input(shape)?;
         let [channels, height, width] = shape;
-        let input = Tensor::<4>::from_data(TensorData::new(values, [paths.len(), channels, height, width]), &self.device);
+        let input =
+            Tensor::<4>::from_data(TensorData::new(values, [paths.len(), channels, height, width]), &self.device);
         Ok(self.network.forward(input))
     }
 
@@ -161,7 +168,9 @@ impl Predictor<'_> {
         // The softmax of log-probabilities is the probabilities themselves.
         let probabilities: Vec<f32> = softmax(scores, 1).into_data().iter::<f32>().collect();
         let rows = paths.iter().zip(probabilities.chunks(classes));
-        Ok(rows.map(|(path, row)| Prediction { input: path.clone(), labels: self.ranked(row, labels), output: None }).collect())
+        Ok(rows
+            .map(|(path, row)| Prediction { input: path.clone(), labels: self.ranked(row, labels), output: None })
+            .collect())
     }
 
     /// The likeliest labels, the likeliest first.
@@ -174,9 +183,12 @@ impl Predictor<'_> {
 
     /// Colour is kept: the network enlarges the luma, an interpolation the rest.
     fn enlarge(&self, path: &Path) -> anyhow::Result<Prediction> {
-        let Output::Images(images) = self.forward(&[path.to_path_buf()])? else { bail!("the model gives classes, not images") };
+        let Output::Images(images) = self.forward(&[path.to_path_buf()])? else {
+            bail!("the model gives classes, not images")
+        };
         let [_, _, height, width] = images.dims();
-        let luma: Vec<u8> = images.into_data().iter::<f32>().map(|value| (value * 255.0).round().clamp(0.0, 255.0) as u8).collect();
+        let luma: Vec<u8> =
+            images.into_data().iter::<f32>().map(|value| (value * 255.0).round().clamp(0.0, 255.0) as u8).collect();
         let folder = self.args.output.as_deref().or(path.parent()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();

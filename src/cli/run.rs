@@ -60,7 +60,8 @@ pub fn run(args: &Args) -> Answer {
     let device = args.device.open()?;
     let session = Session::prepared(model, BurnDevice::new(&device.device)).map_err(at)?;
     if let Some(folder) = &args.reference {
-        return compare(&session, folder, Tolerance { rtol: args.rtol, atol: args.atol }).with_context(|| args.model.display().to_string());
+        return compare(&session, folder, Tolerance { rtol: args.rtol, atol: args.atol })
+            .with_context(|| args.model.display().to_string());
     }
     let inputs = inputs(args, session.model())?;
     let outputs = session.run(inputs).map_err(at)?;
@@ -104,7 +105,8 @@ fn input<'a>(given: &'a str, ports: &'a [Port]) -> anyhow::Result<(&'a Port, &'a
 
 /// Every folder of test data: each output held against what is expected.
 fn compare(session: &Session<BurnDevice>, folder: &Path, tolerance: Tolerance) -> Answer {
-    let mut sets: Vec<PathBuf> = (0..).map(|i| folder.join(format!("test_data_set_{i}"))).take_while(|set| set.is_dir()).collect();
+    let mut sets: Vec<PathBuf> =
+        (0..).map(|i| folder.join(format!("test_data_set_{i}"))).take_while(|set| set.is_dir()).collect();
     if sets.is_empty() {
         sets.push(folder.to_path_buf());
     }
@@ -139,7 +141,8 @@ fn write(folder: &Path, ports: &[Port], outputs: &[Value]) -> anyhow::Result<()>
         let Value::Array(array) = value else {
             bail!("the output '{}' is {}, and an .npy file holds an array", printable(&port.name), value.kind());
         };
-        let name: String = port.name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        let name: String =
+            port.name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
         let path = folder.join(format!("{}.npy", if name.starts_with('.') { format!("_{name}") } else { name }));
         rekindle_state::write_npy(&path, &rekindle_state::Value::Tensor(array.to_tensor()?))?;
         line(format!("{}: {} {:?}", path.display(), array.dtype(), array.shape()))?;
@@ -174,7 +177,8 @@ fn row(name: String, array: &Array) -> Vec<String> {
     if values.is_empty() {
         return row;
     }
-    let (least, most) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &v| (least.min(v), most.max(v)));
+    let (least, most) =
+        values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &v| (least.min(v), most.max(v)));
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let number = |value: f64| if array.dtype().is_float() { format!("{value:.5}") } else { format!("{value}") };
     let first: Vec<String> = values.iter().take(SHOWN).map(|&value| number(value)).collect();

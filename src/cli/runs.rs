@@ -45,7 +45,14 @@ pub fn run(args: &Args) -> Answer {
         let cells = rows.iter().map(|row| {
             let metrics: Vec<String> = row.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
             let best = row.best.map_or_else(|| "-".to_string(), |step| step.to_string());
-            vec![row.run.clone(), row.checkpoints.to_string(), row.epoch.to_string(), row.last.to_string(), best, metrics.join("  ")]
+            vec![
+                row.run.clone(),
+                row.checkpoints.to_string(),
+                row.epoch.to_string(),
+                row.last.to_string(),
+                best,
+                metrics.join("  "),
+            ]
         });
         table(&["run", "checkpoints", "epoch", "last step", "best step", "best metrics"], &cells.collect::<Vec<_>>())?;
     }

@@ -47,7 +47,9 @@ impl Source {
     pub fn tree(&self, whole: bool) -> anyhow::Result<Value> {
         Ok(match self {
             Self::File(file) => file.content.root.clone(),
-            Self::Saved(saved) => Value::Dict(if whole { saved.checkpoint_dict()? } else { saved.snapshot()?.model()? }),
+            Self::Saved(saved) => {
+                Value::Dict(if whole { saved.checkpoint_dict()? } else { saved.snapshot()?.model()? })
+            }
         })
     }
 }
@@ -99,7 +101,8 @@ impl Saved {
 fn list(folder: &Path, at: &Path, depth: usize, files: &mut Vec<(PathBuf, u64)>) {
     let Ok(entries) = std::fs::read_dir(folder.join(at)) else { return };
     // Names with a dot are a lock, and saves under way.
-    let mut entries: Vec<_> = entries.flatten().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).collect();
+    let mut entries: Vec<_> =
+        entries.flatten().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).collect();
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = at.join(entry.file_name());

@@ -10,7 +10,9 @@ use crate::train::{Outcome, Session, Start, recipe};
 
 /// Train a recipe into a new run directory.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rekindle train models/fashion_mnist_sample.toml --set train.epochs=3 --device flex")]
+#[command(
+    after_help = "Example:\n  rekindle train models/fashion_mnist_sample.toml --set train.epochs=3 --device flex"
+)]
 pub struct Args {
     /// A recipe file, or the name of a recipe in the program (fashion_mnist_sample, fashion_mnist, cifar_cnn, …).
     recipe: PathBuf,

@@ -40,7 +40,13 @@ enum HostTarget {
 
 impl HostBatch {
     /// Reads the pictures `indices` of a set, in that order, augmented for (`seed`, `epoch`).
-    pub fn read(dataset: &dyn ImageDataset, pipeline: &Pipeline, indices: &[usize], seed: u64, epoch: usize) -> Result<Self, DataError> {
+    pub fn read(
+        dataset: &dyn ImageDataset,
+        pipeline: &Pipeline,
+        indices: &[usize],
+        seed: u64,
+        epoch: usize,
+    ) -> Result<Self, DataError> {
         let shape = pipeline.output();
         let mut input = buffer(indices.len(), shape)?;
         if let Some(packed) = dataset.packed().filter(|packed| pipeline.is_plain(packed.shape)) {
@@ -86,7 +92,9 @@ impl HostBatch {
         Batch {
             input: images(self.input, len, self.shape, device),
             target: match self.target {
-                HostTarget::Classes(classes) => BatchTarget::Classes(Tensor::from_data(TensorData::new(classes, [len]), device)),
+                HostTarget::Classes(classes) => {
+                    BatchTarget::Classes(Tensor::from_data(TensorData::new(classes, [len]), device))
+                }
                 HostTarget::Images(shape, values) => BatchTarget::Images(images(values, len, shape, device)),
             },
             len,

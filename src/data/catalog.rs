@@ -48,12 +48,18 @@ const FASHION: [Entry; 4] = [
     ("t10k-labels-idx1-ubyte.gz", 5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
 ];
 
-const CIFAR: [Entry; 1] = [("cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")];
+const CIFAR: [Entry; 1] =
+    [("cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")];
 
 /// The data sets that can be fetched.
 pub fn published() -> Vec<PublishedSet> {
     vec![
-        set("mnist", "70,000 grey images of 28x28 pixels: handwritten digits", "https://ossci-datasets.s3.amazonaws.com/mnist", &MNIST),
+        set(
+            "mnist",
+            "70,000 grey images of 28x28 pixels: handwritten digits",
+            "https://ossci-datasets.s3.amazonaws.com/mnist",
+            &MNIST,
+        ),
         set(
             "fashion-mnist",
             "70,000 grey images of 28x28 pixels: articles of clothing",
@@ -62,7 +68,12 @@ pub fn published() -> Vec<PublishedSet> {
              b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion",
             &FASHION,
         ),
-        set("cifar-10", "60,000 colour images of 32x32 pixels: animals and vehicles", "https://www.cs.toronto.edu/~kriz", &CIFAR),
+        set(
+            "cifar-10",
+            "60,000 colour images of 32x32 pixels: animals and vehicles",
+            "https://www.cs.toronto.edu/~kriz",
+            &CIFAR,
+        ),
     ]
 }
 

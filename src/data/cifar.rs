@@ -8,7 +8,8 @@ use super::blob::{Blob, FETCH_AGAIN};
 use super::{DataError, MemoryDataset, Shape, Split};
 
 /// The class names, in the order of `batches.meta.txt`.
-pub const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+pub const CLASSES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// The size of every picture.
 pub const SHAPE: Shape = Shape { channels: 3, height: 32, width: 32 };
@@ -101,7 +102,9 @@ fn missing_batch(path: &Path, name: &str) -> DataError {
 }
 
 fn is_archive(path: &Path) -> bool {
-    path.file_name().and_then(OsStr::to_str).is_some_and(|name| [".tar.gz", ".tgz", ".tar"].iter().any(|end| name.ends_with(end)))
+    path.file_name()
+        .and_then(OsStr::to_str)
+        .is_some_and(|name| [".tar.gz", ".tgz", ".tar"].iter().any(|end| name.ends_with(end)))
 }
 
 /// Reads and unpacks one file of records.
@@ -119,7 +122,12 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<(PathBuf, Vec<u8>)>, Da
     let mut found = BTreeMap::new();
     let mut archive = tar::Archive::new(blob.reader());
     let broken = |error: std::io::Error| {
-        DataError::damaged(path, format!("a tar archive with {}", wanted.join(", ")), format!("an unreadable entry ({error})"), FETCH_AGAIN)
+        DataError::damaged(
+            path,
+            format!("a tar archive with {}", wanted.join(", ")),
+            format!("an unreadable entry ({error})"),
+            FETCH_AGAIN,
+        )
     };
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;

@@ -186,7 +186,11 @@ impl DataConfig {
         if self.name == DatasetName::SuperResolution {
             return Ok(());
         }
-        let given = [("source", self.source.is_some()), ("upscale_factor", self.upscale_factor.is_some()), ("crop", self.crop.is_some())];
+        let given = [
+            ("source", self.source.is_some()),
+            ("upscale_factor", self.upscale_factor.is_some()),
+            ("crop", self.crop.is_some()),
+        ];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),
             Some((key, _)) => Err(DataError::setting(
@@ -205,7 +209,12 @@ impl DataConfig {
             Split::Test => limit.test,
         };
         if limit == Some(0) {
-            return Err(DataError::setting(format!("limit.{split}"), "at least 1 picture", "0", "leave it out to use all"));
+            return Err(DataError::setting(
+                format!("limit.{split}"),
+                "at least 1 picture",
+                "0",
+                "leave it out to use all",
+            ));
         }
         Ok(limit)
     }
@@ -227,7 +236,10 @@ impl DataConfig {
                     Err(DataError::missing(
                         &dir,
                         format!("the data set {} is not there", name.as_str()),
-                        format!("run `rekindle datasets fetch {}`, or set data.dir to the folder that has it", name.as_str()),
+                        format!(
+                            "run `rekindle datasets fetch {}`, or set data.dir to the folder that has it",
+                            name.as_str()
+                        ),
                     ))
                 }
             };
@@ -250,12 +262,22 @@ impl DataConfig {
     }
 
     /// Opens the set `name` at this section's place, with classes or (`unlabelled`) without.
-    fn open_plain(&self, name: DatasetName, base_dir: &Path, split: Split, unlabelled: bool) -> Result<Arc<dyn ImageDataset>, DataError> {
+    fn open_plain(
+        &self,
+        name: DatasetName,
+        base_dir: &Path,
+        split: Split,
+        unlabelled: bool,
+    ) -> Result<Arc<dyn ImageDataset>, DataError> {
         let limit = self.limit(split)?.unwrap_or(usize::MAX);
         let place = self.place(name, base_dir)?;
         let mut set = match (name, &place) {
             (DatasetName::Folder, Some(dir)) => {
-                let mut folder = if unlabelled { FolderDataset::open_unlabelled(dir, split)? } else { FolderDataset::open(dir, split)? };
+                let mut folder = if unlabelled {
+                    FolderDataset::open_unlabelled(dir, split)?
+                } else {
+                    FolderDataset::open(dir, split)?
+                };
                 folder.truncate(limit);
                 return Ok(Arc::new(folder));
             }
@@ -286,7 +308,12 @@ pub fn open(config: &DataConfig, base_dir: &Path, split: Split) -> Result<Arc<dy
 }
 
 fn source_needed(found: &str) -> DataError {
-    DataError::setting("source", "the set that the pictures come from, such as \"cifar-10\" or \"folder\"", found, "set data.source")
+    DataError::setting(
+        "source",
+        "the set that the pictures come from, such as \"cifar-10\" or \"folder\"",
+        found,
+        "set data.source",
+    )
 }
 
 /// A hint that names the known name nearest to `name`.

@@ -96,7 +96,8 @@ pub fn download(url: &str, dest: &Path, sha256: Option<&str>, progress: Progress
     if let Some(folder) = dest.parent() {
         fs::create_dir_all(folder).map_err(io(folder, "create the folder"))?;
     }
-    let transfer = Transfer { url, part: part_of(dest), expected: sha256.map(str::to_ascii_lowercase), progress, agent: agent() };
+    let transfer =
+        Transfer { url, part: part_of(dest), expected: sha256.map(str::to_ascii_lowercase), progress, agent: agent() };
     transfer.run()?;
     fs::rename(&transfer.part, dest).map_err(io(dest, "rename the finished download"))?;
     sync_folder(dest);
@@ -311,7 +312,9 @@ impl Transfer<'_> {
             ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 self.connection("connection refused".to_owned()).into()
             }
-            error @ (ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_)) => Broken::Again(error.to_string()),
+            error @ (ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_)) => {
+                Broken::Again(error.to_string())
+            }
             error => self.connection(error.to_string()).into(),
         }
     }
@@ -330,7 +333,9 @@ impl Transfer<'_> {
         };
         bar.set_draw_target(ProgressDrawTarget::stderr());
         // The template is fixed; should it ever be wrong, the default one draws.
-        let style = ProgressStyle::with_template("{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}");
+        let style = ProgressStyle::with_template(
+            "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
+        );
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let name = self.url.rsplit('/').next().unwrap_or_default();
         bar.set_message(name.to_owned());

@@ -94,7 +94,12 @@ impl DataError {
     }
 
     /// A damaged file.
-    pub(crate) fn damaged(path: &Path, expected: impl Into<String>, found: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn damaged(
+        path: &Path,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
         Self::Damaged { path: path.to_path_buf(), expected: expected.into(), found: found.into(), hint: hint.into() }
     }
 
@@ -104,7 +109,12 @@ impl DataError {
     }
 
     /// A setting that cannot be used.
-    pub(crate) fn setting(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn setting(
+        key: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
         Self::Setting { key: key.into(), expected: expected.into(), found: found.into(), hint: hint.into() }
     }
 }

@@ -48,7 +48,12 @@ pub fn fetch(name: &str, mirror: Option<&str>, dest: Option<&Path>, progress: Pr
 
 /// Fetches the files of `set` into the folder `dest`. Files that are there with the right sum are
 /// kept.
-pub fn fetch_set(set: &PublishedSet, mirror: Option<&str>, dest: &Path, progress: Progress) -> Result<Fetched, DataError> {
+pub fn fetch_set(
+    set: &PublishedSet,
+    mirror: Option<&str>,
+    dest: &Path,
+    progress: Progress,
+) -> Result<Fetched, DataError> {
     let from_environment = std::env::var(MIRROR_VARIABLE).ok();
     let mirror = mirror.or(from_environment.as_deref()).filter(|mirror| !mirror.is_empty());
     let mut fetched = Fetched { dir: dest.to_path_buf(), downloaded: Vec::new(), kept: Vec::new() };

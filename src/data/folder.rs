@@ -154,13 +154,15 @@ impl Layout {
         }
         let chosen = match split {
             Split::Train => train.clone(),
-            Split::Test => TEST_FOLDERS.iter().map(|name| root.join(name)).find(|folder| folder.is_dir()).ok_or_else(|| {
-                DataError::missing(
-                    root,
-                    "the folder has a subfolder train but none named test, val, valid or validation",
-                    "add one, or put the class folders directly into the folder to have it divided",
-                )
-            })?,
+            Split::Test => {
+                TEST_FOLDERS.iter().map(|name| root.join(name)).find(|folder| folder.is_dir()).ok_or_else(|| {
+                    DataError::missing(
+                        root,
+                        "the folder has a subfolder train but none named test, val, valid or validation",
+                        "add one, or put the class folders directly into the folder to have it divided",
+                    )
+                })?
+            }
         };
         Ok(Self { train, chosen, divided: false })
     }
@@ -176,7 +178,11 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
         match path.file_name().and_then(|name| name.to_str()) {
             Some(name) => names.push(name.to_owned()),
             None => {
-                return Err(DataError::missing(&path, "the name of a class must be UTF-8, but this folder's is not", "rename the folder"));
+                return Err(DataError::missing(
+                    &path,
+                    "the name of a class must be UTF-8, but this folder's is not",
+                    "rename the folder",
+                ));
             }
         }
     }

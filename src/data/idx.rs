@@ -108,8 +108,10 @@ fn read<const RANK: usize>(blob: &Blob, magic: u32, what: &str) -> Result<([usiz
             FETCH_AGAIN,
         ));
     }
-    let declared =
-        sizes.iter().try_fold(1u64, |product, &size| product.checked_mul(u64::from(size))).filter(|&declared| declared <= blob.most());
+    let declared = sizes
+        .iter()
+        .try_fold(1u64, |product, &size| product.checked_mul(u64::from(size)))
+        .filter(|&declared| declared <= blob.most());
     let Some(declared) = declared else {
         return Err(DataError::damaged(
             &blob.path,
@@ -122,7 +124,12 @@ fn read<const RANK: usize>(blob: &Blob, magic: u32, what: &str) -> Result<([usiz
     let values = blob.take(&mut reader, declared + 1)?;
     if values.len() as u64 != declared {
         let found = if values.len() as u64 > declared { "more".to_owned() } else { format!("{}", values.len()) };
-        return Err(DataError::damaged(&blob.path, format!("{declared} bytes of {what} ({listed}) after the header"), found, FETCH_AGAIN));
+        return Err(DataError::damaged(
+            &blob.path,
+            format!("{declared} bytes of {what} ({listed}) after the header"),
+            found,
+            FETCH_AGAIN,
+        ));
     }
     Ok((sizes.map(|size| size as usize), values))
 }

@@ -59,7 +59,12 @@ pub struct Loader {
 
 impl Loader {
     /// A loader for the whole set. The transforms are checked against the set here.
-    pub fn new(dataset: Arc<dyn ImageDataset>, transforms: &Transforms, config: LoaderConfig, device: &Device) -> Result<Self, DataError> {
+    pub fn new(
+        dataset: Arc<dyn ImageDataset>,
+        transforms: &Transforms,
+        config: LoaderConfig,
+        device: &Device,
+    ) -> Result<Self, DataError> {
         if config.batch_size == 0 {
             return Err(DataError::setting("batch_size", "at least 1", "0", "set data.batch_size = 64"));
         }
@@ -72,7 +77,14 @@ impl Loader {
             ));
         }
         let pipeline = Arc::new(transforms.prepare(&*dataset)?);
-        Ok(Self { range: 0..dataset.len(), dataset, pipeline, config, device: device.clone(), position: Arc::default() })
+        Ok(Self {
+            range: 0..dataset.len(),
+            dataset,
+            pipeline,
+            config,
+            device: device.clone(),
+            position: Arc::default(),
+        })
     }
 
     /// The set that is read.
@@ -87,7 +99,11 @@ impl Loader {
 
     /// Number of batches in an epoch.
     pub fn num_batches(&self) -> usize {
-        if self.config.drop_last { self.range.len() / self.config.batch_size } else { self.range.len().div_ceil(self.config.batch_size) }
+        if self.config.drop_last {
+            self.range.len() / self.config.batch_size
+        } else {
+            self.range.len().div_ceil(self.config.batch_size)
+        }
     }
 
     /// Number of pictures in an epoch.
@@ -119,7 +135,13 @@ impl Loader {
                 Err(error) => Source::Failed(Some(error)),
             }
         };
-        Batches { source, left, batch_size: self.config.batch_size, items: self.num_items(), device: self.device.clone() }
+        Batches {
+            source,
+            left,
+            batch_size: self.config.batch_size,
+            items: self.num_items(),
+            device: self.device.clone(),
+        }
     }
 }
 

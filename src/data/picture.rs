@@ -12,7 +12,9 @@ const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 
 /// Whether a file's name is that of a picture.
 pub(crate) fn is_picture(path: &Path) -> bool {
-    path.extension().and_then(OsStr::to_str).is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+    path.extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 /// Reads a PNG or JPEG file as red, green and blue, as torchvision's `ImageFolder` does: grey is

@@ -22,7 +22,11 @@ pub(crate) struct Prefetch<T> {
 
 impl<T: Send + 'static> Prefetch<T> {
     /// Starts the threads; `workers` is at least 1.
-    pub fn start(workers: usize, range: Range<usize>, make: impl Fn(usize) -> T + Send + Sync + 'static) -> Result<Self, DataError> {
+    pub fn start(
+        workers: usize,
+        range: Range<usize>,
+        make: impl Fn(usize) -> T + Send + Sync + 'static,
+    ) -> Result<Self, DataError> {
         let make = Arc::new(make);
         let mut prefetch = Self { receivers: Vec::new(), threads: Vec::new(), left: range.clone(), turn: 0 };
         for worker in 0..workers.min(range.len()) {

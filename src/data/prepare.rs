@@ -24,7 +24,11 @@ pub struct Preparation {
 
 impl Preparation {
     /// From the network's input (channels, height, width), how it is known to have been trained, and `--normalize`, which wins.
-    pub fn new([channels, height, width]: [usize; 3], known: Option<Normalize>, normalize: Option<&str>) -> Result<Self, DataError> {
+    pub fn new(
+        [channels, height, width]: [usize; 3],
+        known: Option<Normalize>,
+        normalize: Option<&str>,
+    ) -> Result<Self, DataError> {
         let is_imagenet = normalize == Some("imagenet");
         let normalize = match normalize {
             Some(text) => parse_normalize(text, channels)?,
@@ -32,7 +36,8 @@ impl Preparation {
         };
         let side = height.min(width);
         let edge = if is_imagenet { imagenet_edge(side) } else { side };
-        let transforms = Transforms { grayscale: channels == 1, channels: Some(channels), normalize, ..Transforms::default() };
+        let transforms =
+            Transforms { grayscale: channels == 1, channels: Some(channels), normalize, ..Transforms::default() };
         Ok(Self { channels, size: Some((height, width)), edge, transforms })
     }
 
@@ -58,7 +63,14 @@ impl Preparation {
     }
 
     /// Writes an enlarged picture: its luma as given, its colours (if it has any) interpolated from the original.
-    pub fn save_enlarged(&self, original: &Path, luma: &[u8], height: usize, width: usize, output: &Path) -> Result<(), DataError> {
+    pub fn save_enlarged(
+        &self,
+        original: &Path,
+        luma: &[u8],
+        height: usize,
+        width: usize,
+        output: &Path,
+    ) -> Result<(), DataError> {
         let colours = pixels::resize(&picture::read(original)?, height, width, pixels::Filter::Bicubic);
         let saved = if is_grey(&colours) {
             GrayImage::from_raw(width as u32, height as u32, luma.to_vec()).map(|image| image.save(output))
@@ -127,17 +139,34 @@ fn with_luma(colours: &Image, luma: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When the text is none of these, or ImageNet's figures are asked for another number of channels than three.
 pub fn parse_normalize(text: &str, channels: usize) -> Result<Option<Normalize>, DataError> {
-    let wrong =
-        || DataError::setting("--normalize", "imagenet, none, bytes, or MEAN/STD such as 0.5/0.5", text, "numbers are joined by commas");
+    let wrong = || {
+        DataError::setting(
+            "--normalize",
+            "imagenet, none, bytes, or MEAN/STD such as 0.5/0.5",
+            text,
+            "numbers are joined by commas",
+        )
+    };
     match text {
         "none" => return Ok(None),
         "bytes" => return Ok(Some(Normalize { mean: vec![0.0; channels], std: vec![1.0 / 255.0; channels] })),
-        "imagenet" if channels == 3 => return Ok(Some(Normalize { mean: IMAGENET.0.to_vec(), std: IMAGENET.1.to_vec() })),
-        "imagenet" => return Err(DataError::setting("--normalize", format!("figures for {channels} channels"), text, "use MEAN/STD")),
+        "imagenet" if channels == 3 => {
+            return Ok(Some(Normalize { mean: IMAGENET.0.to_vec(), std: IMAGENET.1.to_vec() }));
+        }
+        "imagenet" => {
+            return Err(DataError::setting(
+                "--normalize",
+                format!("figures for {channels} channels"),
+                text,
+                "use MEAN/STD",
+            ));
+        }
         _ => {}
     }
     let (mean, std) = text.split_once('/').ok_or_else(wrong)?;
-    let numbers = |list: &str| list.split(',').map(|number| number.trim().parse()).collect::<Result<Vec<f32>, _>>().map_err(|_| wrong());
+    let numbers = |list: &str| {
+        list.split(',').map(|number| number.trim().parse()).collect::<Result<Vec<f32>, _>>().map_err(|_| wrong())
+    };
     Ok(Some(Normalize { mean: numbers(mean)?, std: numbers(std)? }))
 }
 
@@ -145,11 +174,15 @@ impl fmt::Display for Preparation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", if self.channels == 1 { "luma" } else { "colour" })?;
         match self.size {
-            Some((height, width)) => write!(f, ", shorter edge scaled to {}, centre cut to {height}×{width}", self.edge)?,
+            Some((height, width)) => {
+                write!(f, ", shorter edge scaled to {}, centre cut to {height}×{width}", self.edge)?
+            }
             None => write!(f, ", size kept")?,
         }
         match &self.transforms.normalize {
-            Some(normalize) => write!(f, ", values 0 to 1 normalized by mean {:?} and std {:?}", normalize.mean, normalize.std),
+            Some(normalize) => {
+                write!(f, ", values 0 to 1 normalized by mean {:?} and std {:?}", normalize.mean, normalize.std)
+            }
             None => write!(f, ", values 0 to 1"),
         }
     }

@@ -48,7 +48,12 @@ impl SuperResolution {
 }
 
 /// The size of the target for a picture of size `shape` that comes from `origin`.
-fn target_shape(shape: Shape, factor: usize, crop: Option<usize>, origin: impl FnOnce() -> String) -> Result<Shape, DataError> {
+fn target_shape(
+    shape: Shape,
+    factor: usize,
+    crop: Option<usize>,
+    origin: impl FnOnce() -> String,
+) -> Result<Shape, DataError> {
     let (height, width) = match crop {
         Some(side) => (side, side),
         None => (shape.height, shape.width),
@@ -56,7 +61,10 @@ fn target_shape(shape: Shape, factor: usize, crop: Option<usize>, origin: impl F
     let (height, width) = (height - height % factor, width - width % factor);
     if height == 0 || width == 0 || height > shape.height || width > shape.width {
         let (expected, hint) = match crop {
-            Some(side) => (format!("a picture that data.crop = {side} and the factor {factor} fit into"), "choose another data.crop"),
+            Some(side) => (
+                format!("a picture that data.crop = {side} and the factor {factor} fit into"),
+                "choose another data.crop",
+            ),
             None => (format!("at least {factor}x{factor} pixels"), "remove the picture or lower data.upscale_factor"),
         };
         return Err(DataError::Unsuitable {

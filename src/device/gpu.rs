@@ -68,12 +68,18 @@ fn find_adapters() -> Vec<Adapter> {
         wgpu::DeviceType::Cpu => Some(DeviceKind::Cpu),
         wgpu::DeviceType::Other => None,
     };
-    found.unwrap_or_default().into_iter().enumerate().map(|(index, info)| Adapter { index, kind: number(&info, &mut next), info }).collect()
+    found
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+        .map(|(index, info)| Adapter { index, kind: number(&info, &mut next), info })
+        .collect()
 }
 
 /// The adapters of one graphics API, asked without a display: others write to stderr when there is none.
 fn adapters_of(api: wgpu::Backends) -> Vec<wgpu::AdapterInfo> {
-    let descriptor = wgpu::InstanceDescriptor { backends: api, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    let descriptor =
+        wgpu::InstanceDescriptor { backends: api, ..wgpu::InstanceDescriptor::new_without_display_handle() };
     let instance = wgpu::Instance::new(descriptor);
     let adapters = burn::tensor::read_sync(instance.enumerate_adapters(api));
     adapters.iter().map(wgpu::Adapter::get_info).collect()
@@ -103,7 +109,10 @@ pub(super) fn open(backend: Backend, index: Option<usize>) -> Result<OpenDevice,
         return Ok(open.clone());
     }
     let refused = |reason: String| DeviceError::Refused { name: requested.clone(), reason };
-    let kind = adapter.kind.clone().ok_or_else(|| refused(format!("{} is of a kind that Burn does not open", adapter.info.name)))?;
+    let kind = adapter
+        .kind
+        .clone()
+        .ok_or_else(|| refused(format!("{} is of a kind that Burn does not open", adapter.info.name)))?;
     let api = match backend {
         Backend::Vulkan => WgpuBackend::Vulkan,
         Backend::Metal => WgpuBackend::Metal,

@@ -19,7 +19,12 @@ pub(crate) const CHECKED: &str = "operands were compared with the geometry";
 #[backend_extension(Flex, NdArray, Autodiff)]
 pub trait ConvBackend: Backend {
     /// A convolution without a bias.
-    fn host_conv2d(x: FloatTensor<Self>, weight: FloatTensor<Self>, geometry: Conv2d, activation: Activation) -> FloatTensor<Self>;
+    fn host_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: Conv2d,
+        activation: Activation,
+    ) -> FloatTensor<Self>;
 
     /// A convolution with a bias.
     fn host_conv2d_biased(
@@ -34,7 +39,12 @@ pub trait ConvBackend: Backend {
 macro_rules! on_host {
     ($backend:ty) => {
         impl ConvBackend for $backend {
-            fn host_conv2d(x: FloatTensor<Self>, weight: FloatTensor<Self>, geometry: Conv2d, activation: Activation) -> FloatTensor<Self> {
+            fn host_conv2d(
+                x: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                geometry: Conv2d,
+                activation: Activation,
+            ) -> FloatTensor<Self> {
                 forward::<Self>(&x, &weight, None, &geometry, activation)
             }
 
@@ -155,16 +165,24 @@ pub(super) fn rectified<T: Clone>(activation: Activation, output: &T) -> Option<
 }
 
 impl<B: ConvBackend + HostBackend, C: CheckpointStrategy> ConvBackend for Autodiff<B, C> {
-    fn host_conv2d(x: FloatTensor<Self>, weight: FloatTensor<Self>, geometry: Conv2d, activation: Activation) -> FloatTensor<Self> {
+    fn host_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: Conv2d,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
         let step = Backward::<B, 2>::prepare::<C>(Convolution, [x.node(), weight.node()]).compute_bound();
         match step.stateful() {
             OpsKind::Tracked(mut step) => {
                 let (x_node, weight_node) = (step.checkpoint(&x), step.checkpoint(&weight));
                 let output = B::host_conv2d(x.into_primitive(), weight.into_primitive(), geometry, activation);
-                let saved = Saved { x: x_node, weight: weight_node, rectified: rectified(activation, &output), geometry };
+                let saved =
+                    Saved { x: x_node, weight: weight_node, rectified: rectified(activation, &output), geometry };
                 step.finish(saved, output)
             }
-            OpsKind::UnTracked(step) => step.finish(B::host_conv2d(x.into_primitive(), weight.into_primitive(), geometry, activation)),
+            OpsKind::UnTracked(step) => {
+                step.finish(B::host_conv2d(x.into_primitive(), weight.into_primitive(), geometry, activation))
+            }
         }
     }
 
@@ -176,14 +194,21 @@ impl<B: ConvBackend + HostBackend, C: CheckpointStrategy> ConvBackend for Autodi
         activation: Activation,
     ) -> FloatTensor<Self> {
         let run = |x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>| {
-            B::host_conv2d_biased(x.into_primitive(), weight.into_primitive(), bias.into_primitive(), geometry, activation)
+            B::host_conv2d_biased(
+                x.into_primitive(),
+                weight.into_primitive(),
+                bias.into_primitive(),
+                geometry,
+                activation,
+            )
         };
         let step = Backward::<B, 3>::prepare::<C>(Convolution, [x.node(), weight.node(), bias.node()]).compute_bound();
         match step.stateful() {
             OpsKind::Tracked(mut step) => {
                 let (x_node, weight_node) = (step.checkpoint(&x), step.checkpoint(&weight));
                 let output = run(x, weight, bias);
-                let saved = Saved { x: x_node, weight: weight_node, rectified: rectified(activation, &output), geometry };
+                let saved =
+                    Saved { x: x_node, weight: weight_node, rectified: rectified(activation, &output), geometry };
                 step.finish(saved, output)
             }
             OpsKind::UnTracked(step) => step.finish(run(x, weight, bias)),

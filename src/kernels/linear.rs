@@ -20,7 +20,12 @@ const CHECKED: &str = "operands were compared with the sizes";
 #[backend_extension(Flex, NdArray, Autodiff)]
 pub trait LinearBackend: Backend {
     /// A linear layer without a bias.
-    fn host_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, layer: Linear, activation: Activation) -> FloatTensor<Self>;
+    fn host_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        layer: Linear,
+        activation: Activation,
+    ) -> FloatTensor<Self>;
 
     /// A linear layer with a bias.
     fn host_linear_biased(
@@ -35,7 +40,12 @@ pub trait LinearBackend: Backend {
 macro_rules! on_host {
     ($backend:ty) => {
         impl LinearBackend for $backend {
-            fn host_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, layer: Linear, activation: Activation) -> FloatTensor<Self> {
+            fn host_linear(
+                x: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                layer: Linear,
+                activation: Activation,
+            ) -> FloatTensor<Self> {
                 forward::<Self>(&x, &weight, None, layer, activation)
             }
 
@@ -99,11 +109,20 @@ impl<B: HostBackend> Saved<B> {
         let mut to_weight = room(wanted.weight, layer.weight_len());
         let mut to_bias = room(wanted.bias, layer.outputs);
         let (values, order) = B::weight(&weight);
-        let gradients = LinearGradients { input: to_x.as_deref_mut(), weight: to_weight.as_deref_mut(), bias: to_bias.as_deref_mut() };
+        let gradients = LinearGradients {
+            input: to_x.as_deref_mut(),
+            weight: to_weight.as_deref_mut(),
+            bias: to_bias.as_deref_mut(),
+        };
         let output = self.rectified.as_ref().map(B::values);
-        layer.backward(&B::values(&x), &values, order, output.as_deref(), &mut B::into_values(grad), gradients).expect(CHECKED);
-        let made =
-            [(wanted.bias, to_bias, Shape::from([layer.outputs])), (wanted.weight, to_weight, weight.shape()), (wanted.x, to_x, x.shape())];
+        layer
+            .backward(&B::values(&x), &values, order, output.as_deref(), &mut B::into_values(grad), gradients)
+            .expect(CHECKED);
+        let made = [
+            (wanted.bias, to_bias, Shape::from([layer.outputs])),
+            (wanted.weight, to_weight, weight.shape()),
+            (wanted.x, to_x, x.shape()),
+        ];
         for (node, values, shape) in made {
             if let (Some(node), Some(values)) = (node, values) {
                 grads.register::<B>(node, B::tensor(values, shape));
@@ -133,7 +152,12 @@ impl<B: HostBackend> Backward<B, 3> for Products {
 }
 
 impl<B: LinearBackend + HostBackend, C: CheckpointStrategy> LinearBackend for Autodiff<B, C> {
-    fn host_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, layer: Linear, activation: Activation) -> FloatTensor<Self> {
+    fn host_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        layer: Linear,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
         let step = Backward::<B, 2>::prepare::<C>(Products, [x.node(), weight.node()]).compute_bound();
         match step.stateful() {
             OpsKind::Tracked(mut step) => {
@@ -142,7 +166,9 @@ impl<B: LinearBackend + HostBackend, C: CheckpointStrategy> LinearBackend for Au
                 let saved = Saved { x: x_node, weight: weight_node, rectified: rectified(activation, &output), layer };
                 step.finish(saved, output)
             }
-            OpsKind::UnTracked(step) => step.finish(B::host_linear(x.into_primitive(), weight.into_primitive(), layer, activation)),
+            OpsKind::UnTracked(step) => {
+                step.finish(B::host_linear(x.into_primitive(), weight.into_primitive(), layer, activation))
+            }
         }
     }
 

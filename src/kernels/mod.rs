@@ -50,8 +50,16 @@ pub fn serves(device: &Device) -> bool {
 }
 
 /// A convolution of `x` `[batch, in, height, width]` with `weight` `[out, in / groups, height, width]`, then an activation.
-pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, window: Window, activation: Activation) -> Tensor<4> {
-    let floats = x.dtype() == DType::F32 && weight.dtype() == DType::F32 && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    window: Window,
+    activation: Activation,
+) -> Tensor<4> {
+    let floats = x.dtype() == DType::F32
+        && weight.dtype() == DType::F32
+        && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
     let fits = floats && serves(&x.device()) && bias.as_ref().is_none_or(|bias| bias.dims()[0] == weight.dims()[0]);
     let Some(geometry) = geometry(x.dims(), weight.dims(), window).filter(|_| fits) else {
         return of_burn(x, weight, bias, window, activation);
@@ -64,7 +72,13 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, window: 
 }
 
 /// The same with Burn's operations.
-fn of_burn(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, window: Window, activation: Activation) -> Tensor<4> {
+fn of_burn(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    window: Window,
+    activation: Activation,
+) -> Tensor<4> {
     let padding = window.padding.map(|[before, after]| (before, after));
     let options = ConvOptions::new_with_padding(window.stride, padding, window.dilation, window.groups);
     activated(burn::tensor::module::conv2d(x, weight, bias, options), activation)
@@ -83,10 +97,15 @@ pub(crate) fn geometry(x: [usize; 4], weight: [usize; 4], window: Window) -> Opt
 ///
 /// A weight that is the transpose of what lies in memory is read as it lies.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, activation: Activation) -> Tensor<2> {
-    let floats = x.dtype() == DType::F32 && weight.dtype() == DType::F32 && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
+    let floats = x.dtype() == DType::F32
+        && weight.dtype() == DType::F32
+        && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
     let ([batch, taken], [inputs, outputs]) = (x.dims(), weight.dims());
     let layer = Linear { batch, inputs, outputs };
-    let sizes = batch > 0 && taken == inputs && bias.as_ref().is_none_or(|bias| bias.dims()[0] == outputs) && layer.check().is_ok();
+    let sizes = batch > 0
+        && taken == inputs
+        && bias.as_ref().is_none_or(|bias| bias.dims()[0] == outputs)
+        && layer.check().is_ok();
     if !(floats && sizes && serves(&x.device())) {
         return activated(burn::tensor::module::linear(x, weight, bias), activation);
     }
@@ -108,7 +127,13 @@ fn activated<const D: usize>(y: Tensor<D>, activation: Activation) -> Tensor<D> 
 /// The greatest value of each window of `x` `[batch, channels, height, width]`; none where our kernels cannot run.
 ///
 /// Padding is the same before and after an axis.
-pub fn max_pool2d(x: &Tensor<4>, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2]) -> Option<Tensor<4>> {
+pub fn max_pool2d(
+    x: &Tensor<4>,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+) -> Option<Tensor<4>> {
     let [batch, channels, height, width] = x.dims();
     let pool = MaxPool2d { planes: batch * channels, input: [height, width], kernel, stride, padding, dilation };
     let served = x.dtype() == DType::F32 && pool.planes > 0 && serves(&x.device()) && pool.check().is_ok();

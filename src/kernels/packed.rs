@@ -128,18 +128,32 @@ impl Packed {
         let x = x.clone().try_into_primitive::<B>().ok()?;
         let ready = self.ready(geometry);
         let mut output = vec![0.0; geometry.output_len()];
-        geometry.forward_packed(&B::values(&x), &ready.weights, ready.bias.as_deref(), activation, &mut output).expect(CHECKED);
+        geometry
+            .forward_packed(&B::values(&x), &ready.weights, ready.bias.as_deref(), activation, &mut output)
+            .expect(CHECKED);
         Some(Tensor::from_primitive::<B>(B::tensor(output, output_shape(geometry))))
     }
 }
 
 /// The same for a layer whose weight goes by an identity: what was packed for it serves again until a parameter changes.
-pub fn conv2d_kept(layer: ParamId, packed: Packed, x: &Tensor<4>, window: Window, activation: Activation) -> Option<Tensor<4>> {
+pub fn conv2d_kept(
+    layer: ParamId,
+    packed: Packed,
+    x: &Tensor<4>,
+    window: Window,
+    activation: Activation,
+) -> Option<Tensor<4>> {
     kept(layer.val(), packed).conv2d(x, window, activation)
 }
 
 /// A convolution whose weight is a constant, which goes by where it lies in memory: packed once, for as long as somebody holds it.
-pub fn conv2d_constant(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, window: Window, activation: Activation) -> Tensor<4> {
+pub fn conv2d_constant(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    window: Window,
+    activation: Activation,
+) -> Tensor<4> {
     let packed = Packed::new(weight.clone(), bias.clone(), None);
     let y = packed.and_then(|packed| kept(packed.weight.address(), packed).conv2d(&x, window, activation));
     y.unwrap_or_else(|| super::conv2d(x, weight, bias, window, activation))
@@ -148,7 +162,8 @@ pub fn conv2d_constant(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>,
 impl HeldNorm {
     /// Weight and bias of the convolution that does both.
     fn folded(&self, weight: &[f32], bias: Option<&[f32]>) -> (Vec<f32>, Vec<f32>) {
-        let (scale, shift, mean, variance) = (self.weight.values(), self.bias.values(), self.mean.values(), self.variance.values());
+        let (scale, shift, mean, variance) =
+            (self.weight.values(), self.bias.values(), self.mean.values(), self.variance.values());
         let factor = |channel: usize| f64::from(scale[channel]) / (f64::from(variance[channel]) + self.epsilon).sqrt();
         let taps = weight.len() / scale.len().max(1);
         let rows = weight.chunks_exact(taps.max(1)).enumerate();

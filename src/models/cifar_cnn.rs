@@ -77,14 +77,16 @@ impl Default for CifarCnnConfig {
 impl CifarCnnConfig {
     /// Side after the layers up to the third convolution; none when the image is too small.
     fn last_side(&self, side: usize) -> Option<usize> {
-        let conv = |side: usize, i: usize| (side + 2 * self.padding[i] + 1).checked_sub(self.kernel).filter(|&side| side > 0);
+        let conv =
+            |side: usize, i: usize| (side + 2 * self.padding[i] + 1).checked_sub(self.kernel).filter(|&side| side > 0);
         let pool = |side: usize| side.checked_sub(self.pool[0]).map(|side| side / self.pool[1] + 1);
         conv(pool(conv(pool(conv(side, 0)?)?, 1)?)?, 2)
     }
 }
 
 impl Configure for CifarCnnConfig {
-    const KEYS: &'static [&'static str] = &["in_channels", "channels", "kernel", "padding", "pool", "hidden", "classes", "dropout"];
+    const KEYS: &'static [&'static str] =
+        &["in_channels", "channels", "kernel", "padding", "pool", "hidden", "classes", "dropout"];
 
     fn check(&self) -> Result<(), String> {
         let channels = *self.channels.iter().min().unwrap_or(&0);
@@ -124,7 +126,8 @@ impl Architecture for CifarCnnConfig {
 
     fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
         let smallest = (1..).find(|&side| self.last_side(side).is_some()).unwrap_or(1);
-        let ok = shape[0] == self.in_channels && self.last_side(shape[1]).is_some() && self.last_side(shape[2]).is_some();
+        let ok =
+            shape[0] == self.in_channels && self.last_side(shape[1]).is_some() && self.last_side(shape[2]).is_some();
         expect_input("cifar_cnn", ok, format!("{} channels and sides of at least {smallest}", self.in_channels), shape)
     }
 

@@ -56,7 +56,13 @@ impl FashionClassifierConfig {
     /// Inputs and outputs of each layer with its name.
     fn layers(&self) -> [(&'static str, usize, usize); 5] {
         let h = self.hidden;
-        [("fc", self.inputs, h[0]), ("fc1", h[0], h[1]), ("fc2", h[1], h[2]), ("fc3", h[2], h[3]), ("fc4", h[3], self.classes)]
+        [
+            ("fc", self.inputs, h[0]),
+            ("fc1", h[0], h[1]),
+            ("fc2", h[1], h[2]),
+            ("fc3", h[2], h[3]),
+            ("fc4", h[3], self.classes),
+        ]
     }
 }
 
@@ -64,15 +70,27 @@ impl Configure for FashionClassifierConfig {
     const KEYS: &'static [&'static str] = &["inputs", "hidden", "classes", "dropout"];
 
     fn check(&self) -> Result<(), String> {
-        check_sizes(&[("inputs", self.inputs), ("hidden", *self.hidden.iter().min().unwrap_or(&0)), ("classes", self.classes)])?;
+        check_sizes(&[
+            ("inputs", self.inputs),
+            ("hidden", *self.hidden.iter().min().unwrap_or(&0)),
+            ("classes", self.classes),
+        ])?;
         check_probability("dropout", self.dropout)
     }
 }
 
 impl Architecture for FashionClassifierConfig {
     fn build(&self, device: &Device) -> Network {
-        let [fc, fc1, fc2, fc3, fc4] = self.layers().map(|(_, inputs, outputs)| layers::linear_config(inputs, outputs).init(device));
-        Network::FashionClassifier(FashionClassifier { fc, fc1, fc2, fc3, fc4, dropout: DropoutConfig::new(self.dropout).init() })
+        let [fc, fc1, fc2, fc3, fc4] =
+            self.layers().map(|(_, inputs, outputs)| layers::linear_config(inputs, outputs).init(device));
+        Network::FashionClassifier(FashionClassifier {
+            fc,
+            fc1,
+            fc2,
+            fc3,
+            fc4,
+            dropout: DropoutConfig::new(self.dropout).init(),
+        })
     }
 
     fn input_shape(&self) -> [usize; 3] {

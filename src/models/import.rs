@@ -69,8 +69,8 @@ pub(super) fn from_record(entries: &[Entry], file: &ModelFile) -> Result<Option<
     let (_, ids) = rekindle_state::read_burnpack_with_ids(&map)?;
     let tensors = rekindle_state::tensors(&file.content.root);
     let by_path: HashMap<&str, &Entry> = entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
-    let is_record =
-        tensors.iter().all(|(name, _)| ids.contains_key(name)) && tensors.iter().any(|(name, _)| by_path.contains_key(name.as_str()));
+    let is_record = tensors.iter().all(|(name, _)| ids.contains_key(name))
+        && tensors.iter().any(|(name, _)| by_path.contains_key(name.as_str()));
     if !is_record {
         return Ok(None);
     }
@@ -131,9 +131,9 @@ impl fmt::Display for Report {
         list(
             f,
             "of another shape",
-            shape_differs
-                .iter()
-                .map(|(name, expected, found)| format!("{name}: the model has {}, the file {}", show_shape(expected), show_shape(found))),
+            shape_differs.iter().map(|(name, expected, found)| {
+                format!("{name}: the model has {}, the file {}", show_shape(expected), show_shape(found))
+            }),
         )
     }
 }

@@ -4,7 +4,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId,
+};
 use burn::tensor::{Bytes, DType, Device, Shape, Tensor, TensorData};
 
 use super::Output;
@@ -135,7 +137,9 @@ impl Imported {
 /// Derived by Burn for structs whose field names are known when they are compiled; here they are those of the file.
 impl Module for Imported {
     fn collect_devices(&self, devices: Devices) -> Devices {
-        self.parameters.iter().fold(devices, |devices, named| each_rank!(&named.values, param => param.collect_devices(devices)))
+        self.parameters
+            .iter()
+            .fold(devices, |devices, named| each_rank!(&named.values, param => param.collect_devices(devices)))
     }
 
     fn fork(self, device: &Device) -> Self {

@@ -64,8 +64,12 @@ fn shapes(architecture: &dyn Architecture, file: &ModelFile) -> Option<Shapes> {
     let equal = found.matched.iter().map(|matched| (matched.name.clone(), matched.tensor.shape()));
     let other = found.shape_differs.iter().map(|(name, _, shape)| (name.clone(), shape.as_slice()));
     let sized = |shape: &[u64]| shape.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<Vec<_>>>();
-    let by_name = equal.chain(other).map(|(name, shape)| Some((name, sized(shape)?))).collect::<Option<HashMap<_, _>>>()?;
-    let convolutions = wanted.into_iter().map(|wanted| wanted.name).filter(|name| by_name.get(name).is_some_and(|shape| shape.len() == 4));
+    let by_name =
+        equal.chain(other).map(|(name, shape)| Some((name, sized(shape)?))).collect::<Option<HashMap<_, _>>>()?;
+    let convolutions = wanted
+        .into_iter()
+        .map(|wanted| wanted.name)
+        .filter(|name| by_name.get(name).is_some_and(|shape| shape.len() == 4));
     Some(Shapes { convolutions: convolutions.collect(), by_name, fit })
 }
 

@@ -30,7 +30,10 @@ pub use vgg::{Vgg, VggConfig, VggDepth};
 
 /// A built-in network.
 #[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a process holds a network or two, and a box would be one more hop to each layer")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a process holds a network or two, and a box would be one more hop to each layer"
+)]
 pub enum Network {
     /// Two convolutions and three linear layers.
     TheModelClass(TheModelClass),
@@ -166,11 +169,20 @@ type Configurer = fn(&'static str, &Map<String, Value>) -> Result<Box<dyn Archit
 
 /// Every built-in network.
 pub const MODELS: &[Entry] = &[
-    entry::<TheModelClassConfig>("the_model_class", "two convolutions, three linear layers; the tutorial's first classifier"),
+    entry::<TheModelClassConfig>(
+        "the_model_class",
+        "two convolutions, three linear layers; the tutorial's first classifier",
+    ),
     entry::<NetConfig>("net", "two convolutions, three linear layers; the tutorial's checkpoint example"),
-    entry::<FashionClassifierConfig>("fashion_classifier", "five linear layers with dropout for Fashion-MNIST; gives log-probabilities"),
+    entry::<FashionClassifierConfig>(
+        "fashion_classifier",
+        "five linear layers with dropout for Fashion-MNIST; gives log-probabilities",
+    ),
     entry::<CifarCnnConfig>("cifar_cnn", "three convolutions with dropout for CIFAR-10"),
-    entry::<SuperResolutionConfig>("super_resolution", "ESPCN: four convolutions and a pixel shuffle enlarge a luma image"),
+    entry::<SuperResolutionConfig>(
+        "super_resolution",
+        "ESPCN: four convolutions and a pixel shuffle enlarge a luma image",
+    ),
     vgg("vgg11", "torchvision's VGG with 8 convolutions"),
     vgg("vgg11_bn", "torchvision's VGG with 8 convolutions and batch normalisation"),
     vgg("vgg13", "torchvision's VGG with 10 convolutions"),
@@ -219,7 +231,8 @@ fn read<C: Configure>(name: &str, config: &Map<String, Value>) -> Result<C, Mode
             return Err(problem(format!("key '{key}': {error}")));
         }
     }
-    let config: C = serde_json::from_value(Value::Object(config.clone())).map_err(|error| problem(error.to_string()))?;
+    let config: C =
+        serde_json::from_value(Value::Object(config.clone())).map_err(|error| problem(error.to_string()))?;
     config.check().map_err(problem)?;
     Ok(config)
 }
@@ -260,5 +273,9 @@ fn check_sizes(sizes: &[(&str, usize)]) -> Result<(), String> {
 
 /// Checks that a probability of dropout is one (1 would drop everything, and is refused as Burn refuses it).
 fn check_probability(key: &str, prob: f64) -> Result<(), String> {
-    if (0.0..1.0).contains(&prob) { Ok(()) } else { Err(format!("key '{key}' must be at least 0 and less than 1, found {prob}")) }
+    if (0.0..1.0).contains(&prob) {
+        Ok(())
+    } else {
+        Err(format!("key '{key}' must be at least 0 and less than 1, found {prob}"))
+    }
 }

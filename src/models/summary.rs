@@ -35,12 +35,25 @@ impl Summary {
     }
 
     /// Appends a layer.
-    pub(super) fn push(&mut self, path: impl Into<String>, layer: impl Into<String>, output: &[usize], parameters: usize) {
+    pub(super) fn push(
+        &mut self,
+        path: impl Into<String>,
+        layer: impl Into<String>,
+        output: &[usize],
+        parameters: usize,
+    ) {
         self.layers.push(Layer { path: path.into(), layer: layer.into(), output: output.to_vec(), parameters });
     }
 
     /// Appends a square convolution of `shape` (channels, height, width), which becomes its output.
-    pub(super) fn conv(&mut self, path: impl Into<String>, shape: &mut [usize; 3], out: usize, kernel: usize, padding: usize) {
+    pub(super) fn conv(
+        &mut self,
+        path: impl Into<String>,
+        shape: &mut [usize; 3],
+        out: usize,
+        kernel: usize,
+        padding: usize,
+    ) {
         let [channels, height, width] = *shape;
         *shape = [out, height + 2 * padding + 1 - kernel, width + 2 * padding + 1 - kernel];
         let padded = if padding == 0 { String::new() } else { format!(", padding=({padding}, {padding})") };
@@ -76,7 +89,11 @@ impl fmt::Display for Summary {
             let indent = if parent.is_some() { "    " } else { "  " };
             let text = format!("{indent}({name}): {}", layer.layer);
             let shape: Vec<String> = layer.output.iter().map(usize::to_string).collect();
-            let count = if layer.parameters > 0 { format!("  {} parameters", grouped(layer.parameters)) } else { String::new() };
+            let count = if layer.parameters > 0 {
+                format!("  {} parameters", grouped(layer.parameters))
+            } else {
+                String::new()
+            };
             writeln!(f, "{text:<80} -> [N, {}]{count}", shape.join(", "))?;
         }
         if open.is_some() {

@@ -85,7 +85,12 @@ impl Architecture for SuperResolutionConfig {
     }
 
     fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
-        expect_input("super_resolution", shape[0] == 1 && shape[1] * shape[2] > 0, "one channel (luma) of any size".into(), shape)
+        expect_input(
+            "super_resolution",
+            shape[0] == 1 && shape[1] * shape[2] > 0,
+            "one channel (luma) of any size".into(),
+            shape,
+        )
     }
 
     fn classes(&self) -> Option<usize> {

@@ -274,13 +274,20 @@ impl Architecture for VggConfig {
             match plan {
                 Plan::Conv([_, to]) => summary.conv(path, &mut shape, to, 3, 1),
                 Plan::Norm(channels) => {
-                    let layer = format!("BatchNorm2d({channels}, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)");
+                    let layer = format!(
+                        "BatchNorm2d({channels}, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)"
+                    );
                     summary.push(path, layer, &shape, 2 * channels);
                 }
                 Plan::Relu => summary.push(path, "ReLU(inplace=True)", &shape, 0),
                 Plan::Pool => {
                     shape = [shape[0], shape[1] / 2, shape[2] / 2];
-                    summary.push(path, "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)", &shape, 0);
+                    summary.push(
+                        path,
+                        "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)",
+                        &shape,
+                        0,
+                    );
                 }
             }
         }
@@ -289,7 +296,12 @@ impl Architecture for VggConfig {
             summary.linear(format!("classifier.{}", 3 * i), inputs, outputs);
             if i < 2 {
                 summary.push(format!("classifier.{}", 3 * i + 1), "ReLU(inplace=True)", &[outputs], 0);
-                summary.push(format!("classifier.{}", 3 * i + 2), format!("Dropout(p={}, inplace=False)", self.dropout), &[outputs], 0);
+                summary.push(
+                    format!("classifier.{}", 3 * i + 2),
+                    format!("Dropout(p={}, inplace=False)", self.dropout),
+                    &[outputs],
+                    0,
+                );
             }
         }
         summary

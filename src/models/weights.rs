@@ -126,9 +126,13 @@ pub fn metadata<M: Module>(module: &M) -> state::Value {
     let names: Vec<String> = entries(module).into_iter().map(|entry| entry.name).collect();
     let mut dict = StateDict::ordered();
     let mut add = |path: &str| {
-        let counts = names.iter().any(|name| name.strip_prefix(path).is_some_and(|rest| rest == ".num_batches_tracked"));
+        let counts =
+            names.iter().any(|name| name.strip_prefix(path).is_some_and(|rest| rest == ".num_batches_tracked"));
         if dict.get(path).is_none() {
-            dict.insert(path, StateDict::from_iter([(state::Key::from("version"), state::Value::Int(if counts { 2 } else { 1 }))]));
+            dict.insert(
+                path,
+                StateDict::from_iter([(state::Key::from("version"), state::Value::Int(if counts { 2 } else { 1 }))]),
+            );
         }
     };
     add("");
@@ -180,7 +184,11 @@ fn from_burn(data: TensorData, entry: &Entry) -> state::Result<state::Tensor> {
         DType::BF16 => state::DType::BF16,
         DType::I64 => state::DType::I64,
         DType::I32 => state::DType::I32,
-        other => return Err(state::Error::unsupported(format!("a parameter of type {other:?} has no place in a state dict"))),
+        other => {
+            return Err(state::Error::unsupported(format!(
+                "a parameter of type {other:?} has no place in a state dict"
+            )));
+        }
     };
     state::Tensor::from_bytes(dtype, &shape, data.into_bytes().to_vec())
 }
@@ -252,7 +260,12 @@ impl ModuleMapper for Loader<'_> {
 }
 
 /// A tensor of a state dict on a device, in Burn's layout.
-fn to_burn<const D: usize>(tensor: &state::Tensor, entry: &Entry, layout: Layout, device: &Device) -> state::Result<Tensor<D>> {
+fn to_burn<const D: usize>(
+    tensor: &state::Tensor,
+    entry: &Entry,
+    layout: Layout,
+    device: &Device,
+) -> state::Result<Tensor<D>> {
     let expected: Vec<u64> = entry.shape.iter().map(|&axis| axis as u64).collect();
     if tensor.shape() != expected {
         let found = state::show_shape(tensor.shape());

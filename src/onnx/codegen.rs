@@ -27,6 +27,9 @@ pub enum CodegenError {
     /// The name of the file or folder cannot be handed to the generator.
     #[error("{}: burn-onnx needs a path of UTF-8 text whose file name is letters, digits and underscores: rename it", .0.display())]
     Name(PathBuf),
+    /// The feature `codegen` is off.
+    #[error("this program was built without the generator of source: install it with `--features codegen`")]
+    NotInThisBuild,
     /// The generator gave up.
     #[error("{path}: burn-onnx cannot generate source for this model ({reason}); `rekindle run` may run it all the same", path = .path.display())]
     Refused {
@@ -52,14 +55,19 @@ pub struct Generated {
 /// # Errors
 /// When the file is no valid model, the generator cannot turn it into source, or the folder cannot be written.
 pub fn generate(model: &Path, folder: &Path, mut generator: Command) -> Result<Generated, CodegenError> {
+    if !cfg!(feature = "codegen") {
+        return Err(CodegenError::NotInThisBuild);
+    }
     // Read by our own bounded reader first: what the generator reads, it trusts.
     Model::open(model)?;
     let stem = model.file_stem().and_then(|stem| stem.to_str());
-    let stem = stem.filter(|stem| stem.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') && model.to_str().is_some());
+    let stem = stem
+        .filter(|stem| stem.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') && model.to_str().is_some());
     let stem = stem.ok_or_else(|| CodegenError::Name(model.to_path_buf()))?;
     std::fs::create_dir_all(folder).map_err(io(folder, "be made"))?;
     let scratch = Scratch::new(folder)?;
-    let output = generator.arg(model).arg(&scratch.0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output();
+    let output =
+        generator.arg(model).arg(&scratch.0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output();
     let output = output.map_err(io(folder, "start the generator"))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
@@ -77,12 +85,22 @@ pub fn generate(model: &Path, folder: &Path, mut generator: Command) -> Result<G
 
 /// Generates source in this process.
 ///
+/// # Errors
+/// When the generator is not part of this build.
+///
 /// # Panics
 /// When the model is beyond the generator.
-pub fn generate_here(model: &Path, folder: &Path) {
-    #[allow(deprecated, reason = "burn-import is what this project is asked to use; it re-exports burn-onnx")]
-    let mut generator = burn_import::onnx::ModelGen::new();
-    generator.input(&model.to_string_lossy()).out_dir(&folder.to_string_lossy()).run_from_cli();
+#[cfg_attr(not(feature = "codegen"), expect(unused_variables, reason = "nothing is generated"))]
+pub fn generate_here(model: &Path, folder: &Path) -> Result<(), CodegenError> {
+    #[cfg(feature = "codegen")]
+    {
+        #[allow(deprecated, reason = "burn-import is what this project is asked to use; it re-exports burn-onnx")]
+        let mut generator = burn_import::onnx::ModelGen::new();
+        generator.input(&model.to_string_lossy()).out_dir(&folder.to_string_lossy()).run_from_cli();
+        Ok(())
+    }
+    #[cfg(not(feature = "codegen"))]
+    Err(CodegenError::NotInThisBuild)
 }
 
 fn io<'p>(path: &'p Path, what: &'static str) -> impl Fn(std::io::Error) -> CodegenError + 'p {

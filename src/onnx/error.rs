@@ -4,7 +4,11 @@
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
     /// The operator set is not one that is written.
-    #[error("opset {found} is not written: choose one from {} to {}", super::export::OLDEST_OPSET, super::export::NEWEST_OPSET)]
+    #[error(
+        "opset {found} is not written: choose one from {} to {}",
+        super::export::OLDEST_OPSET,
+        super::export::NEWEST_OPSET
+    )]
     Opset {
         /// What was asked for.
         found: i64,

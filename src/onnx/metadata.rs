@@ -28,7 +28,8 @@ impl Told {
     /// As entries of a file's metadata.
     pub fn entries(&self) -> Vec<(String, String)> {
         let normalize = self.normalize.as_ref().and_then(|normalize| entry(NORMALIZE, normalize));
-        let classes = Some(&self.classes).filter(|classes| !classes.is_empty()).and_then(|classes| entry(CLASSES, classes));
+        let classes =
+            Some(&self.classes).filter(|classes| !classes.is_empty()).and_then(|classes| entry(CLASSES, classes));
         classes.into_iter().chain(normalize).collect()
     }
 
@@ -73,7 +74,14 @@ mod tests {
 
     #[test]
     fn what_others_write_under_these_keys_is_passed_over() {
-        for text in ["true", "", "{0: 'person'}", r#"{"mean":[0.5],"std":[0.0]}"#, r#"{"mean":[1e999],"std":[1.0]}"#, r#"{"mean":[0.5]}"#] {
+        for text in [
+            "true",
+            "",
+            "{0: 'person'}",
+            r#"{"mean":[0.5],"std":[0.0]}"#,
+            r#"{"mean":[1e999],"std":[1.0]}"#,
+            r#"{"mean":[0.5]}"#,
+        ] {
             assert_eq!(Told::read(&metadata(NORMALIZE, text)), Told::default(), "{text}");
         }
         assert_eq!(Told::read(&metadata(CLASSES, "{0: 'person', 1: 'bicycle'}")), Told::default());

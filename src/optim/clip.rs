@@ -13,18 +13,20 @@ use super::OptimError;
 ///
 /// # Errors
 /// When the norm cannot be read from the device.
-pub fn clip_grad_norm<M: Module>(grads: GradientsParams, module: &M, max_norm: f64) -> Result<(GradientsParams, f64), OptimError> {
+pub fn clip_grad_norm<M: Module>(
+    grads: GradientsParams,
+    module: &M,
+    max_norm: f64,
+) -> Result<(GradientsParams, f64), OptimError> {
     let mut squares = Squares { grads: &grads, sums: Vec::new() };
     module.visit(&mut squares);
     let sums = squares.sums;
     if sums.is_empty() {
         return Ok((grads, 0.0));
     }
-    let norm: f32 = Tensor::cat(sums, 0)
-        .sum()
-        .sqrt()
-        .try_into_scalar()
-        .map_err(|error| OptimError::State(format!("the norm of the gradients cannot be read from the device: {error:?}")))?;
+    let norm: f32 = Tensor::cat(sums, 0).sum().sqrt().try_into_scalar().map_err(|error| {
+        OptimError::State(format!("the norm of the gradients cannot be read from the device: {error:?}"))
+    })?;
     let norm = f64::from(norm);
     let factor = max_norm / (norm + 1e-6);
     if factor >= 1.0 {

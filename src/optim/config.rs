@@ -99,7 +99,9 @@ impl OptimizerConfig {
     /// When the regular expression does not compile, or as for [`OptimizerConfig::new`].
     pub fn add_group(&mut self, pattern: &str, settings: Settings) -> Result<(), OptimError> {
         compile(pattern)?;
-        self.rule.with(self.lr, &settings).map_err(|error| OptimError::Config(format!("optimizer group '{pattern}': {error}")))?;
+        self.rule
+            .with(self.lr, &settings)
+            .map_err(|error| OptimError::Config(format!("optimizer group '{pattern}': {error}")))?;
         self.groups.push(GroupConfig { pattern: pattern.to_string(), settings });
         Ok(())
     }

@@ -15,7 +15,11 @@ use super::{Group, OptimError, ParameterInfo, Rule};
 ///
 /// # Errors
 /// When the record holds state of a parameter that no group has, or of another shape.
-pub fn to_state_dict(record: OptimizerRecord, parameters: &[ParameterInfo], groups: &[Group]) -> Result<StateDict, OptimError> {
+pub fn to_state_dict(
+    record: OptimizerRecord,
+    parameters: &[ParameterInfo],
+    groups: &[Group],
+) -> Result<StateDict, OptimError> {
     let mut records = unpack(record)?;
     let mut states = StateDict::new();
     let mut param_groups = Vec::with_capacity(groups.len());
@@ -50,7 +54,10 @@ pub fn to_state_dict(record: OptimizerRecord, parameters: &[ParameterInfo], grou
             records.len()
         ));
     }
-    Ok(StateDict::from_iter([(Key::from("state"), Value::Dict(states)), (Key::from("param_groups"), Value::List(param_groups))]))
+    Ok(StateDict::from_iter([
+        (Key::from("state"), Value::Dict(states)),
+        (Key::from("param_groups"), Value::List(param_groups)),
+    ]))
 }
 
 /// A buffer with PyTorch's shape and order of axes.

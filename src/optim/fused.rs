@@ -57,8 +57,13 @@ pub(super) fn sgd<const D: usize>(
     state: Option<State<D>>,
 ) -> (Tensor<D>, Option<State<D>>) {
     let gradient = Gradient { maximize: rule.maximize, penalty: rule.weight_decay as f32 };
-    let mut step =
-        SgdStep { gradient, lr: lr as f32, momentum: rule.momentum as f32, taken: (1.0 - rule.dampening) as f32, nesterov: rule.nesterov };
+    let mut step = SgdStep {
+        gradient,
+        lr: lr as f32,
+        momentum: rule.momentum as f32,
+        taken: (1.0 - rule.dampening) as f32,
+        nesterov: rule.nesterov,
+    };
     let mut operands = Operands::new(tensor, grad);
     if rule.momentum == 0.0 {
         step.run(&operands.parameter.values(), &mut operands.grad, None);

@@ -27,7 +27,8 @@ impl Group {
 
     /// Burn's name for the same parameters.
     pub(super) fn param_group(&self, parameters: &[ParameterInfo]) -> ParamGroup {
-        let ids: Vec<ParamId> = self.members.iter().filter_map(|&index| parameters.get(index)).map(|parameter| parameter.id).collect();
+        let ids: Vec<ParamId> =
+            self.members.iter().filter_map(|&index| parameters.get(index)).map(|parameter| parameter.id).collect();
         ParamGroup::from_ids(ids)
     }
 }
@@ -42,5 +43,7 @@ pub fn module_optimizer(groups: &[Group], parameters: &[ParameterInfo]) -> Resul
     };
     // Burn's first group holds every parameter that no later one claims.
     let optimizer = ModuleOptimizer::from(first.rule.clone());
-    Ok(others.iter().fold(optimizer, |optimizer, group| optimizer.with_group(group.param_group(parameters), group.rule.clone(), None)))
+    Ok(others.iter().fold(optimizer, |optimizer, group| {
+        optimizer.with_group(group.param_group(parameters), group.rule.clone(), None)
+    }))
 }

@@ -34,7 +34,11 @@ pub struct Difference {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "group {}: {} is {} in the checkpoint, {} in the configuration", self.group, self.key, self.found, self.expected)
+        write!(
+            f,
+            "group {}: {} is {} in the checkpoint, {} in the configuration",
+            self.group, self.key, self.found, self.expected
+        )
     }
 }
 
@@ -45,9 +49,14 @@ impl std::fmt::Display for Difference {
 ///
 /// # Errors
 /// When it is the state of another kind of optimizer, has other groups, or a tensor has another shape than its parameter.
-pub fn from_state_dict(dict: &StateDict, parameters: &[ParameterInfo], expected: &[Group]) -> Result<Restored, OptimError> {
+pub fn from_state_dict(
+    dict: &StateDict,
+    parameters: &[ParameterInfo],
+    expected: &[Group],
+) -> Result<Restored, OptimError> {
     let states = dict.dict("state").ok_or_else(|| missing("state", "a dictionary", dict))?;
-    let found = dict.get("param_groups").and_then(Value::as_slice).ok_or_else(|| missing("param_groups", "a list", dict))?;
+    let found =
+        dict.get("param_groups").and_then(Value::as_slice).ok_or_else(|| missing("param_groups", "a list", dict))?;
     let found: Vec<&StateDict> = found.iter().filter_map(Value::as_dict).collect();
     for group in &found {
         check_kind(group, expected)?;
@@ -68,7 +77,11 @@ pub fn from_state_dict(dict: &StateDict, parameters: &[ParameterInfo], expected:
             if let Some(entry) = states.get_key(key) {
                 used += 1;
                 let entry = entry.as_dict().ok_or_else(|| {
-                    OptimError::State(format!("the optimizer's state of '{}' is a {}, not a dictionary", parameter.name, entry.type_name()))
+                    OptimError::State(format!(
+                        "the optimizer's state of '{}' is a {}, not a dictionary",
+                        parameter.name,
+                        entry.type_name()
+                    ))
                 })?;
                 if let Some(host) = read_state(entry, parameter, &group.rule)? {
                     records.push((parameter, host));
@@ -78,7 +91,10 @@ pub fn from_state_dict(dict: &StateDict, parameters: &[ParameterInfo], expected:
         groups.push(group);
     }
     if used < states.len() {
-        return state(format!("the optimizer's state has {} entries, only {used} belong to a parameter of its groups", states.len()));
+        return state(format!(
+            "the optimizer's state has {} entries, only {used} belong to a parameter of its groups",
+            states.len()
+        ));
     }
     Ok(Restored { record: pack(records)?, groups, differences })
 }
@@ -156,12 +172,17 @@ fn check_sizes(found: &[&StateDict], expected: &[Group]) -> Result<(), OptimErro
     } else {
         "it was saved with another model, other 'groups', or without its frozen parameters"
     };
-    state(format!("the checkpoint's optimizer has groups of {found:?} parameters, the configuration gives {expected:?}: {hint}"))
+    state(format!(
+        "the checkpoint's optimizer has groups of {found:?} parameters, the configuration gives {expected:?}: {hint}"
+    ))
 }
 
 /// The keys of `state` that belong to a group's parameters: numbers from 0, in old files arbitrary ones.
 fn params(group: &StateDict) -> Result<Vec<Key>, OptimError> {
-    let numbers = group.get("params").and_then(Value::as_slice).map(|items| items.iter().map(Value::as_int).collect::<Option<Vec<_>>>());
+    let numbers = group
+        .get("params")
+        .and_then(Value::as_slice)
+        .map(|items| items.iter().map(Value::as_int).collect::<Option<Vec<_>>>());
     match numbers.flatten() {
         Some(numbers) => Ok(numbers.into_iter().map(Key::Int).collect()),
         None => state("a group of the checkpoint's optimizer has no list of integers under 'params'"),
@@ -170,7 +191,12 @@ fn params(group: &StateDict) -> Result<Vec<Key>, OptimError> {
 
 /// The parameters of a group in the checkpoint's order: by `param_names`, which PyTorch writes for an optimizer made of named
 /// parameters, or else by position.
-fn members(group: &StateDict, expected: &Group, parameters: &[ParameterInfo], position: usize) -> Result<Vec<usize>, OptimError> {
+fn members(
+    group: &StateDict,
+    expected: &Group,
+    parameters: &[ParameterInfo],
+    position: usize,
+) -> Result<Vec<usize>, OptimError> {
     let names = group.get("param_names").and_then(Value::as_slice).unwrap_or_default();
     let named = |name: &Value| {
         let name = name.as_str()?;
@@ -200,7 +226,10 @@ fn read_group(dict: &StateDict, expected: &Group, position: usize) -> Result<Gro
         // Pickled arguments may be integers where a truth value is meant.
         Some(Value::Int(value)) => Ok(Some(*value != 0)),
         Some(Value::Bool(value)) => Ok(Some(*value)),
-        Some(value) => state(format!("group {position} of the checkpoint's optimizer has a {} as '{key}', not a bool", value.type_name())),
+        Some(value) => state(format!(
+            "group {position} of the checkpoint's optimizer has a {} as '{key}', not a bool",
+            value.type_name()
+        )),
     };
     let betas = match dict.get("betas") {
         None => None,
@@ -208,12 +237,20 @@ fn read_group(dict: &StateDict, expected: &Group, position: usize) -> Result<Gro
             let pair: Option<Vec<f64>> = value.as_slice().and_then(|items| items.iter().map(scalar).collect());
             match pair.as_deref() {
                 Some(&[first, second]) => Some([first, second]),
-                _ => return state(format!("group {position} of the checkpoint's optimizer has no two numbers under 'betas'")),
+                _ => {
+                    return state(format!(
+                        "group {position} of the checkpoint's optimizer has no two numbers under 'betas'"
+                    ));
+                }
             }
         }
     };
-    let mut settings =
-        Settings { lr: float("lr")?, weight_decay: float("weight_decay")?, maximize: flag("maximize")?, ..Settings::default() };
+    let mut settings = Settings {
+        lr: float("lr")?,
+        weight_decay: float("weight_decay")?,
+        maximize: flag("maximize")?,
+        ..Settings::default()
+    };
     match &expected.rule {
         Rule::Sgd(_) => {
             settings.momentum = float("momentum")?;
@@ -245,7 +282,10 @@ fn number(dict: &StateDict, key: &str, position: usize) -> Result<Option<f64>, O
         None | Some(Value::None) => Ok(None),
         Some(value) => match scalar(value) {
             Some(value) => Ok(Some(value)),
-            None => state(format!("group {position} of the checkpoint's optimizer has a {} as '{key}', not a number", value.type_name())),
+            None => state(format!(
+                "group {position} of the checkpoint's optimizer has a {} as '{key}', not a number",
+                value.type_name()
+            )),
         },
     }
 }
@@ -254,9 +294,11 @@ fn number(dict: &StateDict, key: &str, position: usize) -> Result<Option<f64>, O
 pub fn scalar(value: &Value) -> Option<f64> {
     match value {
         Value::Tensor(tensor) if tensor.numel() == 1 => Some(*values(tensor).ok()?.first()?),
-        Value::Array(array) => {
-            array.tensor.as_ref().filter(|tensor| tensor.numel() == 1).and_then(|one| values(one).ok()?.first().copied())
-        }
+        Value::Array(array) => array
+            .tensor
+            .as_ref()
+            .filter(|tensor| tensor.numel() == 1)
+            .and_then(|one| values(one).ok()?.first().copied()),
         other => other.as_float(),
     }
 }
@@ -283,7 +325,10 @@ fn read_state(entry: &StateDict, parameter: &ParameterInfo, rule: &Rule) -> Resu
     if rule.counts() {
         let step = entry.get(STEP).and_then(scalar).filter(|step| *step >= 0.0 && step.fract() == 0.0);
         let Some(step) = step else {
-            return state(format!("the optimizer's state of '{}' has no count of updates under '{STEP}'", parameter.name));
+            return state(format!(
+                "the optimizer's state of '{}' has no count of updates under '{STEP}'",
+                parameter.name
+            ));
         };
         host.step = step as u64;
     }
@@ -326,7 +371,9 @@ fn in_burn_layout(tensor: &Tensor, parameter: &ParameterInfo, name: &str) -> Res
     }
     let values: Vec<f32> = values(tensor)
         .map_err(|error| match error {
-            OptimError::Tensor(error) => OptimError::Tensor(error.within(format!("the optimizer's '{name}' of '{}'", parameter.name))),
+            OptimError::Tensor(error) => {
+                OptimError::Tensor(error.within(format!("the optimizer's '{name}' of '{}'", parameter.name)))
+            }
             other => other,
         })?
         .into_iter()
@@ -345,11 +392,15 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>, OptimError> {
         DType::F32 => bytes.as_chunks::<4>().0.iter().map(|chunk| f64::from(f32::from_le_bytes(*chunk))).collect(),
         DType::F64 => bytes.as_chunks::<8>().0.iter().map(|chunk| f64::from_le_bytes(*chunk)).collect(),
         DType::F16 => bytes.as_chunks::<2>().0.iter().map(|chunk| half::f16::from_le_bytes(*chunk).to_f64()).collect(),
-        DType::BF16 => bytes.as_chunks::<2>().0.iter().map(|chunk| half::bf16::from_le_bytes(*chunk).to_f64()).collect(),
+        DType::BF16 => {
+            bytes.as_chunks::<2>().0.iter().map(|chunk| half::bf16::from_le_bytes(*chunk).to_f64()).collect()
+        }
         DType::I64 => bytes.as_chunks::<8>().0.iter().map(|chunk| i64::from_le_bytes(*chunk) as f64).collect(),
         DType::I32 => bytes.as_chunks::<4>().0.iter().map(|chunk| f64::from(i32::from_le_bytes(*chunk))).collect(),
         other => {
-            return state(format!("an optimizer's state of type {other} cannot be used: expected float32, float64, float16 or bfloat16"));
+            return state(format!(
+                "an optimizer's state of type {other} cannot be used: expected float32, float64, float16 or bfloat16"
+            ));
         }
     };
     Ok(values)

@@ -48,9 +48,10 @@ impl LossConfig {
         match self {
             Self::CrossEntropy => Ok(cross_entropy(output, targets)),
             Self::Nll => Ok(nll(output, targets)),
-            Self::Mse | Self::L1 => {
-                config(format!("loss '{}' compares values, the targets are class numbers: use cross-entropy or nll", self.name()))
-            }
+            Self::Mse | Self::L1 => config(format!(
+                "loss '{}' compares values, the targets are class numbers: use cross-entropy or nll",
+                self.name()
+            )),
         }
     }
 

@@ -33,7 +33,8 @@ pub(super) fn unpack(record: OptimizerRecord) -> Result<BTreeMap<u64, HostState>
     for tensor in reader.into_tensors()? {
         let (name, dtype, shape, _, bytes) = tensor.into_parts()?;
         let parts = name.split_once('.').and_then(|(id, name)| Some((id.parse().ok()?, name)));
-        let known = parts.and_then(|(id, name)| Some((id, Buffer::ALL.into_iter().find(|buffer| buffer.name() == name)?)));
+        let known =
+            parts.and_then(|(id, name)| Some((id, Buffer::ALL.into_iter().find(|buffer| buffer.name() == name)?)));
         let Some((id, buffer)) = known else {
             return Err(OptimError::Record(format!("'{name}' is no state of SGD, Adam, AdamW or RMSprop")));
         };
@@ -59,7 +60,13 @@ pub(super) fn pack(states: Vec<(&ParameterInfo, HostState)>) -> Result<Optimizer
         paths.push((id.to_string(), &parameter.path));
         for (buffer, values) in state.buffers {
             let bytes = Bytes::from_bytes_vec(values.iter().flat_map(|value| value.to_le_bytes()).collect());
-            tensors.push(burn_pack::Tensor::new(format!("{id}.{}", buffer.name()), DType::F32, shape.clone(), Some(id), bytes));
+            tensors.push(burn_pack::Tensor::new(
+                format!("{id}.{}", buffer.name()),
+                DType::F32,
+                shape.clone(),
+                Some(id),
+                bytes,
+            ));
         }
     }
     let mut writer = Writer::new(tensors);

@@ -282,7 +282,10 @@ impl Rule {
                 not_negative("momentum", sgd.momentum)?;
                 not_negative("weight_decay", sgd.weight_decay)?;
                 if !sgd.dampening.is_finite() {
-                    return config(format!("optimizer 'sgd' cannot have dampening = {}: expected a number", sgd.dampening));
+                    return config(format!(
+                        "optimizer 'sgd' cannot have dampening = {}: expected a number",
+                        sgd.dampening
+                    ));
                 }
                 if sgd.nesterov && (sgd.momentum == 0.0 || sgd.dampening != 0.0) {
                     return config(format!(
@@ -321,8 +324,12 @@ impl Rule {
     pub(super) fn buffers(&self) -> Vec<Buffer> {
         let all: &[(Buffer, bool)] = match self {
             Self::Sgd(sgd) => &[(Buffer::Momentum, sgd.momentum != 0.0)],
-            Self::Adam(adam) => &[(Buffer::ExpAvg, true), (Buffer::ExpAvgSq, true), (Buffer::MaxExpAvgSq, adam.amsgrad)],
-            Self::RmsProp(rms) => &[(Buffer::SquareAvg, true), (Buffer::Momentum, rms.momentum > 0.0), (Buffer::GradAvg, rms.centered)],
+            Self::Adam(adam) => {
+                &[(Buffer::ExpAvg, true), (Buffer::ExpAvgSq, true), (Buffer::MaxExpAvgSq, adam.amsgrad)]
+            }
+            Self::RmsProp(rms) => {
+                &[(Buffer::SquareAvg, true), (Buffer::Momentum, rms.momentum > 0.0), (Buffer::GradAvg, rms.centered)]
+            }
         };
         all.iter().filter(|(_, used)| *used).map(|(buffer, _)| *buffer).collect()
     }

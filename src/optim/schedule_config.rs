@@ -91,8 +91,12 @@ impl SchedulerTable {
             "exponential" => Ok(&["gamma"]),
             "cosine" => Ok(&["t_max", "eta_min"]),
             "linear" => Ok(&["start_factor", "end_factor", "total_iters"]),
-            "" => config("the scheduler has no name: expected name = one of constant, step, exponential, cosine, linear"),
-            name => config(format!("unknown scheduler '{name}': expected one of constant, step, exponential, cosine, linear")),
+            "" => {
+                config("the scheduler has no name: expected name = one of constant, step, exponential, cosine, linear")
+            }
+            name => config(format!(
+                "unknown scheduler '{name}': expected one of constant, step, exponential, cosine, linear"
+            )),
         }
     }
 
@@ -101,7 +105,9 @@ impl SchedulerTable {
         let known = self.known()?;
         if let Some(key) = self.foreign(known) {
             let known = if known.is_empty() { "none of its own".to_string() } else { known.join(", ") };
-            return config(format!("scheduler '{name}' has no setting '{key}': it knows {known}, per, warmup and warmup_start_factor"));
+            return config(format!(
+                "scheduler '{name}' has no setting '{key}': it knows {known}, per, warmup and warmup_start_factor"
+            ));
         }
         let needed = |key: &str| OptimError::Config(format!("scheduler '{name}' needs the setting '{key}'"));
         let length = |key: &str, value: u64| match value {
@@ -132,7 +138,9 @@ impl SchedulerTable {
                 end_factor: match self.end_factor.unwrap_or(1.0) {
                     factor if (0.0..=1.0).contains(&factor) => factor,
                     factor => {
-                        return config(format!("scheduler 'linear' cannot have end_factor = {factor}: expected a number from 0 to 1"));
+                        return config(format!(
+                            "scheduler 'linear' cannot have end_factor = {factor}: expected a number from 0 to 1"
+                        ));
                     }
                 },
                 total_iters: length("total_iters", self.total_iters.unwrap_or(5))?,
@@ -147,7 +155,9 @@ impl SchedulerTable {
 fn start_factor(key: &str, value: Option<f64>) -> Result<f64, OptimError> {
     match value.unwrap_or(1.0 / 3.0) {
         factor if factor > 0.0 && factor <= 1.0 => Ok(factor),
-        factor => config(format!("a scheduler cannot have {key} = {factor}: expected a number from 0 to 1, 0 excluded")),
+        factor => {
+            config(format!("a scheduler cannot have {key} = {factor}: expected a number from 0 to 1, 0 excluded"))
+        }
     }
 }
 
@@ -157,8 +167,14 @@ impl TryFrom<SchedulerTable> for SchedulerConfig {
     fn try_from(table: SchedulerTable) -> Result<Self, OptimError> {
         let curve = table.curve()?;
         let warmup = match (table.warmup, table.warmup_start_factor) {
-            (Some(steps), factor) if steps > 0 => Some(Warmup { steps, start_factor: start_factor("warmup_start_factor", factor)? }),
-            (_, Some(_)) => return config("a scheduler has warmup_start_factor without warmup: give the number of warm-up steps too"),
+            (Some(steps), factor) if steps > 0 => {
+                Some(Warmup { steps, start_factor: start_factor("warmup_start_factor", factor)? })
+            }
+            (_, Some(_)) => {
+                return config(
+                    "a scheduler has warmup_start_factor without warmup: give the number of warm-up steps too",
+                );
+            }
             _ => None,
         };
         Ok(Self { curve, per: table.per, warmup })

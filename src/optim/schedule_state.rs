@@ -100,7 +100,11 @@ impl Schedule {
                         self.curve.torch_name()
                     ));
                 };
-                let milestone = dict.get("_milestones").and_then(Value::as_slice).and_then(|items| items.first()).and_then(Value::as_int);
+                let milestone = dict
+                    .get("_milestones")
+                    .and_then(Value::as_slice)
+                    .and_then(|items| items.first())
+                    .and_then(Value::as_int);
                 if milestone != i64::try_from(warmup.steps).ok() {
                     differences.push(format!(
                         "the checkpoint's warm-up ends after {} steps, the configuration's after {}",
@@ -127,7 +131,8 @@ impl Schedule {
 impl SchedulerConfig {
     /// The schedule that PyTorch's `scheduler.state_dict()` describes, if it is one that is here; stepped by epochs.
     pub fn from_state_dict(dict: &StateDict) -> Option<Self> {
-        let fixed = |curve: Curve, warmup: Option<Warmup>| Self { curve: CurveConfig::Fixed(curve), per: Per::Epoch, warmup };
+        let fixed =
+            |curve: Curve, warmup: Option<Warmup>| Self { curve: CurveConfig::Fixed(curve), per: Per::Epoch, warmup };
         let Some([Value::Dict(rise), Value::Dict(main)]) = dict.get("_schedulers").and_then(Value::as_slice) else {
             return Some(fixed(read_curve(dict)?, None));
         };
@@ -146,10 +151,14 @@ fn read_curve(dict: &StateDict) -> Option<Curve> {
     Some(match scheduler_class(dict) {
         "StepLR" => Curve::Step { step_size: whole("step_size").filter(|&size| size > 0)?, gamma: float("gamma")? },
         "ExponentialLR" => Curve::Exponential { gamma: float("gamma")? },
-        "CosineAnnealingLR" => Curve::Cosine { t_max: whole("T_max").filter(|&length| length > 0)?, eta_min: float("eta_min")? },
-        "LinearLR" => {
-            Curve::Linear { start_factor: float("start_factor")?, end_factor: float("end_factor")?, total_iters: whole("total_iters")? }
+        "CosineAnnealingLR" => {
+            Curve::Cosine { t_max: whole("T_max").filter(|&length| length > 0)?, eta_min: float("eta_min")? }
         }
+        "LinearLR" => Curve::Linear {
+            start_factor: float("start_factor")?,
+            end_factor: float("end_factor")?,
+            total_iters: whole("total_iters")?,
+        },
         "ConstantLR" if float("factor") == Some(1.0) => Curve::Constant,
         _ => return None,
     })
@@ -159,7 +168,10 @@ fn read_curve(dict: &StateDict) -> Option<Curve> {
 fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<String>) -> Result<Vec<f64>, OptimError> {
     let name = curve.torch_name();
     if scheduler_class(dict) != name {
-        return state(format!("the checkpoint's scheduler is {}, the configuration's is {name}", scheduler_class(dict)));
+        return state(format!(
+            "the checkpoint's scheduler is {}, the configuration's is {name}",
+            scheduler_class(dict)
+        ));
     }
     for (key, expected) in curve.arguments() {
         let found = dict.get(key).and_then(Value::as_float);
@@ -203,12 +215,17 @@ pub fn scheduler_class(dict: &StateDict) -> &'static str {
 fn count(dict: &StateDict) -> Result<u64, OptimError> {
     match dict.get("last_epoch").and_then(Value::as_int).and_then(|count| u64::try_from(count).ok()) {
         Some(count) => Ok(count),
-        None => state("the checkpoint's scheduler has no count of steps, an integer that is 0 or more, under 'last_epoch'"),
+        None => {
+            state("the checkpoint's scheduler has no count of steps, an integer that is 0 or more, under 'last_epoch'")
+        }
     }
 }
 
 fn rates(dict: &StateDict, key: &str) -> Vec<f64> {
-    dict.get(key).and_then(Value::as_slice).map(|items| items.iter().filter_map(Value::as_float).collect()).unwrap_or_default()
+    dict.get(key)
+        .and_then(Value::as_slice)
+        .map(|items| items.iter().filter_map(Value::as_float).collect())
+        .unwrap_or_default()
 }
 
 fn integer(value: u64) -> Value {

@@ -33,7 +33,8 @@ pub(super) enum Buffer {
 }
 
 impl Buffer {
-    pub(super) const ALL: [Self; 6] = [Self::Momentum, Self::ExpAvg, Self::ExpAvgSq, Self::MaxExpAvgSq, Self::SquareAvg, Self::GradAvg];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Momentum, Self::ExpAvg, Self::ExpAvgSq, Self::MaxExpAvgSq, Self::SquareAvg, Self::GradAvg];
 
     /// PyTorch's name.
     pub(super) fn name(self) -> &'static str {
@@ -85,7 +86,8 @@ impl<const D: usize> RecordState for State<D> {
 
     fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
         let step = u64::try_from(src.take_scalar(prefix, STEP)?).ok()?;
-        let buffers = Buffer::ALL.map(|buffer| src.take_tensor(prefix, buffer.name()).map(|data| Tensor::from_data(data, device)));
+        let buffers = Buffer::ALL
+            .map(|buffer| src.take_tensor(prefix, buffer.name()).map(|data| Tensor::from_data(data, device)));
         Some(Self { step, buffers })
     }
 }

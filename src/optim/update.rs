@@ -34,7 +34,13 @@ impl Optimizer for Rule {
 
 impl Sgd {
     /// g ← ±∇ + λθ; v ← g at first, then μv + (1−τ)g; g ← g + μv with Nesterov, else v; θ ← θ − γg.
-    fn step<const D: usize>(&self, lr: f64, tensor: Tensor<D>, grad: Tensor<D>, state: Option<State<D>>) -> (Tensor<D>, Option<State<D>>) {
+    fn step<const D: usize>(
+        &self,
+        lr: f64,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<State<D>>,
+    ) -> (Tensor<D>, Option<State<D>>) {
         if fused::serves(&tensor, &grad) {
             return fused::sgd(self, lr, tensor, grad, state);
         }
@@ -114,7 +120,13 @@ impl Adam {
 
 impl RmsProp {
     /// v ← αv + (1−α)g²; d ← √v + ε, centered √(v − ḡ²) + ε; θ ← θ − γg/d, with momentum b ← μb + g/d and θ ← θ − γb.
-    fn step<const D: usize>(&self, lr: f64, tensor: Tensor<D>, grad: Tensor<D>, state: Option<State<D>>) -> (Tensor<D>, Option<State<D>>) {
+    fn step<const D: usize>(
+        &self,
+        lr: f64,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<State<D>>,
+    ) -> (Tensor<D>, Option<State<D>>) {
         let mut state = state.unwrap_or_default();
         state.step += 1;
         let grad = penalised(signed(grad, self.maximize), &tensor, self.weight_decay);

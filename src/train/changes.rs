@@ -67,7 +67,9 @@ impl Changes {
 }
 
 fn is_harmless(key: &str) -> bool {
-    HARMLESS.iter().any(|harmless| key.strip_prefix(harmless).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    HARMLESS
+        .iter()
+        .any(|harmless| key.strip_prefix(harmless).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// Whether the schedule is as long as the training.
@@ -104,8 +106,17 @@ mod tests {
         let old = serde_json::json!({ "name": "a", "data": { "batch_size": 4, "limit": { "train": 3 } } });
         let new = serde_json::json!({ "name": "a", "data": { "batch_size": 8 }, "train": { "epochs": 2 } });
         compare("", &old, &new, &mut keys);
-        let told: Vec<String> = keys.iter().map(|(key, old, new)| format!("{key}: {} {}", shown(old), shown(new))).collect();
-        assert_eq!(told, ["data.batch_size: 4 8", "data.limit: {\"train\":3} not set", "train: not set {\"epochs\":2}"]);
-        assert!(is_harmless("checkpoint.keep_last") && is_harmless("name") && !is_harmless("names") && !is_harmless("data.batch_size"));
+        let told: Vec<String> =
+            keys.iter().map(|(key, old, new)| format!("{key}: {} {}", shown(old), shown(new))).collect();
+        assert_eq!(
+            told,
+            ["data.batch_size: 4 8", "data.limit: {\"train\":3} not set", "train: not set {\"epochs\":2}"]
+        );
+        assert!(
+            is_harmless("checkpoint.keep_last")
+                && is_harmless("name")
+                && !is_harmless("names")
+                && !is_harmless("data.batch_size")
+        );
     }
 }

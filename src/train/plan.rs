@@ -61,7 +61,9 @@ impl Plan {
         let plan = Self { recipe, architecture, loss, place: place.to_string() };
         if plan.architecture.classes().is_some() != plan.loss.takes_classes() {
             let gives = if plan.architecture.classes().is_some() { "classes" } else { "images" };
-            return Err(plan.mismatch(format!("train.loss = \"{}\" does not fit a model that gives {gives}", plan.loss.name())));
+            return Err(
+                plan.mismatch(format!("train.loss = \"{}\" does not fit a model that gives {gives}", plan.loss.name()))
+            );
         }
         Ok(plan)
     }
@@ -73,14 +75,20 @@ impl Plan {
     /// Checks that each pattern of `train.freeze` freezes something, and that something is left to train.
     fn check_freeze(&self, parameters: &[ParameterInfo]) -> Result<(), TrainError> {
         let patterns = patterns(&self.recipe.train.freeze);
-        if let Some(idle) = patterns.iter().find(|pattern| !parameters.iter().any(|parameter| pattern.is_match(&parameter.name))) {
+        if let Some(idle) =
+            patterns.iter().find(|pattern| !parameters.iter().any(|parameter| pattern.is_match(&parameter.name)))
+        {
             let names: Vec<&str> = parameters.iter().take(4).map(|parameter| parameter.name.as_str()).collect();
             let names = names.join(", ");
-            return Err(self.mismatch(format!("train.freeze: '{idle}' matches no parameter: the model's are {names}, …")));
+            return Err(
+                self.mismatch(format!("train.freeze: '{idle}' matches no parameter: the model's are {names}, …"))
+            );
         }
         let frozen = |parameter: &ParameterInfo| patterns.iter().any(|pattern| pattern.is_match(&parameter.name));
         if parameters.iter().all(frozen) {
-            return Err(self.mismatch("train.freeze: every parameter of the model is frozen, nothing is left to train".into()));
+            return Err(
+                self.mismatch("train.freeze: every parameter of the model is frozen, nothing is left to train".into())
+            );
         }
         Ok(())
     }
@@ -117,7 +125,9 @@ impl Plan {
             None => optimizer,
             Some(bytes) => {
                 let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(bytes.to_vec()));
-                optimizer.load_record(record.map_err(|error| self.mismatch(format!("optimizer.bpk cannot be read: {error}")))?)
+                optimizer.load_record(
+                    record.map_err(|error| self.mismatch(format!("optimizer.bpk cannot be read: {error}")))?,
+                )
             }
         };
         let mut learner = Learner::new(network, optimizer, scheduler);
@@ -128,7 +138,13 @@ impl Plan {
     }
 
     /// What a learner is made of: the scheduler after some calls, the optimizer without any state yet.
-    pub(super) fn parts(&self, network: Network, calls: u64, batches: usize, device: &Device) -> Result<Parts, TrainError> {
+    pub(super) fn parts(
+        &self,
+        network: Network,
+        calls: u64,
+        batches: usize,
+        device: &Device,
+    ) -> Result<Parts, TrainError> {
         let recipe = &self.recipe;
         let network = network.train().fork(device);
         let parameters = trained_parameters(&network);

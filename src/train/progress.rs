@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::MetricDefinition;
-use burn::train::renderer::{EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining};
+use burn::train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::metrics::{self, Score};
@@ -45,7 +47,11 @@ impl Progress {
             if sums.items > 0 {
                 let score = self.score.show(metrics::score(sums));
                 let speed = bar.per_sec();
-                bar.set_message(format!("loss {:.4}  {} {score}  {speed:.0} items/s", metrics::loss(sums), self.score.name()));
+                bar.set_message(format!(
+                    "loss {:.4}  {} {score}  {speed:.0} items/s",
+                    metrics::loss(sums),
+                    self.score.name()
+                ));
             }
         }
     }
@@ -56,8 +62,9 @@ impl Progress {
             bar.finish_and_clear();
         }
         let seconds = self.started.elapsed().as_secs_f64();
-        let part =
-            |sums: &EpochSums| format!("loss {:.4} {} {}", metrics::loss(sums), self.score.name(), self.score.show(metrics::score(sums)));
+        let part = |sums: &EpochSums| {
+            format!("loss {:.4} {} {}", metrics::loss(sums), self.score.name(), self.score.show(metrics::score(sums)))
+        };
         let best = if best { "  best so far" } else { "" };
         eprintln!(
             "epoch {epoch}/{}  train {}  valid {}  {} items/s, {}{best}",

@@ -209,7 +209,8 @@ impl CheckpointSection {
 }
 
 /// Metrics that a run records.
-pub const METRICS: &[&str] = &["train.loss", "train.accuracy", "train.psnr", "valid.loss", "valid.accuracy", "valid.psnr"];
+pub const METRICS: &[&str] =
+    &["train.loss", "train.accuracy", "train.psnr", "valid.loss", "valid.accuracy", "valid.psnr"];
 
 /// Why a recipe cannot be used. Its text is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -276,7 +277,11 @@ pub fn load(source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> 
         _ => {
             let text = std::fs::read_to_string(source).map_err(|error| RecipeError::Read {
                 path: source.to_path_buf(),
-                reason: if error.kind() == std::io::ErrorKind::NotFound { "no such file".into() } else { error.to_string() },
+                reason: if error.kind() == std::io::ErrorKind::NotFound {
+                    "no such file".into()
+                } else {
+                    error.to_string()
+                },
                 known: EMBEDDED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
             })?;
             let base = source.parent().map(Path::to_path_buf).unwrap_or_default();
@@ -300,9 +305,13 @@ fn parse_in(text: &str, overrides: &[String], place: &str, base: &Path) -> Resul
     let source = Source::new(text, overrides, place)?;
     let recipe: Recipe = toml::from_str(text).map_err(|error| source.key_error(&error))?;
     let mut recipe = if overrides.is_empty() { recipe } else { override_keys(&source)? };
-    recipe.model.onnx = recipe.model.onnx.map(|path| base.join(&path)).map(|path| std::fs::canonicalize(&path).unwrap_or(path));
+    recipe.model.onnx =
+        recipe.model.onnx.map(|path| base.join(&path)).map(|path| std::fs::canonicalize(&path).unwrap_or(path));
     if recipe.model.name.is_empty() && recipe.model.onnx.is_none() {
-        return Err(RecipeError::Key { place: source.place_of("model"), problem: "model: the key 'name' is missing".into() });
+        return Err(RecipeError::Key {
+            place: source.place_of("model"),
+            problem: "model: the key 'name' is missing".into(),
+        });
     }
     check(&recipe, &source)?;
     Ok(recipe)
@@ -313,7 +322,8 @@ fn parse_in(text: &str, overrides: &[String], place: &str, base: &Path) -> Resul
 /// # Errors
 /// With the flag and the key.
 pub fn changed(recipe: &Recipe, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
-    let text = toml::to_string(recipe).map_err(|error| RecipeError::Key { place: place.to_string(), problem: error.to_string() })?;
+    let text = toml::to_string(recipe)
+        .map_err(|error| RecipeError::Key { place: place.to_string(), problem: error.to_string() })?;
     parse(&text, overrides, place)
 }
 
@@ -324,9 +334,11 @@ fn override_keys(source: &Source<'_>) -> Result<Recipe, RecipeError> {
         let Some((path, value)) = setting.split_once('=') else {
             return Err(RecipeError::Key { place: flag, problem: "expected key=value, such as train.epochs=3".into() });
         };
-        set_key(&mut table, path.trim(), value.trim()).map_err(|problem| RecipeError::Key { place: flag.clone(), problem })?;
+        set_key(&mut table, path.trim(), value.trim())
+            .map_err(|problem| RecipeError::Key { place: flag.clone(), problem })?;
         // Reading the recipe after each setting names the one that is wrong.
-        Recipe::deserialize(table.clone()).map_err(|error| RecipeError::Key { place: flag, problem: in_words(error.message()) })?;
+        Recipe::deserialize(table.clone())
+            .map_err(|error| RecipeError::Key { place: flag, problem: in_words(error.message()) })?;
     }
     let read = Recipe::deserialize(table);
     read.map_err(|error| RecipeError::Key { place: source.place.to_string(), problem: in_words(error.message()) })
@@ -335,7 +347,10 @@ fn override_keys(source: &Source<'_>) -> Result<Recipe, RecipeError> {
 /// Sets `a.b.c` in a table to a TOML value; what is no TOML value is taken as text.
 fn set_key(table: &mut toml::Table, path: &str, value: &str) -> Result<(), String> {
     let parsed: Result<BTreeMap<String, toml::Value>, _> = toml::from_str(&format!("value = {value}"));
-    let value = parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(value.to_string()));
+    let value = parsed
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.to_string()));
     let mut keys: Vec<&str> = path.split('.').collect();
     let last = keys.pop().filter(|key| !key.is_empty()).ok_or("the key is empty")?;
     let mut at = table;
@@ -360,8 +375,13 @@ impl<'a> Source<'a> {
         match DeTable::parse(text) {
             Ok(table) => Ok(Self { text, overrides, place, table }),
             Err(error) => {
-                let at = error.span().map_or_else(|| place.to_string(), |span| format!("{place}: line {}", line(text, span.start)));
-                Err(RecipeError::Key { place: at, problem: format!("this is not valid TOML: {}", one_line(error.message())) })
+                let at = error
+                    .span()
+                    .map_or_else(|| place.to_string(), |span| format!("{place}: line {}", line(text, span.start)));
+                Err(RecipeError::Key {
+                    place: at,
+                    problem: format!("this is not valid TOML: {}", one_line(error.message())),
+                })
             }
         }
     }
@@ -413,7 +433,8 @@ impl<'a> Source<'a> {
             return RecipeError::Key { place: self.place.to_string(), problem };
         }
         let place = format!("{}: line {}", self.place, line(self.text, span.start));
-        let names_value = ["invalid", "unknown variant", "missing field"].iter().any(|start| message.starts_with(start));
+        let names_value =
+            ["invalid", "unknown variant", "missing field"].iter().any(|start| message.starts_with(start));
         let problem = if names_value && !path.is_empty() { format!("{path}: {problem}") } else { problem };
         RecipeError::Key { place, problem }
     }
@@ -483,7 +504,9 @@ fn found_in_words(found: &str) -> String {
 
 /// Checks values that types alone do not.
 fn check(recipe: &Recipe, source: &Source<'_>) -> Result<(), RecipeError> {
-    let wrong = |key: &str, problem: String| Err(RecipeError::Value { place: source.place_of(key), key: key.to_string(), problem });
+    let wrong = |key: &str, problem: String| {
+        Err(RecipeError::Value { place: source.place_of(key), key: key.to_string(), problem })
+    };
     let train = &recipe.train;
     if recipe.name.is_empty() || recipe.name.contains(['/', '\\']) || recipe.name.starts_with('.') {
         return wrong("name", format!("'{}' cannot name a folder", recipe.name));
@@ -525,7 +548,10 @@ fn check(recipe: &Recipe, source: &Source<'_>) -> Result<(), RecipeError> {
     let monitors = train.early_stopping.as_ref().map(|stopping| ("train.early_stopping.monitor", &stopping.monitor));
     for (key, monitor) in monitors.into_iter().chain([("checkpoint.monitor", &recipe.checkpoint.monitor)]) {
         if !METRICS.contains(&monitor.as_str()) {
-            return wrong(key, format!("unknown metric '{monitor}'{}", crate::error::nearest_or_list(monitor, METRICS)));
+            return wrong(
+                key,
+                format!("unknown metric '{monitor}'{}", crate::error::nearest_or_list(monitor, METRICS)),
+            );
         }
         if monitor.ends_with(other) {
             let gives = if score == "accuracy" { "classes" } else { "images" };
@@ -546,7 +572,10 @@ fn model_error(error: &models::ModelError, source: &Source<'_>) -> RecipeError {
                 None => problem.trim_start_matches(&format!("key '{key}' ")).to_string(),
             };
             let problem = if problem.starts_with("unknown key") { problem } else { format!("key '{key}': {problem}") };
-            RecipeError::Key { place: source.place_of(&format!("model.{key}")), problem: format!("model '{name}': {problem}") }
+            RecipeError::Key {
+                place: source.place_of(&format!("model.{key}")),
+                problem: format!("model '{name}': {problem}"),
+            }
         }
         other => RecipeError::Key { place: source.place_of("model.name"), problem: other.to_string() },
     }

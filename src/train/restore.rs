@@ -18,8 +18,10 @@ use crate::optim::ParameterInfo;
 /// # Errors
 /// When the manifest's recipe is not one.
 pub fn recipe_of(contents: &Contents, place: &str) -> Result<Recipe, TrainError> {
-    serde_json::from_value(contents.manifest.recipe.clone())
-        .map_err(|error| TrainError::Mismatch { place: place.to_string(), problem: format!("its recipe cannot be used: {error}") })
+    serde_json::from_value(contents.manifest.recipe.clone()).map_err(|error| TrainError::Mismatch {
+        place: place.to_string(),
+        problem: format!("its recipe cannot be used: {error}"),
+    })
 }
 
 /// A network with fresh weights on the CPU: the same for a seed whatever device it goes to.
@@ -51,7 +53,13 @@ pub fn restored(architecture: &dyn Architecture, contents: &Contents, place: &st
 pub fn trained_parameters(network: &Network) -> Vec<ParameterInfo> {
     let entries = weights::entries(network).into_iter().filter(|entry| entry.trained);
     entries
-        .map(|entry| ParameterInfo { id: entry.id, path: entry.path, name: entry.name, shape: entry.shape, transposed: entry.transposed })
+        .map(|entry| ParameterInfo {
+            id: entry.id,
+            path: entry.path,
+            name: entry.name,
+            shape: entry.shape,
+            transposed: entry.transposed,
+        })
         .collect()
 }
 
@@ -65,16 +73,21 @@ pub fn check_fit(architecture: &dyn Architecture, loader: &Loader, place: &str) 
     architecture.check_input([shape.channels, shape.height, shape.width])?;
     let dataset = loader.dataset();
     match (architecture.classes(), dataset.target_shape()) {
-        (Some(classes), None) if dataset.num_classes() > classes => {
-            mismatch(format!("the data has {} classes, the model only {classes}: set model.classes", dataset.num_classes()))
+        (Some(classes), None) if dataset.num_classes() > classes => mismatch(format!(
+            "the data has {} classes, the model only {classes}: set model.classes",
+            dataset.num_classes()
+        )),
+        (Some(_), Some(_)) => {
+            mismatch(format!("the model gives classes, the data ({}) pairs of images", dataset.name()))
         }
-        (Some(_), Some(_)) => mismatch(format!("the model gives classes, the data ({}) pairs of images", dataset.name())),
         (None, None) => mismatch(format!("the model gives images, the data ({}) classes", dataset.name())),
         (None, Some(target)) => match architecture.upscale_factor() {
-            Some(factor) if (target.height, target.width) != (shape.height * factor, shape.width * factor) => mismatch(format!(
-                "the model enlarges {}×{} by {factor}, the data has targets of {}×{}: set data.upscale_factor and model.upscale_factor alike",
-                shape.height, shape.width, target.height, target.width
-            )),
+            Some(factor) if (target.height, target.width) != (shape.height * factor, shape.width * factor) => {
+                mismatch(format!(
+                    "the model enlarges {}×{} by {factor}, the data has targets of {}×{}: set data.upscale_factor and model.upscale_factor alike",
+                    shape.height, shape.width, target.height, target.width
+                ))
+            }
             _ => Ok(()),
         },
         _ => Ok(()),

@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use burn::train::checkpoint::{Checkpoint as Record, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy};
+use burn::train::checkpoint::{
+    Checkpoint as Record, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
+};
 use burn::train::metric::store::EventStoreClient;
 use serde_json::{Value, json};
 
@@ -119,7 +121,8 @@ impl Staging {
             return Err(error);
         }
         let scratch = Arc::new(Scratch::new(self.shared.run.clone(), draft.manifest.step)?);
-        state.job = Some(Job { work: Some((draft, scratch)), begun: Instant::now(), done: 0, stall: None, error: None });
+        state.job =
+            Some(Job { work: Some((draft, scratch)), begun: Instant::now(), done: 0, stall: None, error: None });
         Ok(Stall { staging: self.clone(), begun })
     }
 
@@ -167,7 +170,12 @@ impl Staging {
 
     /// Writes one part; the last one publishes.
     fn put<R: Record>(&self, part: usize, record: R) {
-        let work = self.lock().job.as_ref().and_then(|job| job.work.as_ref()).map(|(draft, scratch)| (draft.weights_only, scratch.clone()));
+        let work = self
+            .lock()
+            .job
+            .as_ref()
+            .and_then(|job| job.work.as_ref())
+            .map(|(draft, scratch)| (draft.weights_only, scratch.clone()));
         let Some((weights_only, scratch)) = work else { return };
         let written = if part > 0 && weights_only { Ok(()) } else { write(&scratch, FILES[part], record) };
         // Whoever publishes must be the only one to hold it.
@@ -189,7 +197,8 @@ impl Staging {
             state = self.wait(state);
         }
         let Some(job) = &mut state.job else { return };
-        let (work, error, saving, stall) = (job.work.take(), job.error.take(), job.begun.elapsed(), job.stall.unwrap_or_default());
+        let (work, error, saving, stall) =
+            (job.work.take(), job.error.take(), job.begun.elapsed(), job.stall.unwrap_or_default());
         let Some((mut draft, scratch)) = work else { return };
         let result = match error {
             Some(error) => {
@@ -223,17 +232,26 @@ impl Staging {
         self.shared.changed.notify_all();
     }
 
-    fn publish(&self, draft: Draft, scratch: Arc<Scratch>, lines: &[Value], warned: bool) -> Result<(), CheckpointError> {
+    fn publish(
+        &self,
+        draft: Draft,
+        scratch: Arc<Scratch>,
+        lines: &[Value],
+        warned: bool,
+    ) -> Result<(), CheckpointError> {
         // Before the checkpoint exists: a run that goes on from it does not compute these lines again.
         self.write(lines)?;
         let Draft { manifest, prune, .. } = draft;
         let (step, best) = (manifest.step, manifest.best.as_ref().map(|best| best.step));
-        let scratch = Arc::into_inner(scratch).ok_or_else(|| self.broken("a part of it is still being written".into()))?;
+        let scratch =
+            Arc::into_inner(scratch).ok_or_else(|| self.broken("a part of it is still being written".into()))?;
         let checkpoint = scratch.publish(manifest)?;
         let run = &self.shared.run;
         run.point("last", &checkpoint)?;
         // It is also another where a program died before it said so, or a run went back: the pointer follows the manifest.
-        if let Some(best) = best.filter(|best| run.pointer("best") != Some(*best)).and_then(|best| run.find(Which::Step(best)).ok()) {
+        if let Some(best) =
+            best.filter(|best| run.pointer("best") != Some(*best)).and_then(|best| run.find(Which::Step(best)).ok())
+        {
             run.point("best", &best)?;
         }
         if prune { self.prune(step, run.pointer("best"), warned) } else { Ok(()) }
@@ -247,15 +265,18 @@ impl Staging {
     fn prune(&self, last: u64, best: Option<u64>, warned: bool) -> Result<(), CheckpointError> {
         let Shared { run, policy, .. } = &*self.shared;
         let all = run.newest_first().into_iter();
-        let all: Vec<Candidate> =
-            all.map(|(checkpoint, manifest)| Candidate::new(checkpoint, manifest.as_ref().ok(), &policy.monitor)).collect();
+        let all: Vec<Candidate> = all
+            .map(|(checkpoint, manifest)| Candidate::new(checkpoint, manifest.as_ref().ok(), &policy.monitor))
+            .collect();
         let verdict = judge(&all, policy, last, best);
         verdict.doomed.iter().try_for_each(|old| run.remove(old))?;
         if verdict.above_limit > 0 && !warned {
             self.lock().warned = true;
             let above = verdict.above_limit;
             let path = run.path().display();
-            eprintln!("{path}: checkpoints take {above} bytes more than checkpoint.max_total_size: last and best are kept in any case");
+            eprintln!(
+                "{path}: checkpoints take {above} bytes more than checkpoint.max_total_size: last and best are kept in any case"
+            );
         }
         Ok(())
     }
@@ -281,7 +302,8 @@ fn write<R: Record>(scratch: &Scratch, name: &str, record: R) -> Result<(), Chec
         })
     };
     let write = || scratch.take(name, save);
-    without_panic_output(|| catch_unwind(AssertUnwindSafe(write))).unwrap_or_else(|panic| Err(fail(panic_text(&*panic))))
+    without_panic_output(|| catch_unwind(AssertUnwindSafe(write)))
+        .unwrap_or_else(|panic| Err(fail(panic_text(&*panic))))
 }
 
 /// The system's error in an error of Burn, which has kept its text alone; the text ends in the error's number.

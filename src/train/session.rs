@@ -67,8 +67,9 @@ impl Session {
         let device = device.open()?;
         match start {
             Start::New { loaded, dir, numbered } => {
-                let create =
-                    |recipe: &str| if numbered { RunWriter::create_numbered(&dir, recipe) } else { RunWriter::create(&dir, recipe) };
+                let create = |recipe: &str| {
+                    if numbered { RunWriter::create_numbered(&dir, recipe) } else { RunWriter::create(&dir, recipe) }
+                };
                 Self::start(*loaded, create, device, stop)
             }
             Start::Resume { dir, which, set } => Self::resume(&dir, which, &set, device, stop),
@@ -95,13 +96,20 @@ impl Session {
             }
         };
         let network = drawn(network, plan.recipe.train.seed);
-        let text = toml::to_string(&plan.recipe).map_err(|error| plan.mismatch(format!("it cannot be written: {error}")))?;
+        let text =
+            toml::to_string(&plan.recipe).map_err(|error| plan.mismatch(format!("it cannot be written: {error}")))?;
         let mut session = plan.session(network, None, Standing::default(), || create(&text), device, stop)?;
         session.report = report;
         Ok(session)
     }
 
-    fn resume(dir: &Path, which: Which, set: &[String], device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
+    fn resume(
+        dir: &Path,
+        which: Which,
+        set: &[String],
+        device: OpenDevice,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, TrainError> {
         let writer = RunWriter::open(dir)?;
         if writer.checkpoints().is_empty() && which == Which::Last {
             return Self::restart(writer, set, device, stop);
@@ -152,7 +160,12 @@ impl Session {
     }
 
     /// A run that died before its first checkpoint starts again from its recipe.
-    fn restart(writer: RunWriter, set: &[String], device: OpenDevice, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
+    fn restart(
+        writer: RunWriter,
+        set: &[String],
+        device: OpenDevice,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, TrainError> {
         let loaded = recipe::load(&writer.path().join(RECIPE), set)?;
         let note = format!("{}: there is no checkpoint yet: starting from the run's recipe", writer.path().display());
         let mut session = Self::start(loaded, |_| Ok(writer), device, stop)?;

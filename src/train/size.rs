@@ -77,7 +77,9 @@ impl<'de> Deserialize<'de> for ByteSize {
             }
 
             fn visit_i64<E: Error>(self, bytes: i64) -> Result<ByteSize, E> {
-                u64::try_from(bytes).map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self)).and_then(|bytes| self.visit_u64(bytes))
+                u64::try_from(bytes)
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self))
+                    .and_then(|bytes| self.visit_u64(bytes))
             }
         }
 
@@ -91,7 +93,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written() {
-        for (text, bytes) in [("2GiB", 2 << 30), ("500 MB", 500_000_000), ("1.5 kib", 1536), ("17", 17), ("3tb", 3_000_000_000_000)] {
+        for (text, bytes) in
+            [("2GiB", 2 << 30), ("500 MB", 500_000_000), ("1.5 kib", 1536), ("17", 17), ("3tb", 3_000_000_000_000)]
+        {
             let size = ByteSize::parse(text).unwrap();
             assert_eq!(size.0, bytes, "{text}");
             assert_eq!(ByteSize::parse(&size.to_string()), Some(size), "{text}");

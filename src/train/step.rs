@@ -82,7 +82,8 @@ fn measure(network: &Network, input: StepInput) -> (Tensor<1>, StepOutput) {
         (Output::Classes(scores), BatchTarget::Classes(classes)) => {
             let answers = scores.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
             let right = answers.equal(classes.clone().without_autodiff()).int().sum();
-            let loss = if input.loss == LossConfig::Nll { nll(scores, classes) } else { cross_entropy(scores, classes) };
+            let loss =
+                if input.loss == LossConfig::Nll { nll(scores, classes) } else { cross_entropy(scores, classes) };
             (loss, RawScore::Right(right))
         }
         (Output::Images(images), BatchTarget::Images(targets)) => {

@@ -9,7 +9,8 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use burn::train::{
-    InferenceStep, Learner, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, ValidLoader,
+    InferenceStep, Learner, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
+    TrainingComponents, ValidLoader,
 };
 
 use super::handover::Handover;
@@ -134,7 +135,10 @@ impl Strategy {
     fn run_guarded(&self, state: &mut Loop) -> Result<Outcome, TrainError> {
         let run = without_panic_output(|| catch_unwind(AssertUnwindSafe(|| self.run(state))));
         let outcome = run.unwrap_or_else(|panic| {
-            Err(TrainError::Stopped { step: state.at.step, reason: format!("an internal error: {}", panic_text(&*panic)) })
+            Err(TrainError::Stopped {
+                step: state.at.step,
+                reason: format!("an internal error: {}", panic_text(&*panic)),
+            })
         });
         // A failed save explains what follows it better than what follows does.
         let saved = self.staging.finish().map_err(TrainError::from);
@@ -155,7 +159,9 @@ impl Strategy {
         }
         let run = self.run.path().display();
         let rest = match self.run.find(Which::Last) {
-            Ok(last) => format!("the newest checkpoint is of step {}: `rekindle resume {run}` goes on from there", last.step),
+            Ok(last) => {
+                format!("the newest checkpoint is of step {}: `rekindle resume {run}` goes on from there", last.step)
+            }
             Err(_) => "no checkpoint had been made yet".to_string(),
         };
         TrainError::BrokeOff { error: Box::new(error), rest }

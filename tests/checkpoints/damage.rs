@@ -45,7 +45,9 @@ fn a_changed_byte_anywhere_is_found() {
         let whole = fs::read(&path).unwrap();
         // The ends, and a byte of each of 60 regions.
         let region = (whole.len() / 60).max(1);
-        let inside = (0..whole.len()).step_by(region).map(|start| (start + numbers.below(region as u64) as usize).min(whole.len() - 1));
+        let inside = (0..whole.len())
+            .step_by(region)
+            .map(|start| (start + numbers.below(region as u64) as usize).min(whole.len() - 1));
         for at in inside.chain([0, whole.len() - 1]).collect::<Vec<_>>() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << numbers.below(8);
@@ -98,7 +100,11 @@ fn the_program_names_what_is_damaged_and_goes_on() {
 
     let verified = dir.run(&["runs", "run", "--verify"]);
     assert_eq!(verified.code, 1);
-    assert!(verified.stderr.starts_with("run/step-00000150/model.bpk: the checkpoint is damaged: its sha256 is "), "{}", verified.stderr);
+    assert!(
+        verified.stderr.starts_with("run/step-00000150/model.bpk: the checkpoint is damaged: its sha256 is "),
+        "{}",
+        verified.stderr
+    );
     let json = dir.run(&["runs", "run", "--verify", "--json"]).json();
     assert_eq!(json[0]["damaged"].as_array().unwrap().len(), 1, "{json}");
 
@@ -112,10 +118,18 @@ fn the_program_names_what_is_damaged_and_goes_on() {
     dir.run(&["eval", "run", "--from", "100", "--device", "flex"]).done();
     dir.run(&["eval", "run/step-00000100", "--device", "flex"]).done();
     let refused = dir.run(&["resume", "run", "--from", "150"]);
-    assert!(refused.error().ends_with("; the checkpoint of step 100 is whole: run/step-00000100"), "{}", refused.stderr);
+    assert!(
+        refused.error().ends_with("; the checkpoint of step 100 is whole: run/step-00000100"),
+        "{}",
+        refused.stderr
+    );
 
     let answer = dir.run(&["resume", "run", "--device", "flex"]).done();
-    assert!(answer.stderr.contains("\nrun/step-00000150/model.bpk: the checkpoint is damaged: its sha256 is "), "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("\nrun/step-00000150/model.bpk: the checkpoint is damaged: its sha256 is "),
+        "{}",
+        answer.stderr
+    );
     let note = "\ngoing on from run/step-00000100, the newest checkpoint that is whole\n";
     assert!(answer.stderr.contains(note), "{}", answer.stderr);
     // The damaged one was trained again and has been replaced.
@@ -136,7 +150,8 @@ fn pointers_that_name_nothing_are_told_and_passed_over() {
         }
         let found = problems(&copied);
         assert_eq!(found.len(), 2, "{text:?}: {found:?}");
-        let beginning = format!("{}: it names '{}', and there is no such checkpoint", copied.join("last").display(), text.trim());
+        let beginning =
+            format!("{}: it names '{}', and there is no such checkpoint", copied.join("last").display(), text.trim());
         assert_eq!(found[0], beginning);
         assert_eq!(dir.run(&["runs", "copied", "--verify"]).code, 1);
         dir.run(&["eval", "copied", "--device", "flex"]).done();
@@ -164,10 +179,16 @@ fn a_run_without_a_whole_checkpoint_says_what_is_wrong_with_each() {
     assert_eq!(answer.code, 2);
     let error = answer.error();
     assert!(
-        error.starts_with("run: there is no checkpoint to go on from: run/step-00000150/optimizer.bpk: the checkpoint is damaged: "),
+        error.starts_with(
+            "run: there is no checkpoint to go on from: run/step-00000150/optimizer.bpk: the checkpoint is damaged: "
+        ),
         "{error}"
     );
-    assert_eq!(error.matches("optimizer.bpk: the checkpoint is damaged: it has 5 bytes, the manifest says ").count(), 3, "{error}");
+    assert_eq!(
+        error.matches("optimizer.bpk: the checkpoint is damaged: it has 5 bytes, the manifest says ").count(),
+        3,
+        "{error}"
+    );
     let refused = dir.run(&["eval", "run"]).error();
     assert!(refused.ends_with("; no other checkpoint of the run is whole"), "{refused}");
     // Nothing was thrown away.

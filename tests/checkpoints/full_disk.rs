@@ -36,8 +36,13 @@ fn a_limit_on_file_size_leaves_every_earlier_checkpoint() {
         let trap = if turn % 2 == 0 { "trap '' XFSZ; " } else { "" };
         let script = format!("{trap}ulimit -f {limit}; exec \"$0\" \"$@\"");
         let resume = ["resume", "run", "--device", "flex", "--epochs", "2"];
-        let output =
-            Command::new("sh").arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_rekindle")).args(resume).current_dir(dir.path("")).output();
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .arg(env!("CARGO_BIN_EXE_rekindle"))
+            .args(resume)
+            .current_dir(dir.path(""))
+            .output();
         let answer = Answer::from(output.unwrap());
         assert_eq!(problems(&dir.path("run")), [""; 0], "limit {limit}");
         assert!(dir.path("run/step-00000050").is_dir(), "limit {limit}");
@@ -48,7 +53,10 @@ fn a_limit_on_file_size_leaves_every_earlier_checkpoint() {
             assert_eq!(answer.code, 2, "limit {limit}: {}", answer.stderr);
             let error = answer.error();
             assert!(error.starts_with("run/"), "limit {limit}: {error}");
-            assert!(error.contains(": the file would be larger than is allowed here (see `ulimit -f`); "), "limit {limit}: {error}");
+            assert!(
+                error.contains(": the file would be larger than is allowed here (see `ulimit -f`); "),
+                "limit {limit}: {error}"
+            );
             assert!(error.contains("the newest checkpoint is of step "), "limit {limit}: {error}");
             assert!(error.ends_with(": `rekindle resume run` goes on from there"), "limit {limit}: {error}");
             assert_eq!(strays(&dir.path("run")), [""; 0], "limit {limit}");
@@ -101,7 +109,9 @@ fn a_full_disk_leaves_every_earlier_checkpoint() {
         .env("REKINDLE", env!("CARGO_BIN_EXE_rekindle"))
         .output();
     let answer = match output {
-        Ok(output) if output.status.code() != Some(77) && !String::from_utf8_lossy(&output.stderr).contains("unshare") => {
+        Ok(output)
+            if output.status.code() != Some(77) && !String::from_utf8_lossy(&output.stderr).contains("unshare") =>
+        {
             Answer::from(output)
         }
         other => {
@@ -120,7 +130,12 @@ fn a_full_disk_leaves_every_earlier_checkpoint() {
         assert!(line.ends_with(": `rekindle resume full/run` goes on from there"), "{line}");
     }
     assert!(failed.len() >= 9, "{}", answer.stdout);
-    assert_eq!(runs.iter().filter(|line| line.ends_with(" code 0 ")).count() + failed.len(), runs.len(), "{}", answer.stdout);
+    assert_eq!(
+        runs.iter().filter(|line| line.ends_with(" code 0 ")).count() + failed.len(),
+        runs.len(),
+        "{}",
+        answer.stdout
+    );
     assert_eq!(rest[0], "error: full/run: cannot lock the run: the file system is read-only");
     assert_eq!(rest[1], "error: full/new: cannot create the run's folder: the file system is read-only");
 }
@@ -130,7 +145,12 @@ fn a_full_disk_leaves_every_earlier_checkpoint() {
 fn a_run_whose_folder_goes_away_ends_with_a_sentence() {
     let dir = Dir::with(&TINY.replace("epochs = 3", "epochs = 100000"));
     let arguments = ["train", "r.toml", "--device", "flex", "--run", "run", "--set", "checkpoint.every_steps=20"];
-    let child = dir.command(&arguments).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = dir
+        .command(&arguments)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     super::support::wait_for("a checkpoint", || dir.path("run/last").is_file());
     fs::rename(dir.path("run"), dir.path("gone")).unwrap();
     let answer = Answer::from(child.wait_with_output().unwrap());

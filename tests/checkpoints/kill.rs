@@ -33,7 +33,10 @@ fn newest(dir: &Dir) -> Option<u64> {
 fn a_killed_run_goes_on_from_a_whole_checkpoint() {
     let kills = kills();
     // No end of epochs, so that every kill hits a training.
-    let dir = Dir::with(&format!("{}\n[checkpoint]\nevery_steps = 2\nkeep_last = 3\n", TINY.replace("epochs = 3", "epochs = 100000")));
+    let dir = Dir::with(&format!(
+        "{}\n[checkpoint]\nevery_steps = 2\nkeep_last = 3\n",
+        TINY.replace("epochs = 3", "epochs = 100000")
+    ));
     let run = dir.path("run");
     let (mut numbers, mut left, mut replaced, mut last) = (Numbers(7), 0, 0, 0);
     let started = Instant::now();
@@ -48,7 +51,12 @@ fn a_killed_run_goes_on_from_a_whole_checkpoint() {
         }
         child.kill().unwrap();
         let answer = Answer::from(child.wait_with_output().unwrap());
-        assert_eq!((answer.code, answer.stderr.contains("error:")), (-1, false), "kill {kill}: it had ended: {}", answer.stderr);
+        assert_eq!(
+            (answer.code, answer.stderr.contains("error:")),
+            (-1, false),
+            "kill {kill}: it had ended: {}",
+            answer.stderr
+        );
         if !run.join("recipe.toml").exists() {
             continue;
         }
@@ -77,14 +85,29 @@ fn a_killed_run_goes_on_from_a_whole_checkpoint() {
     // Killed so often, the run ends with the bits of one that never was.
     let epochs = (last / 50 + 1).to_string();
     dir.run(&["resume", "run", "--device", "flex", "--epochs", &epochs]).done();
-    dir.run(&["train", "r.toml", "--device", "flex", "--run", "whole", "--epochs", &epochs, "--set", "checkpoint.every_steps=1000000"])
-        .done();
+    dir.run(&[
+        "train",
+        "r.toml",
+        "--device",
+        "flex",
+        "--run",
+        "whole",
+        "--epochs",
+        &epochs,
+        "--set",
+        "checkpoint.every_steps=1000000",
+    ])
+    .done();
     assert_eq!(dir.weights("run"), dir.weights("whole"));
     assert_eq!(dir.optimizer("run"), dir.optimizer("whole"));
-    let told = |run: &str| -> Vec<_> { dir.metrics(run).iter().map(|line| (line["step"].clone(), line["train.loss"].clone())).collect() };
+    let told = |run: &str| -> Vec<_> {
+        dir.metrics(run).iter().map(|line| (line["step"].clone(), line["train.loss"].clone())).collect()
+    };
     assert_eq!(told("run"), told("whole"));
     assert_eq!(strays(&run), [""; 0]);
-    assert!(dir.run(&["runs", "run", "--verify"]).done().stdout.ends_with("every checkpoint is what its manifest says\n"));
+    assert!(
+        dir.run(&["runs", "run", "--verify"]).done().stdout.ends_with("every checkpoint is what its manifest says\n")
+    );
 }
 
 #[test]
@@ -119,7 +142,11 @@ fn a_run_that_died_before_its_first_checkpoint_starts_again() {
     fs::create_dir(dir.path("run")).unwrap();
     fs::copy(dir.path("whole/recipe.toml"), dir.path("run/recipe.toml")).unwrap();
     let answer = dir.run(&["resume", "run", "--device", "flex", "--epochs", "1"]).done();
-    assert!(answer.stderr.contains("\nrun: there is no checkpoint yet: starting from the run's recipe\n"), "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("\nrun: there is no checkpoint yet: starting from the run's recipe\n"),
+        "{}",
+        answer.stderr
+    );
     assert_eq!(dir.weights("run"), dir.weights("whole"));
 }
 
@@ -142,7 +169,10 @@ fn the_newest_checkpoint_counts_where_a_pointer_lags_behind() {
 fn the_best_pointer_follows_where_it_lags_behind() {
     let dir = Dir::with(TINY);
     // A loss that falls in each epoch, and the highest counts: the first epoch stays the best.
-    dir.train("run", &["--set", "checkpoint.monitor=train.loss", "--set", "checkpoint.mode=max", "--set", "checkpoint.keep_last=1"]);
+    dir.train(
+        "run",
+        &["--set", "checkpoint.monitor=train.loss", "--set", "checkpoint.mode=max", "--set", "checkpoint.keep_last=1"],
+    );
     assert_eq!(steps(&dir, "run"), [50, 150]);
     // The next save removes step 150; a pointer that still names it must not stay behind.
     fs::write(dir.path("run/best"), "step-00000150\n").unwrap();

@@ -48,8 +48,14 @@ fn a_limit_on_size_keeps_the_newest_and_the_best() {
     let limit = format!("max_total_size={}", size(50) + size(100) + size(150) + 2000);
     assert_eq!(left(&dir, "three", &["monitor=train.loss", "mode=max", "keep_all=true", &limit]), [50, 150, 200]);
     // Not even one fits: the best and the newest stay, and that is said.
-    let settings =
-        ["--set", "checkpoint.max_total_size=\"1 kB\"", "--set", "checkpoint.monitor=train.loss", "--set", "checkpoint.mode=max"];
+    let settings = [
+        "--set",
+        "checkpoint.max_total_size=\"1 kB\"",
+        "--set",
+        "checkpoint.monitor=train.loss",
+        "--set",
+        "checkpoint.mode=max",
+    ];
     let answer = dir.train("small", &settings);
     assert_eq!(steps(&dir, "small"), [50, 150]);
     let told = answer.stderr.lines().filter(|line| line.starts_with("small: checkpoints take ")).count();
@@ -63,17 +69,26 @@ fn weights_alone_predict_and_do_not_go_on() {
     assert_eq!(left(&dir, "run", &["weights_only=true", "monitor=train.loss"]), [150, 200]);
     dir.train("full", &["--epochs", "4", "--set", "checkpoint.monitor=train.loss"]);
     assert_eq!(dir.weights("run"), dir.weights("full"));
-    let names = fs::read_dir(dir.path("run/step-00000200")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(dir.path("run/step-00000200"))
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.collect();
     names.sort();
     assert_eq!(names, ["manifest.json", "model.bpk"]);
     dir.run(&["eval", "run", "--device", "flex"]).done();
     dir.run(&["export", "run", "weights.pth"]).done();
-    assert!(dir.run(&["runs", "run", "--verify"]).done().stdout.ends_with("every checkpoint is what its manifest says\n"));
+    assert!(
+        dir.run(&["runs", "run", "--verify"]).done().stdout.ends_with("every checkpoint is what its manifest says\n")
+    );
     for from in ["last", "best", "150"] {
         let error = dir.run(&["resume", "run", "--from", from, "--epochs", "9"]).error();
         let step = if from == "150" { 150 } else { 200 };
-        assert!(error.contains(&format!("run/step-00000{step}: this checkpoint holds weights only (checkpoint.weights_only)")), "{error}");
+        assert!(
+            error.contains(&format!(
+                "run/step-00000{step}: this checkpoint holds weights only (checkpoint.weights_only)"
+            )),
+            "{error}"
+        );
         assert!(error.contains(&format!("--init run/step-00000{step}/model.bpk`")), "{error}");
     }
     let error = dir.run(&["export", "run", "out.pth", "--checkpoint"]).error();

@@ -28,13 +28,20 @@ fn endless() -> Dir {
 fn a_signal_finishes_the_step_and_saves() {
     for name in ["-INT", "-TERM"] {
         let dir = endless();
-        let child = spawn(&dir, &["train", "r.toml", "--device", "flex", "--run", "run", "--set", "checkpoint.weights_only=true"]);
+        let child = spawn(
+            &dir,
+            &["train", "r.toml", "--device", "flex", "--run", "run", "--set", "checkpoint.weights_only=true"],
+        );
         wait_for("a checkpoint", || dir.path("run/last").is_file());
         assert!(!dir.path("run/step-00000050/optimizer.bpk").exists());
         signal(&child, name);
         let answer = Answer::from(child.wait_with_output().unwrap());
         assert_eq!(answer.code, 130, "{}", answer.stderr);
-        assert!(answer.stderr.ends_with("interrupted; everything is saved. Go on with:\n  rekindle resume run\n"), "{}", answer.stderr);
+        assert!(
+            answer.stderr.ends_with("interrupted; everything is saved. Go on with:\n  rekindle resume run\n"),
+            "{}",
+            answer.stderr
+        );
         // What is said holds even where the recipe asks for weights alone.
         let last = Run::open(&dir.path("run")).unwrap().find(Which::Last).unwrap();
         assert!(last.path.join("optimizer.bpk").is_file());
@@ -47,7 +54,8 @@ fn a_signal_finishes_the_step_and_saves() {
 #[test]
 fn a_second_signal_stops_at_once() {
     // A step, and the save that follows it, take about a second each.
-    let slow = TINY.replace("[16, 12, 12, 10]", "[3000, 3000, 3000, 10]").replace("batch_size = 4", "batch_size = 1000");
+    let slow =
+        TINY.replace("[16, 12, 12, 10]", "[3000, 3000, 3000, 10]").replace("batch_size = 4", "batch_size = 1000");
     let dir = Dir::with(&slow.replace("train = 200", "train = 6000"));
     let child = spawn(&dir, &["train", "r.toml", "--device", "flex", "--run", "run"]);
     wait_for("the run", || dir.path("run/recipe.toml").is_file());
@@ -69,7 +77,10 @@ fn a_second_process_is_refused_and_readers_are_not() {
     let dir = endless();
     let mut child = spawn(&dir, &["train", "r.toml", "--device", "flex", "--run", "run"]);
     wait_for("a checkpoint", || dir.path("run/last").is_file() && dir.path("run/best").is_file());
-    let busy = format!("run: another process (pid {}) is training in this run: wait until it is done, or stop it first", child.id());
+    let busy = format!(
+        "run: another process (pid {}) is training in this run: wait until it is done, or stop it first",
+        child.id()
+    );
     for verb in [&["resume", "run", "--device", "flex"][..], &["train", "r.toml", "--device", "flex", "--run", "run"]] {
         let answer = dir.run(verb);
         assert_eq!((answer.code, answer.error()), (2, busy.clone()), "{}", answer.stderr);
@@ -103,9 +114,12 @@ fn broken_pictures(dir: &Dir) {
 
 #[test]
 fn an_error_in_the_data_saves_what_was_done() {
-    let recipe =
-        TINY.replace("classes = 10", "classes = 2").replace("name = \"fashion-mnist-sample\"", "name = \"folder\"\ndir = \"pictures\"");
-    let recipe = recipe.replace("batch_size = 4", "batch_size = 2").replace("limit = { train = 200, test = 20 }", "grayscale = true");
+    let recipe = TINY
+        .replace("classes = 10", "classes = 2")
+        .replace("name = \"fashion-mnist-sample\"", "name = \"folder\"\ndir = \"pictures\"");
+    let recipe = recipe
+        .replace("batch_size = 4", "batch_size = 2")
+        .replace("limit = { train = 200, test = 20 }", "grayscale = true");
     let dir = Dir::with(&recipe);
     broken_pictures(&dir);
     let answer = dir.run(&["train", "r.toml", "--device", "flex", "--run", "run"]);
@@ -123,7 +137,8 @@ fn an_error_in_the_data_saves_what_was_done() {
     assert_eq!(dir.weights("run"), dir.weights("whole"));
 
     fs::write(dir.path("pictures/train/b/7.png"), "no picture").unwrap();
-    let answer = dir.run(&["train", "r.toml", "--device", "flex", "--run", "off", "--set", "checkpoint.on_exception=false"]);
+    let answer =
+        dir.run(&["train", "r.toml", "--device", "flex", "--run", "off", "--set", "checkpoint.on_exception=false"]);
     assert!(answer.error().ends_with("; no checkpoint had been made yet"), "{}", answer.stderr);
     assert_eq!(steps(&dir, "off"), [0_u64; 0]);
 }
@@ -132,12 +147,14 @@ fn an_error_in_the_data_saves_what_was_done() {
 #[test]
 fn a_signal_during_validation_does_not_wait_for_its_end() {
     // Validation takes many times as long as training.
-    let recipe = TINY.replace("train = 200, test = 20", "train = 8, test = 1000").replace("batch_size = 4", "batch_size = 1");
+    let recipe =
+        TINY.replace("train = 200, test = 20", "train = 8, test = 1000").replace("batch_size = 4", "batch_size = 1");
     let dir = Dir::with(&recipe.replace("[16, 12, 12, 10]", "[1500, 1500, 1500, 10]"));
     // On a busy machine, validation may be over before the signal comes; then another run is tried.
     let stopped = (0..5).map(|turn| {
         let run = format!("run-{turn}");
-        let child = spawn(&dir, &["train", "r.toml", "--device", "flex", "--run", &run, "--set", "checkpoint.every_steps=7"]);
+        let child =
+            spawn(&dir, &["train", "r.toml", "--device", "flex", "--run", &run, "--set", "checkpoint.every_steps=7"]);
         wait_for("the last step but one", || dir.path(&run).join("last").is_file());
         std::thread::sleep(Duration::from_millis(50));
         signal(&child, "-INT");

@@ -83,7 +83,9 @@ fn slips_are_named() {
 
 #[test]
 fn the_sample_needs_no_folder() {
-    for text in ["name = \"fashion-mnist-sample\"", "name = \"fashion-mnist\"\ndir = \"../datasets/fashion-mnist-sample\""] {
+    for text in
+        ["name = \"fashion-mnist-sample\"", "name = \"fashion-mnist\"\ndir = \"../datasets/fashion-mnist-sample\""]
+    {
         let set = open(&parse(text), Path::new("/nowhere"), Split::Train).unwrap();
         assert_eq!((set.len(), set.num_classes()), (6000, 10));
         assert_eq!(set.name(), "fashion-mnist-sample (train)");
@@ -109,7 +111,10 @@ fn missing_data_names_the_command_that_fetches_it() {
         "DIR/fashion-mnist-sample: there is no such file or folder; run `rekindle datasets fetch \
          mnist` and leave out data.dir, or correct data.dir"
     );
-    assert_eq!(refused("name = \"folder\""), "data.dir: expected the folder of the pictures, found nothing; set data.dir");
+    assert_eq!(
+        refused("name = \"folder\""),
+        "data.dir: expected the folder of the pictures, found nothing; set data.dir"
+    );
     assert_eq!(
         refused("name = \"mnist\"\ncrop = 3"),
         "data.crop: expected nothing for data.name = \"mnist\", found a setting of \
@@ -143,7 +148,8 @@ fn each_kind_opens() {
     assert_eq!(folder.num_items(), 4);
     assert_eq!(folder.input_shape().to_string(), "3x4x4");
     assert_eq!(folder.dataset().classes(), ["a", "b"]);
-    let pairs = loader("name = \"super-resolution\"\nsource = \"folder\"\ndir = \"pictures\"\ncrop = 8\nupscale_factor = 4");
+    let pairs =
+        loader("name = \"super-resolution\"\nsource = \"folder\"\ndir = \"pictures\"\ncrop = 8\nupscale_factor = 4");
     assert_eq!(pairs.input_shape().to_string(), "1x2x2");
     assert_eq!(pairs.num_items(), 18);
 }

@@ -132,7 +132,9 @@ fn different_counts_are_refused() {
 #[test]
 fn declared_sizes_are_not_trusted() {
     // 64 exabytes, and 4 GiB in a packed file of 50 bytes: refused before any allocation.
-    for file in [idx_file(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[]), gzip(&idx_file(0x803, &[1 << 20, 64, 64], &[1]))] {
+    for file in
+        [idx_file(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[]), gzip(&idx_file(0x803, &[1 << 20, 64, 64], &[1]))]
+    {
         let text = refused("train-images-idx3-ubyte", &file);
         assert!(
             text.ends_with(

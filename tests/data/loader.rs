@@ -8,8 +8,8 @@ use burn::data::dataset::Dataset;
 use burn::tensor::Device;
 use rekindle::data::transform::{Augment, Extent, Normalize, RandomCrop, RandomHorizontalFlip, Transforms};
 use rekindle::data::{
-    Batch, BatchTarget, DataError, FolderDataset, Image, ImageDataset, Loader, LoaderConfig, Sample, Shape, Split, SuperResolution, Target,
-    cifar, order, sample,
+    Batch, BatchTarget, DataError, FolderDataset, Image, ImageDataset, Loader, LoaderConfig, Sample, Shape, Split,
+    SuperResolution, Target, cifar, order, sample,
 };
 use tempfile::tempdir;
 
@@ -116,8 +116,10 @@ fn augmentation_follows_the_picture_not_its_place() {
 #[test]
 fn the_fast_path_gives_the_same_values() {
     // A crop of the full size without padding moves nothing, but takes the general path.
-    let general =
-        Transforms { augment: vec![Augment::RandomCrop(RandomCrop { size: Extent::Edge(28), padding: 0 })], ..Transforms::default() };
+    let general = Transforms {
+        augment: vec![Augment::RandomCrop(RandomCrop { size: Extent::Edge(28), padding: 0 })],
+        ..Transforms::default()
+    };
     assert!(all(&loader(&general, config(0)), 1, 0) == all(&loader(&Transforms::default(), config(0)), 1, 0));
 }
 
@@ -256,8 +258,10 @@ fn damaged_and_odd_pictures_end_the_epoch_with_an_error() {
 
 #[test]
 fn crops_larger_than_the_picture_are_refused() {
-    let transforms =
-        Transforms { augment: vec![Augment::RandomCrop(RandomCrop { size: Extent::Edge(40), padding: 4 })], ..Transforms::default() };
+    let transforms = Transforms {
+        augment: vec![Augment::RandomCrop(RandomCrop { size: Extent::Edge(40), padding: 4 })],
+        ..Transforms::default()
+    };
     let loader = loader(&transforms, LoaderConfig { shuffle: false, ..config(0) });
     assert_eq!(
         loader.batches(0, 0).next().unwrap().unwrap_err().to_string(),
@@ -274,7 +278,10 @@ fn pairs_are_flipped_together() {
     image::RgbImage::from_raw(8, 8, pixels).unwrap().save(dir.path().join("train/1.png")).unwrap();
     let source = FolderDataset::open_unlabelled(dir.path(), Split::Train).unwrap();
     let set = SuperResolution::new(Arc::new(source), 2, None).unwrap();
-    let transforms = Transforms { augment: vec![Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: 1.0 })], ..Transforms::default() };
+    let transforms = Transforms {
+        augment: vec![Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: 1.0 })],
+        ..Transforms::default()
+    };
     let loader = Loader::new(Arc::new(set), &transforms, config(0), &Device::flex()).unwrap();
     let batch = loader.batches(0, 0).next().unwrap().unwrap();
     assert_eq!(batch.input.dims(), [1, 1, 4, 4]);

@@ -69,7 +69,8 @@ fn fashion_mnist() {
     let shipped_boot = (0..).find(|&at| shipped.get(at).unwrap().target == Target::Class(9)).unwrap();
     assert_eq!(test.get(first_boot).unwrap(), shipped.get(shipped_boot).unwrap());
 
-    let transforms = Transforms { normalize: Some(Normalize { mean: vec![0.2860], std: vec![0.3530] }), ..Transforms::default() };
+    let transforms =
+        Transforms { normalize: Some(Normalize { mean: vec![0.2860], std: vec![0.3530] }), ..Transforms::default() };
     let train: Arc<dyn ImageDataset> = Arc::new(train);
     for workers in [0, 1, 2] {
         let config = LoaderConfig { batch_size: 64, seed: 1, shuffle: true, workers, drop_last: false };

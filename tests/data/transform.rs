@@ -27,8 +27,10 @@ fn values_run_from_zero_to_one() {
 
 #[test]
 fn normalization_is_by_channel() {
-    let transforms =
-        Transforms { normalize: Some(Normalize { mean: vec![0.5, 0.25, 0.0], std: vec![0.5, 0.5, 2.0] }), ..Transforms::default() };
+    let transforms = Transforms {
+        normalize: Some(Normalize { mean: vec![0.5, 0.25, 0.0], std: vec![0.5, 0.5, 2.0] }),
+        ..Transforms::default()
+    };
     let pipeline = transforms.prepare_for(RGB, false).unwrap();
     let mut values = Vec::new();
     pipeline.normalize(RGB, &[0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255], &mut values);
@@ -150,13 +152,19 @@ fn unusable_settings_are_refused() {
         "data.resize: expected nothing, because pairs of pictures for super-resolution must stay \
          aligned, found a setting; use data.crop for the size of the pictures"
     );
-    let flip = Transforms { augment: vec![Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: 1.5 })], ..Transforms::default() };
+    let flip = Transforms {
+        augment: vec![Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: 1.5 })],
+        ..Transforms::default()
+    };
     assert_eq!(
         refused(flip, false),
         "data.augment.random_horizontal_flip.p: expected a probability from 0 to 1, found 1.5; \
          leave it out for 0.5"
     );
-    let crop = Transforms { augment: vec![Augment::RandomCrop(RandomCrop { size: Extent::Edge(4), padding: 0 })], ..Transforms::default() };
+    let crop = Transforms {
+        augment: vec![Augment::RandomCrop(RandomCrop { size: Extent::Edge(4), padding: 0 })],
+        ..Transforms::default()
+    };
     assert_eq!(
         refused(crop, true),
         "data.augment.random_crop: expected nothing, because pairs of pictures for \

@@ -45,7 +45,9 @@ fn network(architecture: &dyn Architecture) -> Network {
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let mut between = |low: f32, high: f32| low + (high - low) * (random.next_u32() >> 8) as f32 / (1 << 24) as f32;
     let mut changed = StateDict::ordered();
-    for (name, tensor) in weights::to_state_dict(&network).unwrap().tensors().filter(|(_, tensor)| tensor.dtype() == DType::F32) {
+    for (name, tensor) in
+        weights::to_state_dict(&network).unwrap().tensors().filter(|(_, tensor)| tensor.dtype() == DType::F32)
+    {
         let shape = tensor.shape();
         let inputs = shape.iter().skip(1).product::<u64>() as f32;
         let (low, high) = match (shape.len(), name.ends_with("bias") || name.ends_with("running_mean")) {
@@ -97,7 +99,8 @@ fn axes(info: &rekindle_state::onnx::proto::ValueInfoProto) -> Vec<String> {
 
 /// Every engine of this program agrees with the network.
 fn agrees(network: &Network, exported: &Exported, path: &Path) {
-    let findings = verify::compare(network, &Graphed::new(path, exported), &verify::built_in(), Tolerance::default()).unwrap();
+    let findings =
+        verify::compare(network, &Graphed::new(path, exported), &verify::built_in(), Tolerance::default()).unwrap();
     for finding in findings {
         assert!(finding.difference.is_small(), "{finding:?}");
     }
@@ -134,7 +137,8 @@ fn every_network_at_every_operator_set() {
 fn same_weights(path: &Path, state: &StateDict, what: &str) {
     let file = rekindle_state::open(path).unwrap();
     let found = file.content.root.as_dict().unwrap();
-    let expected: Vec<(&str, &Tensor)> = state.tensors().filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
+    let expected: Vec<(&str, &Tensor)> =
+        state.tensors().filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
     let names: Vec<&str> = found.tensors().map(|(name, _)| name).take(expected.len()).collect();
     assert_eq!(names, expected.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{what}");
     for (name, tensor) in expected {
@@ -189,7 +193,9 @@ fn one_operator_for_one_layer() {
 #[test]
 fn the_grid_of_vgg_fits_any_image() {
     // 224 is seven cells of one value, 448 of two by two, 256 of different sizes, 32 of the same value.
-    for (side, expected) in [(224, vec![]), (448, vec!["AveragePool"]), (256, vec!["MatMul", "MatMul"]), (32, vec!["MatMul", "MatMul"])] {
+    for (side, expected) in
+        [(224, vec![]), (448, vec!["AveragePool"]), (256, vec!["MatMul", "MatMul"]), (32, vec!["MatMul", "MatMul"])]
+    {
         let config = json!({ "widths": [1, 1, 2, 2, 3], "hidden": [4, 4], "classes": 3 });
         let architecture = architecture("vgg11", &config);
         let network = network(&*architecture);
@@ -207,7 +213,8 @@ fn a_fixed_batch_size_and_a_name_for_the_input() {
     let (name, config, size) = narrow().remove(0);
     let architecture = architecture(name, &config);
     let network = network(&*architecture);
-    let options = ExportOptions { batch: Some(2), input_names: vec!["picture".to_string()], ..ExportOptions::default() };
+    let options =
+        ExportOptions { batch: Some(2), input_names: vec!["picture".to_string()], ..ExportOptions::default() };
     let exported = export_network(&network, &*architecture, size, &options).unwrap();
     assert_eq!(axes(&graph(&exported).input[0]), ["2", "4", "65", "65"]);
     assert_eq!(graph(&exported).input[0].name, "picture");

@@ -38,8 +38,14 @@ fn a_graph_has_the_hashes_of_the_weights() {
     let folder = folder.path();
     let (code, out, err) = export(folder, &[]);
     assert_eq!(code, Some(0), "{err}");
-    assert!(err.contains("rekindle agrees at batch size 1: ") && err.contains("rekindle agrees at batch size 3: "), "{err}");
-    assert!(out.starts_with("out.onnx: fashion_classifier with ") && out.contains("opset 17, input [batch, 1, 12, 12]"), "{out}");
+    assert!(
+        err.contains("rekindle agrees at batch size 1: ") && err.contains("rekindle agrees at batch size 3: "),
+        "{err}"
+    );
+    assert!(
+        out.starts_with("out.onnx: fashion_classifier with ") && out.contains("opset 17, input [batch, 1, 12, 12]"),
+        "{out}"
+    );
     let output = rekindle(folder, &["export", "fashion_classifier", "out.pth", "--weights", WEIGHTS], "");
     assert_eq!(output.status.code(), Some(0));
     let (graph, weights) = (inspected(folder, "out.onnx"), inspected(folder, "out.pth"));
@@ -97,7 +103,8 @@ fn source_is_generated_or_nothing_is() {
 fn the_file_of_a_run_says_how_it_was_trained() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let settings = ["--epochs", "1", "--device", "flex", "--set", "data.limit.train=128", "--set", "data.limit.test=64"];
+    let settings =
+        ["--epochs", "1", "--device", "flex", "--set", "data.limit.train=128", "--set", "data.limit.test=64"];
     let train = [&["train", "fashion_mnist_sample", "--run", "run"][..], &settings].concat();
     assert_eq!(rekindle(folder, &train, "").status.code(), Some(0));
     let output = rekindle(folder, &["export", "run", "out.onnx", "--batch", "2", "--input-names", "picture"], "");
@@ -127,7 +134,9 @@ fn the_file_of_a_run_says_how_it_was_trained() {
     let (run, graph) = (eval("run"), eval("out.onnx"));
     assert_eq!((&graph["items"], &graph["accuracy"]), (&run["items"], &run["accuracy"]));
     assert!((graph["loss"].as_f64().unwrap() - run["loss"].as_f64().unwrap()).abs() < 1e-5, "{graph} {run}");
-    image::GrayImage::from_fn(28, 28, |x, y| image::Luma([((x * 9) ^ (y * 5)) as u8])).save(folder.join("a.png")).unwrap();
+    image::GrayImage::from_fn(28, 28, |x, y| image::Luma([((x * 9) ^ (y * 5)) as u8]))
+        .save(folder.join("a.png"))
+        .unwrap();
     let labels = |model: &str| -> Vec<(Json, f64)> {
         let answer = answer(&["predict", model, "a.png", "--top", "10"]);
         let labels = answer[0]["labels"].as_array().unwrap().iter();
@@ -146,7 +155,10 @@ fn what_cannot_be_verified_gets_no_name() {
     std::fs::write(folder.join("out.onnx"), b"what was there").unwrap();
     let (code, out, err) = export(folder, &["--verify-with", "onnxruntime"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert!(err.contains("error: ONNX Runtime cannot run the written graph: 'python-that-is-not-there' cannot be started"), "{err}");
+    assert!(
+        err.contains("error: ONNX Runtime cannot run the written graph: 'python-that-is-not-there' cannot be started"),
+        "{err}"
+    );
     assert!(err.contains("pip install onnxruntime"), "{err}");
     assert_eq!(std::fs::read(folder.join("out.onnx")).unwrap(), b"what was there");
     assert_eq!(files(folder), ["out.onnx"]);
@@ -160,8 +172,7 @@ fn a_mismatch_is_exit_code_1_and_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let python = folder.join("python");
-    let script =
-        "#!/bin/sh\ncat > /dev/null\ncp \"$2/0.npy\" \"$2/0.0.npy\"\n[ ! -e \"$2/1.npy\" ] || cp \"$2/1.npy\" \"$2/1.0.npy\"\necho 1\n";
+    let script = "#!/bin/sh\ncat > /dev/null\ncp \"$2/0.npy\" \"$2/0.0.npy\"\n[ ! -e \"$2/1.npy\" ] || cp \"$2/1.npy\" \"$2/1.0.npy\"\necho 1\n";
     std::fs::write(&python, script).unwrap();
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
     let arguments = ["export", "fashion_classifier", "out.onnx", "--weights", WEIGHTS, "--verify-with", "onnxruntime"];

@@ -42,7 +42,10 @@ fn operations_have_their_operators() {
     assert_eq!(operators(17, |_, x| x.mean_dim(3).sum_dim(2)), ["ReduceMean", "ReduceSum"]);
     assert_eq!(operators(18, |_, x| x.mean_dim(3)), ["ReduceMean"]);
     assert_eq!(operators(17, |_, x| (x.clone().exp() + 1.0) * x), ["Exp", "Add", "Mul"]);
-    assert_eq!(operators(17, |_, x| x.slice([0..2, 0..2, 1..5, 0..4]).flatten::<2>(1, 3)).first().map(String::as_str), Some("Slice"));
+    assert_eq!(
+        operators(17, |_, x| x.slice([0..2, 0..2, 1..5, 0..4]).flatten::<2>(1, 3)).first().map(String::as_str),
+        Some("Slice")
+    );
 }
 
 #[test]
@@ -70,5 +73,8 @@ fn all_that_cannot_be_written_is_named_at_once() {
     assert!(error.starts_with("the network cannot be traced: "), "{error}");
     // Another operation for another batch size.
     let error = export(17, |_, x| if x.dims()[0] == 2 { x.exp() } else { x.abs() }).unwrap_err();
-    assert!(error.starts_with("the batch size cannot be left open: ") && error.ends_with("fix it with --batch N"), "{error}");
+    assert!(
+        error.starts_with("the batch size cannot be left open: ") && error.ends_with("fix it with --batch N"),
+        "{error}"
+    );
 }

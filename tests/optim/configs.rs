@@ -10,7 +10,13 @@ fn read(text: &str) -> Result<OptimizerConfig, String> {
 fn parameters(names: &[&str]) -> Vec<ParameterInfo> {
     names
         .iter()
-        .map(|name| ParameterInfo { id: ParamId::new(), path: name.to_string(), name: name.to_string(), shape: vec![1], transposed: false })
+        .map(|name| ParameterInfo {
+            id: ParamId::new(),
+            path: name.to_string(),
+            name: name.to_string(),
+            shape: vec![1],
+            transposed: false,
+        })
         .collect()
 }
 
@@ -19,7 +25,8 @@ fn defaults_are_those_of_torch() {
     let defaults = |name: &str| read(&format!("name = \"{name}\"")).map(|config| (config.lr, config.rule)).unwrap();
     let sgd = Sgd { momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, maximize: false };
     assert_eq!(defaults("sgd"), (1e-3, Rule::Sgd(sgd)));
-    let adam = Adam { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false, maximize: false, decoupled: false };
+    let adam =
+        Adam { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, amsgrad: false, maximize: false, decoupled: false };
     assert_eq!(defaults("adam"), (1e-3, Rule::Adam(adam.clone())));
     assert_eq!(defaults("adamw"), (1e-3, Rule::Adam(Adam { weight_decay: 1e-2, decoupled: true, ..adam })));
     let rms = RmsProp { alpha: 0.99, eps: 1e-8, weight_decay: 0.0, momentum: 0.0, centered: false, maximize: false };
@@ -46,7 +53,9 @@ fn the_first_matching_group_wins_and_the_rest_comes_last() {
 #[test]
 fn groups_without_parameters_are_refused() {
     let table = parameters(&["a.weight", "a.bias", "b.weight", "b.bias", "c.weight"]);
-    let error = |groups: &str| read(&format!("name = \"sgd\"\ngroups = {groups}")).unwrap().resolve(&table).unwrap_err().to_string();
+    let error = |groups: &str| {
+        read(&format!("name = \"sgd\"\ngroups = {groups}")).unwrap().resolve(&table).unwrap_err().to_string()
+    };
     assert_eq!(
         error("[{ match = \"^fc\" }]"),
         "optimizer group '^fc' matches no parameter: the model's are a.weight, a.bias, b.weight, b.bias, …"
@@ -73,8 +82,14 @@ fn impossible_settings_are_refused() {
             "name = \"sgd\"\nnesterov = true\nmomentum = 0.9\ndampening = 0.1",
             "optimizer 'sgd' with nesterov = true needs a momentum above 0 and dampening = 0: found momentum = 0.9 and dampening = 0.1",
         ),
-        ("name = \"adam\"\nbetas = [0.9, 1.0]", "optimizer 'adam' cannot have betas[1] = 1: expected a number from 0 to 1, 1 excluded"),
-        ("name = \"adamw\"\neps = -1e-8", "optimizer 'adamw' cannot have eps = -0.00000001: expected a number that is 0 or more"),
+        (
+            "name = \"adam\"\nbetas = [0.9, 1.0]",
+            "optimizer 'adam' cannot have betas[1] = 1: expected a number from 0 to 1, 1 excluded",
+        ),
+        (
+            "name = \"adamw\"\neps = -1e-8",
+            "optimizer 'adamw' cannot have eps = -0.00000001: expected a number that is 0 or more",
+        ),
         (
             "name = \"rmsprop\"\nbetas = [0.9, 0.9]",
             "optimizer 'rmsprop' has no setting 'betas': it knows lr, alpha, eps, weight_decay, momentum, centered, maximize",
@@ -83,12 +98,19 @@ fn impossible_settings_are_refused() {
             "name = \"adam\"\ngroups = [{ match = \"fc\", momentum = 0.9 }]",
             "optimizer group 'fc': optimizer 'adam' has no setting 'momentum': it knows lr, betas, eps, weight_decay, amsgrad, maximize",
         ),
-        ("name = \"adam\"\ngroups = [{ match = \"fc(\" }]", "optimizer group 'fc(' is not a regular expression: unclosed group"),
+        (
+            "name = \"adam\"\ngroups = [{ match = \"fc(\" }]",
+            "optimizer group 'fc(' is not a regular expression: unclosed group",
+        ),
     ] {
         assert_eq!(read(text).unwrap_err(), message);
     }
     assert!(read("name = \"sgd\"\nlearning_rate = 0.1").unwrap_err().starts_with("unknown field `learning_rate`"));
-    assert!(read("name = \"sgd\"\ngroups = [{ match = \"fc\", rate = 1 }]").unwrap_err().starts_with("unknown field `rate`"));
+    assert!(
+        read("name = \"sgd\"\ngroups = [{ match = \"fc\", rate = 1 }]")
+            .unwrap_err()
+            .starts_with("unknown field `rate`")
+    );
     assert!(read("lr = 0.1").unwrap_err().starts_with("missing field `name`"));
 }
 

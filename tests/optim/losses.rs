@@ -22,7 +22,8 @@ fn losses_and_gradients_are_those_of_torch() {
                 (loss.clone(), scores.grad(&loss.backward()).unwrap().into_data())
             } else {
                 let values = Tensor::<3>::from_data(tensor(&fixture["values"]), &device).require_grad();
-                let loss = loss.of_values(values.clone(), Tensor::from_data(tensor(&fixture["targets"]), &device)).unwrap();
+                let loss =
+                    loss.of_values(values.clone(), Tensor::from_data(tensor(&fixture["targets"]), &device)).unwrap();
                 (loss.clone(), values.grad(&loss.backward()).unwrap().into_data())
             };
             let expected = &fixture[name];

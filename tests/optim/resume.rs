@@ -1,6 +1,8 @@
 //! Training goes on from PyTorch's checkpoints as PyTorch goes on.
 
-use rekindle::optim::{Curve, Group, OptimizerConfig, Schedule, from_state_dict, module_optimizer, module_scheduler, to_state_dict};
+use rekindle::optim::{
+    Curve, Group, OptimizerConfig, Schedule, from_state_dict, module_optimizer, module_scheduler, to_state_dict,
+};
 use rekindle_state::{StateDict, Value};
 use serde_json::{Value as Json, json};
 

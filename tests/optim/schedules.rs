@@ -43,7 +43,11 @@ fn states_are_those_of_torch() {
             let count = count.parse().unwrap();
             assert_same_dict(&schedule.to_state_dict(count, &base_lrs), &expected, 0.0, &label);
             let restored = schedule.from_state_dict(&expected).unwrap();
-            assert_eq!((restored.count, restored.base_lrs, restored.differences), (count, base_lrs.clone(), Vec::new()), "{label}");
+            assert_eq!(
+                (restored.count, restored.base_lrs, restored.differences),
+                (count, base_lrs.clone(), Vec::new()),
+                "{label}"
+            );
         }
     }
 }
@@ -56,7 +60,10 @@ fn states_of_another_schedule_are_refused_or_reported() {
     assert_eq!(error.to_string(), "the checkpoint's scheduler is CosineAnnealingLR, the configuration's is StepLR");
     let warm = schedule(&json!({"name": "step", "step_size": 4, "warmup": 2}));
     let error = warm.from_state_dict(&state_dict(&fixture["step"]["states"]["3"])).unwrap_err();
-    assert_eq!(error.to_string(), "the checkpoint's scheduler is StepLR, the configuration's is SequentialLR of a warm-up and StepLR");
+    assert_eq!(
+        error.to_string(),
+        "the checkpoint's scheduler is StepLR, the configuration's is SequentialLR of a warm-up and StepLR"
+    );
 
     let restored = step.from_state_dict(&state_dict(&fixture["step"]["states"]["3"])).unwrap();
     assert_eq!(restored.count, 3);
@@ -92,7 +99,10 @@ fn burn_gets_a_rate_for_every_step_and_resumes_from_its_record() {
 #[test]
 fn tables_with_unknown_or_impossible_settings_are_refused() {
     for (table, message) in [
-        (json!({"name": "plateau"}), "unknown scheduler 'plateau': expected one of constant, step, exponential, cosine, linear"),
+        (
+            json!({"name": "plateau"}),
+            "unknown scheduler 'plateau': expected one of constant, step, exponential, cosine, linear",
+        ),
         (json!({"name": "step"}), "scheduler 'step' needs the setting 'step_size'"),
         (json!({"name": "step", "step_size": 0}), "scheduler 'step' cannot have step_size = 0: expected 1 or more"),
         (

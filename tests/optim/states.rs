@@ -79,7 +79,9 @@ impl Case {
 
 #[test]
 fn states_survive_reading_and_writing_unchanged() {
-    for name in ["sgd_all", "adam_all", "adamw_defaults", "rmsprop_all", "groups", "groups_sgd", "frozen", "sgd_defaults"] {
+    for name in
+        ["sgd_all", "adam_all", "adamw_defaults", "rmsprop_all", "groups", "groups_sgd", "frozen", "sgd_defaults"]
+    {
         let case = Case::new(name);
         let dict = state_dict(&case.state);
         assert_same_dict(&case.write(case.read().unwrap().record), &dict, f64::MIN_POSITIVE, name);
@@ -134,7 +136,10 @@ fn hyper_parameters_of_the_checkpoint_win_and_are_reported() {
     case.state["param_groups"][1]["nesterov"] = json!(true);
     case.state["param_groups"][1]["momentum"] = json!(0.5);
     let restored = case.read().unwrap();
-    assert_eq!((restored.groups[0].lr, restored.groups[0].initial_lr, restored.groups[0].base_lr()), (0.025, Some(0.1), 0.1));
+    assert_eq!(
+        (restored.groups[0].lr, restored.groups[0].initial_lr, restored.groups[0].base_lr()),
+        (0.025, Some(0.1), 0.1)
+    );
     let differences: Vec<String> = restored.differences.iter().map(ToString::to_string).collect();
     assert_eq!(
         differences,
@@ -161,11 +166,20 @@ fn half_precision_buffers_are_widened() {
     let mut dict = state_dict(&case.state);
     let Some(Value::Dict(states)) = dict.get_mut("state") else { panic!("no state") };
     let mut entry = StateDict::new();
-    let halves = [0.5, -1.25, 3.0, 0.0, 8.0].map(half::bf16::from_f32).iter().flat_map(|half| half.to_le_bytes()).collect();
+    let halves =
+        [0.5, -1.25, 3.0, 0.0, 8.0].map(half::bf16::from_f32).iter().flat_map(|half| half.to_le_bytes()).collect();
     entry.insert("momentum_buffer", Tensor::from_bytes(rekindle_state::DType::BF16, &[5], halves).unwrap());
     states.insert(Key::Int(1), entry);
     let written = case.write(case.read_dict(&dict).unwrap().record);
-    let buffer = written.dict("state").unwrap().get_key(&Key::Int(1)).unwrap().as_dict().unwrap().tensor("momentum_buffer").unwrap();
+    let buffer = written
+        .dict("state")
+        .unwrap()
+        .get_key(&Key::Int(1))
+        .unwrap()
+        .as_dict()
+        .unwrap()
+        .tensor("momentum_buffer")
+        .unwrap();
     assert_eq!(tensor_values(buffer), [0.5, -1.25, 3.0, 0.0, 8.0]);
 }
 
@@ -185,7 +199,10 @@ fn other_optimizers_are_refused_by_name() {
         assert!(message.contains(if named { name.as_str() } else { "optimizer is unknown" }), "{name}: {message}");
     }
     case.state = Case::new("adamw_defaults").state;
-    assert_eq!(case.error(), "the checkpoint's optimizer is AdamW, the configuration's is Adam: set the optimizer's name to 'adamw'");
+    assert_eq!(
+        case.error(),
+        "the checkpoint's optimizer is AdamW, the configuration's is Adam: set the optimizer's name to 'adamw'"
+    );
     case.state = Case::new("rmsprop_defaults").state;
     assert!(case.error().contains("is RMSprop, the configuration's is Adam"), "{}", case.error());
 }
@@ -201,7 +218,10 @@ fn states_that_do_not_fit_are_refused() {
 
     let mut case = Case::new("adam_defaults");
     case.state["state"]["0"].as_object_mut().unwrap().remove("exp_avg");
-    assert_eq!(case.error(), "the optimizer's state of '0.weight' lacks 'exp_avg', which Adam needs: it has step, exp_avg_sq");
+    assert_eq!(
+        case.error(),
+        "the optimizer's state of '0.weight' lacks 'exp_avg', which Adam needs: it has step, exp_avg_sq"
+    );
 
     let mut case = Case::new("adam_defaults");
     case.state["param_groups"][0]["params"] = json!([0, 1, 2]);
@@ -241,5 +261,8 @@ fn a_record_of_another_model_is_not_written() {
     let (case, other) = (Case::new("adam_defaults"), Case::new("adam_defaults"));
     let optimizer = module_optimizer(&other.groups, &other.table).unwrap().load_record(other.read().unwrap().record);
     let error = to_state_dict(optimizer.to_record(), &case.table, &case.groups).unwrap_err().to_string();
-    assert_eq!(error, "the optimizer holds state of 4 parameters that the model does not have: it was trained with another model");
+    assert_eq!(
+        error,
+        "the optimizer holds state of 4 parameters that the model does not have: it was trained with another model"
+    );
 }

@@ -34,7 +34,10 @@ impl Mlp {
         let linear = |layer: &str| {
             let data = |name: &str| {
                 let tensor = values.tensor(&format!("{layer}.{name}")).unwrap();
-                TensorData::new(tensor_values(tensor), tensor.shape().iter().map(|&axis| axis as usize).collect::<Vec<_>>())
+                TensorData::new(
+                    tensor_values(tensor),
+                    tensor.shape().iter().map(|&axis| axis as usize).collect::<Vec<_>>(),
+                )
             };
             let weight = Tensor::<2>::from_data(data("weight"), device).transpose();
             let [inputs, outputs] = weight.dims();
@@ -58,15 +61,15 @@ impl Mlp {
             .flat_map(|(torch, burn, linear)| {
                 let [inputs, outputs] = linear.weight.dims();
                 let bias = linear.bias.as_ref().map(|bias| bias.id).unwrap_or_default();
-                [("weight", linear.weight.id, vec![outputs, inputs]), ("bias", bias, vec![outputs])].map(|(name, id, shape)| {
-                    ParameterInfo {
+                [("weight", linear.weight.id, vec![outputs, inputs]), ("bias", bias, vec![outputs])].map(
+                    |(name, id, shape)| ParameterInfo {
                         id,
                         path: format!("{burn}.{name}"),
                         name: format!("{torch}.{name}"),
                         transposed: shape.len() == 2,
                         shape,
-                    }
-                })
+                    },
+                )
             })
             .collect()
     }
@@ -153,7 +156,9 @@ pub fn strings(list: &Json) -> Vec<String> {
 
 /// A state dict as PyTorch holds it, from its JSON.
 pub fn state_dict(json: &Json) -> StateDict {
-    entries(json).map(|(key, value)| (key.parse().map_or_else(|_| Key::from(key.as_str()), Key::Int), state_value(value))).collect()
+    entries(json)
+        .map(|(key, value)| (key.parse().map_or_else(|_| Key::from(key.as_str()), Key::Int), state_value(value)))
+        .collect()
 }
 
 fn state_value(json: &Json) -> Value {
@@ -173,5 +178,9 @@ fn state_value(json: &Json) -> Value {
 
 /// The same for a network's parameters and a state dict's.
 pub fn model_distance(model: &Mlp, expected: &Json) -> f64 {
-    NAMES.iter().zip(model.values()).map(|(name, found)| distance(&found, &floats(&expected[*name]))).fold(0.0, f64::max)
+    NAMES
+        .iter()
+        .zip(model.values())
+        .map(|(name, found)| distance(&found, &floats(&expected[*name])))
+        .fold(0.0, f64::max)
 }

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
-use rekindle::optim::{Curve, Group, ParameterInfo, Schedule, from_state_dict, module_optimizer, module_scheduler, to_state_dict};
+use rekindle::optim::{
+    Curve, Group, ParameterInfo, Schedule, from_state_dict, module_optimizer, module_scheduler, to_state_dict,
+};
 use serde_json::Value as Json;
 
 use super::states::assert_same_dict;
@@ -40,7 +42,8 @@ impl Run<'_> {
         let mut scheduler = module_scheduler(&self.groups, &self.table, &constant(), 1, 0).unwrap();
         let mut worst = 0.0_f64;
         for step in steps {
-            let (next, loss, norm) = train_step(model, optimizer, scheduler.step(), &self.batches[step], clip(self.case), self.device);
+            let (next, loss, norm) =
+                train_step(model, optimizer, scheduler.step(), &self.batches[step], clip(self.case), self.device);
             model = next;
             worst = worst.max(distance(&[loss as f32], &[self.case["losses"][step].as_f64().unwrap() as f32]));
             if let Some(expected) = self.case["norms"][step].as_f64() {

@@ -32,7 +32,8 @@ impl Server {
     pub fn start(files: &[(&str, &[u8])], manners: Manners) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind to loopback");
         let url = format!("http://{}", listener.local_addr().expect("local address"));
-        let files: HashMap<String, Vec<u8>> = files.iter().map(|(path, bytes)| (path.to_string(), bytes.to_vec())).collect();
+        let files: HashMap<String, Vec<u8>> =
+            files.iter().map(|(path, bytes)| (path.to_string(), bytes.to_vec())).collect();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
         thread::spawn(move || {
@@ -80,8 +81,9 @@ fn answer(
     let Some(file) = files.get(&path) else {
         return head(&mut stream, "404 Not Found", 0, "");
     };
-    let start =
-        range.filter(|_| !manners.ignore_range).and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let start = range
+        .filter(|_| !manners.ignore_range)
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
     let body = match start {
         Some(start) if start >= file.len() => {
             return head(&mut stream, "416 Range Not Satisfiable", 0, "");

@@ -82,7 +82,10 @@ impl Dir {
     pub fn tensors(&self, run: &str, pointer: &str, file: &str) -> BTreeMap<String, Vec<u8>> {
         let checkpoint = fs::read_to_string(self.path(run).join(pointer)).unwrap();
         let file = rekindle_state::open(self.path(run).join(checkpoint.trim()).join(file)).unwrap();
-        tensors(&file.content.root).into_iter().map(|(name, tensor)| (name, tensor.bytes().unwrap().into_owned())).collect()
+        tensors(&file.content.root)
+            .into_iter()
+            .map(|(name, tensor)| (name, tensor.bytes().unwrap().into_owned()))
+            .collect()
     }
 
     pub fn weights(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
@@ -124,8 +127,11 @@ impl Answer {
     /// The line that begins with `error:`, without that.
     #[track_caller]
     pub fn error(&self) -> String {
-        let mut errors =
-            self.stderr.lines().filter_map(|line| line.strip_prefix("error: ")).filter(|line| !line.starts_with("XDG_RUNTIME_DIR"));
+        let mut errors = self
+            .stderr
+            .lines()
+            .filter_map(|line| line.strip_prefix("error: "))
+            .filter(|line| !line.starts_with("XDG_RUNTIME_DIR"));
         errors.next().unwrap_or_else(|| panic!("no error in: {}", self.stderr)).to_string()
     }
 

@@ -46,12 +46,25 @@ fn models() -> Vec<(&'static str, Vec<(usize, Conv2d)>)> {
             ],
         ),
         ("vgg16", vgg.into_iter().map(|(times, channels, side)| (times, same(1, channels, side, 3))).collect()),
-        ("mnist_64", vec![(1, same(64, [1, 16], 28, 3)), (1, same(64, [1, 32], 28, 3)), (1, unpadded(same(64, [32, 64], 26, 3)))]),
-        ("cifar_64", vec![(1, same(64, [3, 32], 32, 3)), (1, same(64, [32, 64], 16, 3)), (1, same(64, [64, 128], 8, 3))]),
+        (
+            "mnist_64",
+            vec![
+                (1, same(64, [1, 16], 28, 3)),
+                (1, same(64, [1, 32], 28, 3)),
+                (1, unpadded(same(64, [32, 64], 26, 3))),
+            ],
+        ),
+        (
+            "cifar_64",
+            vec![(1, same(64, [3, 32], 32, 3)), (1, same(64, [32, 64], 16, 3)), (1, same(64, [64, 128], 8, 3))],
+        ),
         ("small_64", vec![(1, unpadded(same(64, [3, 6], 71, 5))), (1, unpadded(same(64, [6, 16], 33, 5)))]),
         (
             "strided",
-            vec![(1, Conv2d { stride: [2; 2], ..same(1, [3, 64], 224, 7) }), (1, Conv2d { stride: [2; 2], ..same(1, [128, 256], 56, 1) })],
+            vec![
+                (1, Conv2d { stride: [2; 2], ..same(1, [3, 64], 224, 7) }),
+                (1, Conv2d { stride: [2; 2], ..same(1, [128, 256], 56, 1) }),
+            ],
         ),
         ("depthwise", vec![(1, Conv2d { groups: 96, ..same(1, [96, 96], 112, 3) })]),
         ("pointwise", vec![(1, same(1, [256, 64], 56, 1)), (1, same(8, [64, 256], 56, 1))]),
@@ -74,7 +87,15 @@ fn bench_models(criterion: &mut Criterion) {
             .map(|(times, shape)| {
                 let weight: Vec<f32> = (0..shape.weight_len()).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect();
                 let input: Vec<f32> = (0..shape.input_len()).map(|i| (i % 23) as f32 / 23.0 - 0.5).collect();
-                (*times, *shape, input, shape.pack(&weight).unwrap(), weight, vec![0.0; shape.out_channels], vec![0.0; shape.output_len()])
+                (
+                    *times,
+                    *shape,
+                    input,
+                    shape.pack(&weight).unwrap(),
+                    weight,
+                    vec![0.0; shape.out_channels],
+                    vec![0.0; shape.output_len()],
+                )
             })
             .collect();
         group.throughput(Throughput::Elements(total));
@@ -90,11 +111,19 @@ fn bench_models(criterion: &mut Criterion) {
         for (_, shape, input, weights, weight, bias, output) in &mut cases {
             let name = format!(
                 "{}x{}->{} {}x{} k{} s{}",
-                shape.batch, shape.in_channels, shape.out_channels, shape.input[0], shape.input[1], shape.kernel[0], shape.stride[0]
+                shape.batch,
+                shape.in_channels,
+                shape.out_channels,
+                shape.input[0],
+                shape.input[1],
+                shape.kernel[0],
+                shape.stride[0]
             );
             group.throughput(Throughput::Elements(operations(shape)));
             group.bench_function(BenchmarkId::new(model, format!("{name} packed")), |bencher| {
-                bencher.iter(|| shape.forward_packed(black_box(input), weights, Some(bias), Activation::Relu, output).unwrap());
+                bencher.iter(|| {
+                    shape.forward_packed(black_box(input), weights, Some(bias), Activation::Relu, output).unwrap()
+                });
             });
             group.bench_function(BenchmarkId::new(model, format!("{name} plain")), |bencher| {
                 bencher.iter(|| shape.forward(black_box(input), weight, Some(bias), Activation::None, output).unwrap());

@@ -53,7 +53,9 @@ fn gradients(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("input", &name), |b| {
             b.iter(|| shape.grad_input(black_box(&grad), black_box(&weight), &mut input).unwrap());
         });
-        group.bench_function(BenchmarkId::new("bias", &name), |b| b.iter(|| shape.grad_bias(black_box(&grad), &mut bias).unwrap()));
+        group.bench_function(BenchmarkId::new("bias", &name), |b| {
+            b.iter(|| shape.grad_bias(black_box(&grad), &mut bias).unwrap())
+        });
     }
     group.finish();
 }

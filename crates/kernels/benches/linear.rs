@@ -8,8 +8,16 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rekindle_kernels::{Activation, Linear, LinearGradients, WeightOrder};
 
 /// Batch, inputs, outputs.
-const LAYERS: &[[usize; 3]] =
-    &[[64, 784, 514], [64, 514, 258], [64, 258, 130], [64, 130, 66], [64, 66, 12], [1, 784, 514], [1, 4096, 4096], [8, 4096, 4096]];
+const LAYERS: &[[usize; 3]] = &[
+    [64, 784, 514],
+    [64, 514, 258],
+    [64, 258, 130],
+    [64, 130, 66],
+    [64, 66, 12],
+    [1, 784, 514],
+    [1, 4096, 4096],
+    [8, 4096, 4096],
+];
 
 fn layers(c: &mut Criterion) {
     let mut group = c.benchmark_group("linear");
@@ -22,7 +30,18 @@ fn layers(c: &mut Criterion) {
         group.throughput(Throughput::Elements((batch * inputs * outputs) as u64));
         for (kind, order) in [("forward", WeightOrder::InputsFirst), ("forward_stored", WeightOrder::OutputsFirst)] {
             group.bench_function(BenchmarkId::new(kind, &name), |b| {
-                b.iter(|| layer.forward(black_box(&input), black_box(&weight), order, Some(&bias), Activation::Relu, &mut output).unwrap());
+                b.iter(|| {
+                    layer
+                        .forward(
+                            black_box(&input),
+                            black_box(&weight),
+                            order,
+                            Some(&bias),
+                            Activation::Relu,
+                            &mut output,
+                        )
+                        .unwrap()
+                });
             });
         }
         let mut grad = output.clone();
@@ -30,7 +49,9 @@ fn layers(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("input", &name), |b| {
             b.iter(|| {
                 let wanted = LinearGradients { input: Some(&mut input), ..LinearGradients::default() };
-                layer.backward(black_box(&other), black_box(&weight), WeightOrder::InputsFirst, None, &mut grad, wanted).unwrap();
+                layer
+                    .backward(black_box(&other), black_box(&weight), WeightOrder::InputsFirst, None, &mut grad, wanted)
+                    .unwrap();
             });
         });
         let given = weight.clone();
@@ -38,7 +59,16 @@ fn layers(c: &mut Criterion) {
             b.iter(|| {
                 let mut bias = bias.clone();
                 let wanted = LinearGradients { weight: Some(&mut weight), bias: Some(&mut bias), input: None };
-                layer.backward(black_box(&other), black_box(&given), WeightOrder::InputsFirst, Some(&output), &mut grad, wanted).unwrap();
+                layer
+                    .backward(
+                        black_box(&other),
+                        black_box(&given),
+                        WeightOrder::InputsFirst,
+                        Some(&output),
+                        &mut grad,
+                        wanted,
+                    )
+                    .unwrap();
             });
         });
     }

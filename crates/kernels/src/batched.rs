@@ -10,9 +10,17 @@ impl Linear {
     ///
     /// # Errors
     /// When a size is wrong or a slice has another length than it says.
-    pub fn each(&self, count: usize, left: &[f32], right: &[f32], order: WeightOrder, output: &mut [f32]) -> Result<(), ShapeError> {
+    pub fn each(
+        &self,
+        count: usize,
+        left: &[f32],
+        right: &[f32],
+        order: WeightOrder,
+        output: &mut [f32],
+    ) -> Result<(), ShapeError> {
         self.check()?;
-        let lengths = [("the left side", self.input_len(), left.len()), ("the right side", self.weight_len(), right.len())];
+        let lengths =
+            [("the left side", self.input_len(), left.len()), ("the right side", self.weight_len(), right.len())];
         for (what, each, found) in lengths.into_iter().chain([("the output", self.output_len(), output.len())]) {
             let expected = each.checked_mul(count).ok_or(ShapeError::Overflow)?;
             if expected != found {
@@ -23,8 +31,9 @@ impl Linear {
             return Ok(());
         }
         let pairs = left.par_chunks_exact(self.input_len()).zip(right.par_chunks_exact(self.weight_len()));
-        let product =
-            |((left, right), output): ((&[f32], &[f32]), &mut [f32])| self.forward(left, right, order, None, Activation::None, output);
+        let product = |((left, right), output): ((&[f32], &[f32]), &mut [f32])| {
+            self.forward(left, right, order, None, Activation::None, output)
+        };
         if alone(2 * count * self.batch * self.weight_len()) {
             let pairs = left.chunks_exact(self.input_len()).zip(right.chunks_exact(self.weight_len()));
             return pairs.zip(output.chunks_exact_mut(self.output_len())).try_for_each(product);
@@ -44,7 +53,8 @@ mod tests {
         {
             for order in [WeightOrder::InputsFirst, WeightOrder::OutputsFirst] {
                 let layer = Linear { batch, inputs, outputs };
-                let values = |count: usize, step: f32| -> Vec<f32> { (0..count).map(|i| (i as f32 * step).sin()).collect() };
+                let values =
+                    |count: usize, step: f32| -> Vec<f32> { (0..count).map(|i| (i as f32 * step).sin()).collect() };
                 let (left, right) = (values(count * layer.input_len(), 0.7), values(count * layer.weight_len(), 0.3));
                 let mut found = vec![f32::NAN; count * layer.output_len()];
                 layer.each(count, &left, &right, order, &mut found).unwrap();
@@ -53,7 +63,11 @@ mod tests {
                     let (left, right) = (&left[item * layer.input_len()..], &right[item * layer.weight_len()..]);
                     let (left, right) = (&left[..layer.input_len()], &right[..layer.weight_len()]);
                     layer.forward(left, right, order, None, Activation::None, &mut expected).unwrap();
-                    assert_eq!(found[item * layer.output_len()..][..layer.output_len()], expected, "{layer:?} {order:?}, pair {item}");
+                    assert_eq!(
+                        found[item * layer.output_len()..][..layer.output_len()],
+                        expected,
+                        "{layer:?} {order:?}, pair {item}"
+                    );
                 }
             }
         }

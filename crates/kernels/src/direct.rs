@@ -34,7 +34,8 @@ pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
         let (group, panel) = (index / panels.count * rows * depth, index % panels.count);
         let range = panels.range(panel);
         // SAFETY: each panel's values lie inside `packed` and are written by one task.
-        let packed = unsafe { std::slice::from_raw_parts_mut(shared.at(group + range.start * depth), range.len() * depth) };
+        let packed =
+            unsafe { std::slice::from_raw_parts_mut(shared.at(group + range.start * depth), range.len() * depth) };
         panels.pack(panel, &weight[group..group + rows * depth], depth, packed);
     });
     packed
@@ -45,8 +46,11 @@ pub(crate) fn trim(isa: Isa, shape: &Conv2d, packed: &[f32], trimmed: &Trimmed) 
     let (depth, rows) = (depth(shape), shape.out_channels / shape.groups);
     let panels = Panels::new(rows, isa.rows());
     let groups = packed.chunks_exact(rows * depth);
-    let panels = groups.flat_map(|group| (0..panels.count).map(|panel| panels.range(panel)).map(move |range| (group, range)));
-    panels.flat_map(|(group, range)| trimmed.take(&group[range.start * depth..range.end * depth], range.len())).collect()
+    let panels =
+        groups.flat_map(|group| (0..panels.count).map(|panel| panels.range(panel)).map(move |range| (group, range)));
+    panels
+        .flat_map(|(group, range)| trimmed.take(&group[range.start * depth..range.end * depth], range.len()))
+        .collect()
 }
 
 /// The inverse of [`pack`].
@@ -122,7 +126,11 @@ impl Plan {
         let down = height.div_ceil(height.div_ceil(most.min(fair).max(1)));
         let blocks = [height.div_ceil(down), columns];
         let tasks = images * blocks[0] * blocks[1];
-        let parts = if threads() == 1 || tasks >= 2 * threads() { 1 } else { (2 * threads()).div_ceil(tasks).min(panels.count / 2).max(1) };
+        let parts = if threads() == 1 || tasks >= 2 * threads() {
+            1
+        } else {
+            (2 * threads()).div_ceil(tasks).min(panels.count / 2).max(1)
+        };
         // What the lanes that stay empty cost, beside copying the pixels of each tap: about two cycles for each piece of a row.
         let by_row = down * across.div_ceil(lanes) * rows;
         let vectors = (down * across).div_ceil(lanes);

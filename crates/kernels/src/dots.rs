@@ -39,8 +39,11 @@ impl Work for Dots<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let filters = self.filters;
         // Tiles that fill the registers, the ones with the fewest loads for a product first.
-        let shapes: &[[usize; 2]] =
-            if L::ROWS >= 8 { &[[5, 5], [4, 6], [6, 4], [8, 3], [2, 8], [1, 8]] } else { &[[3, 4], [4, 3], [2, 6], [1, 8]] };
+        let shapes: &[[usize; 2]] = if L::ROWS >= 8 {
+            &[[5, 5], [4, 6], [6, 4], [8, 3], [2, 8], [1, 8]]
+        } else {
+            &[[3, 4], [4, 3], [2, 6], [1, 8]]
+        };
         let cost = |[m, n]: [usize; 2]| filters.div_ceil(m) * self.columns.len().div_ceil(n) * (m * n + m + n);
         match shapes.iter().copied().min_by_key(|shape| cost(*shape)) {
             Some([5, 5]) => lanes.run(|| self.tiles::<L, 5, 5>(lanes)),
@@ -70,16 +73,19 @@ impl Dots<'_> {
         assert!((filters - 1) * self.grad_channel + last[0] + end <= self.grad.len());
         assert!(furthest + last[1] + end <= self.input.len());
         for filter in (0..filters).step_by(M) {
-            let rows: [&[f32]; M] = std::array::from_fn(|m| &self.grad[(filter + m).min(filters - 1) * self.grad_channel..]);
+            let rows: [&[f32]; M] =
+                std::array::from_fn(|m| &self.grad[(filter + m).min(filters - 1) * self.grad_channel..]);
             for column in (0..count).step_by(N) {
-                let shifted: [&[f32]; N] = std::array::from_fn(|n| &self.input[self.columns[(column + n).min(count - 1)].start..]);
+                let shifted: [&[f32]; N] =
+                    std::array::from_fn(|n| &self.input[self.columns[(column + n).min(count - 1)].start..]);
                 let mut sums = [[lanes.splat(0.0); N]; M];
                 for [grad_start, input_start] in self.runs {
                     for vector in 0..vectors {
                         let at = vector * L::LANES;
                         // SAFETY: every row begins at or before the last filter's, where the last run and
                         // all its vectors are inside, as asserted above.
-                        let grads: [L::Vector; M] = std::array::from_fn(|m| unsafe { lanes.load(rows[m].as_ptr().add(grad_start + at)) });
+                        let grads: [L::Vector; M] =
+                            std::array::from_fn(|m| unsafe { lanes.load(rows[m].as_ptr().add(grad_start + at)) });
                         for n in 0..N {
                             // SAFETY: the same for the input, whose furthest column was asserted above.
                             let value = unsafe { lanes.load(shifted[n].as_ptr().add(input_start + at)) };
@@ -94,7 +100,12 @@ impl Dots<'_> {
                 for m in 0..M {
                     for four in 0..N.div_ceil(4) {
                         let n = four * 4;
-                        let vectors = [sums[m][n], sums[m][(n + 1).min(N - 1)], sums[m][(n + 2).min(N - 1)], sums[m][(n + 3).min(N - 1)]];
+                        let vectors = [
+                            sums[m][n],
+                            sums[m][(n + 1).min(N - 1)],
+                            sums[m][(n + 2).min(N - 1)],
+                            sums[m][(n + 3).min(N - 1)],
+                        ];
                         fours[m][four] = lanes.sums(vectors);
                     }
                 }

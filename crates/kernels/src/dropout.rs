@@ -100,7 +100,8 @@ mod tests {
             assert!((share - kept).abs() < 0.005, "{share} of the values were kept, expected {kept}");
             assert!(output.iter().all(|value| *value == 0.0 || *value == (1.0 / kept) as f32));
             // Neighbours know nothing of each other.
-            let both = output.windows(2).filter(|pair| pair[0] != 0.0 && pair[1] != 0.0).count() as f64 / values.len() as f64;
+            let both =
+                output.windows(2).filter(|pair| pair[0] != 0.0 && pair[1] != 0.0).count() as f64 / values.len() as f64;
             assert!((both - kept * kept).abs() < 0.005, "{both} of the pairs were kept");
         }
     }

@@ -214,14 +214,26 @@ mod tests {
 
     #[test]
     fn long_and_short_slices_give_the_same() {
-        let functions =
-            [Unary::Abs, Unary::Erf, Unary::Exp, Unary::Gelu, Unary::Neg, Unary::Reciprocal, Unary::Relu, Unary::Sigmoid, Unary::Sqrt];
+        let functions = [
+            Unary::Abs,
+            Unary::Erf,
+            Unary::Exp,
+            Unary::Gelu,
+            Unary::Neg,
+            Unary::Reciprocal,
+            Unary::Relu,
+            Unary::Sigmoid,
+            Unary::Sqrt,
+        ];
         for function in functions.into_iter().chain([Unary::Square, Unary::Tanh]) {
             let values: Vec<f32> = (0..300_001).map(|i| (i as f32 * 0.37).sin() * 4.0).collect();
             let (mut whole, mut single) = (values.clone(), values);
             function.apply(&mut whole);
             single.chunks_mut(1).for_each(|value| function.apply(value));
-            let same = whole.iter().zip(&single).all(|(a, b)| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-6 * b.abs());
+            let same = whole
+                .iter()
+                .zip(&single)
+                .all(|(a, b)| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-6 * b.abs());
             assert!(same, "{function:?}");
         }
         let mut values = [f32::NAN, -1.0, 2.0, f32::NEG_INFINITY];

@@ -61,7 +61,8 @@ impl Conv2d {
     /// # Errors
     /// A geometry that makes no sense, or weights of another length than it says.
     pub fn pack(&self, weight: &[f32]) -> Result<PackedWeights, ShapeError> {
-        let algorithm = if self.check().is_ok() && winograd::pays(self) { Algorithm::Winograd } else { Algorithm::Direct };
+        let algorithm =
+            if self.check().is_ok() && winograd::pays(self) { Algorithm::Winograd } else { Algorithm::Direct };
         self.pack_for(Isa::best(), algorithm, weight)
     }
 
@@ -89,8 +90,9 @@ impl Conv2d {
             Algorithm::Direct => match Trimmed::of(self) {
                 None if interleaved::suits(self, interleaved::OF_OUTPUT) => {
                     let isa = weights.isa;
-                    let values =
-                        weights.interleaved.get_or_init(|| interleaved::pack(isa, self, &direct::unpack(isa, self, &weights.values)));
+                    let values = weights
+                        .interleaved
+                        .get_or_init(|| interleaved::pack(isa, self, &direct::unpack(isa, self, &weights.values)));
                     interleaved::forward(isa, self, input, values, bias, activation, output);
                 }
                 None => direct::forward(weights.isa, self, input, &weights.values, bias, activation, output),
@@ -99,7 +101,9 @@ impl Conv2d {
                     direct::forward(weights.isa, &trimmed.shape, input, &values, bias, activation, output);
                 }
             },
-            Algorithm::Winograd => winograd::forward(weights.isa, self, input, &weights.values, bias, activation, output),
+            Algorithm::Winograd => {
+                winograd::forward(weights.isa, self, input, &weights.values, bias, activation, output)
+            }
         }
         Ok(())
     }
@@ -112,7 +116,13 @@ impl Conv2d {
             Algorithm::Direct => direct::pack(isa, self, weight),
             Algorithm::Winograd => winograd::pack(isa, self, weight),
         };
-        Ok(PackedWeights { isa, algorithm, sizes: self.weight_sizes(), values: values.into(), interleaved: Arc::default() })
+        Ok(PackedWeights {
+            isa,
+            algorithm,
+            sizes: self.weight_sizes(),
+            values: values.into(),
+            interleaved: Arc::default(),
+        })
     }
 
     /// Whether the slices of a forward pass have the lengths that the geometry says.
@@ -281,12 +291,16 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        for shape in
-            [square(3, [40, 30], 20, 3, 1), square(1, [200, 64], 14, 3, 1), square(1, [8, 20], 100, 5, 2), square(40, [20, 30], 6, 7, 3)]
-        {
+        for shape in [
+            square(3, [40, 30], 20, 3, 1),
+            square(1, [200, 64], 14, 3, 1),
+            square(1, [8, 20], 100, 5, 2),
+            square(40, [20, 30], 6, 7, 3),
+        ] {
             let (input, weight) = (values(1, shape.input_len()), values(3, shape.weight_len()));
             let algorithm = if winograd::fits(&shape) { Algorithm::Winograd } else { Algorithm::Direct };
-            let both = [Algorithm::Direct, algorithm].map(|algorithm| shape.pack_for(Isa::best(), algorithm, &weight).unwrap());
+            let both = [Algorithm::Direct, algorithm]
+                .map(|algorithm| shape.pack_for(Isa::best(), algorithm, &weight).unwrap());
             let run = |weights: &PackedWeights, threads: usize| {
                 let mut output = vec![0.0; shape.output_len()];
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -311,6 +325,9 @@ mod tests {
         assert_eq!(error.to_string(), "the bias has 1 values, expected 3");
         let other = square(1, [2, 4], 5, 3, 1).pack(&vec![0.0; 72]).unwrap();
         let error = shape.forward_packed(&input, &other, None, Activation::None, &mut output).unwrap_err();
-        assert_eq!(error.to_string(), "weights were packed for [4, 2, 3, 3] in 1 groups, but the convolution has [3, 2, 3, 3] in 1 groups");
+        assert_eq!(
+            error.to_string(),
+            "weights were packed for [4, 2, 3, 3] in 1 groups, but the convolution has [3, 2, 3, 3] in 1 groups"
+        );
     }
 }

@@ -50,10 +50,12 @@ pub(crate) fn tanh(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let (size, square) = (x.abs(), x * x);
-    let near = polynomial(square, [-5.967_617e-4, 4.991_194e-3, -2.676_813_6e-2, 0.112_819_925, -0.376_125_34, 0.128_379_17]);
+    let near =
+        polynomial(square, [-5.967_617e-4, 4.991_194e-3, -2.676_813_6e-2, 0.112_819_925, -0.376_125_34, 0.128_379_17]);
     // From 4 on the result is one, and the polynomial no longer an error function's.
     let bounded = if size > 4.0 { 4.0 } else { size };
-    let far = [-1.728_534_7e-5, 3.831_971_3e-4, -3.883_964_4e-3, 2.425_462_2e-2, -0.106_777_88, -0.634_846_7, -0.128_717_51];
+    let far =
+        [-1.728_534_7e-5, 3.831_971_3e-4, -3.883_964_4e-3, 2.425_462_2e-2, -0.106_777_88, -0.634_846_7, -0.128_717_51];
     let far = 1.0 - exp(polynomial(bounded, far).mul_add(bounded, -bounded));
     (if size < 0.927_734_4 { near.mul_add(x, x) } else { far }).copysign(x)
 }
@@ -113,7 +115,10 @@ mod tests {
         let (inf, nan) = (f32::INFINITY, f32::NAN);
         assert_eq!([exp(-inf), exp(inf), exp(0.0), exp(-200.0), exp(100.0)], [0.0, inf, 1.0, 0.0, inf]);
         assert!((exp(-95.0) / (-95f32).exp() - 1.0).abs() < 1e-2, "numbers with few digits");
-        assert_eq!([tanh(-inf), tanh(inf), erf(-inf), erf(inf), sigmoid(-inf), sigmoid(inf)], [-1.0, 1.0, -1.0, 1.0, 0.0, 1.0]);
+        assert_eq!(
+            [tanh(-inf), tanh(inf), erf(-inf), erf(inf), sigmoid(-inf), sigmoid(inf)],
+            [-1.0, 1.0, -1.0, 1.0, 0.0, 1.0]
+        );
         assert_eq!([gelu(-inf).is_nan(), gelu(inf) == inf, gelu(-20.0) == 0.0, gelu(20.0) == 20.0], [true; 4]);
         assert!([exp(nan), tanh(nan), erf(nan), sigmoid(nan), gelu(nan)].iter().all(|value| value.is_nan()));
         assert!(tanh(-0.0).is_sign_negative() && erf(-0.0).is_sign_negative());

@@ -63,7 +63,13 @@ impl Conv2d {
         self.grad_input_at(Isa::best(), grad_output, weight, grad_input)
     }
 
-    pub(crate) fn grad_input_at(&self, isa: Isa, grad_output: &[f32], weight: &[f32], grad_input: &mut [f32]) -> Result<(), ShapeError> {
+    pub(crate) fn grad_input_at(
+        &self,
+        isa: Isa,
+        grad_output: &[f32],
+        weight: &[f32],
+        grad_input: &mut [f32],
+    ) -> Result<(), ShapeError> {
         self.check()?;
         ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
         ShapeError::length("the weights", self.weight_len(), weight.len())?;
@@ -78,7 +84,10 @@ impl Conv2d {
         let plan = Plan::new(self, isa, weight);
         let group_in = self.in_channels / self.groups;
         // Samples are tasks; those of a small batch are divided into some channels each.
-        let channels = group_in.div_ceil(TASKS.div_ceil(self.batch.max(1) * self.groups)).next_multiple_of(plan.panel).min(group_in);
+        let channels = group_in
+            .div_ceil(TASKS.div_ceil(self.batch.max(1) * self.groups))
+            .next_multiple_of(plan.panel)
+            .min(group_in);
         let plane = self.input[0] * self.input[1];
         grad_input.par_chunks_mut(group_in * plane).enumerate().for_each(|(index, grad)| {
             let (sample, group) = (index / self.groups, index % self.groups);
@@ -117,7 +126,11 @@ impl<'a> Plan<'a> {
                 let taps: Vec<_> = down.taps.iter().flat_map(|y| across.taps.iter().map(move |x| [*y, *x])).collect();
                 Pass {
                     first: [down.first, across.first],
-                    places: taps.iter().enumerate().map(|(weight, tap)| Place { start: grad.offset(*tap), weight }).collect(),
+                    places: taps
+                        .iter()
+                        .enumerate()
+                        .map(|(weight, tap)| Place { start: grad.offset(*tap), weight })
+                        .collect(),
                     weights: pack_weights(shape, weight, &taps, panel),
                 }
             })
@@ -162,15 +175,19 @@ impl<'a> Plan<'a> {
                                 sums,
                             });
                             for channel in first..(first + self.panel).min(task.channels.end) {
-                                let out = &mut grad_input[(channel - task.channels.start) * height * width..][..height * width];
+                                let out = &mut grad_input[(channel - task.channels.start) * height * width..]
+                                    [..height * width];
                                 let sums = &sums[(channel - first) * run..][..rows * pitch];
-                                let lines = (first_row * self.stride[0] + pass.first[0]..height).step_by(self.stride[0]);
+                                let lines =
+                                    (first_row * self.stride[0] + pass.first[0]..height).step_by(self.stride[0]);
                                 for (y, line) in lines.zip(sums.chunks_exact(pitch)) {
                                     let out = &mut out[y * width..][..width];
                                     if self.stride[1] == 1 {
                                         out.copy_from_slice(&line[..columns]);
                                     } else {
-                                        for (out, sum) in out[pass.first[1]..].iter_mut().step_by(self.stride[1]).zip(line) {
+                                        for (out, sum) in
+                                            out[pass.first[1]..].iter_mut().step_by(self.stride[1]).zip(line)
+                                        {
                                             *out = *sum;
                                         }
                                     }

@@ -22,7 +22,10 @@ pub fn values(len: usize, seed: u64) -> Vec<f32> {
 fn assert_close(what: &str, shape: &Conv2d, isa: Isa, found: &[f32], expected: &[f64]) {
     let scale = expected.iter().fold(1.0f64, |most, value| most.max(value.abs()));
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((f64::from(*found) - expected).abs() <= 2e-5 * scale, "{what}[{i}] is {found}, expected {expected}: {shape:?}, {isa:?}");
+        assert!(
+            (f64::from(*found) - expected).abs() <= 2e-5 * scale,
+            "{what}[{i}] is {found}, expected {expected}: {shape:?}, {isa:?}"
+        );
     }
 }
 
@@ -47,7 +50,10 @@ fn compare(shape: &Conv2d) {
     for (channel, found) in found.iter().enumerate() {
         let planes = grad.chunks_exact(pixels).skip(channel).step_by(shape.out_channels);
         let expected: f64 = planes.flatten().map(|value| f64::from(*value)).sum();
-        assert!((f64::from(*found) - expected).abs() <= 2e-5 * expected.abs().max(1.0), "grad_bias[{channel}]: {shape:?}");
+        assert!(
+            (f64::from(*found) - expected).abs() <= 2e-5 * expected.abs().max(1.0),
+            "grad_bias[{channel}]: {shape:?}"
+        );
     }
 }
 
@@ -57,14 +63,16 @@ fn geometries() -> impl Strategy<Value = Conv2d> {
     let (most, side) = if cfg!(miri) { (3, 6) } else { (9, 19) };
     let channels = (1usize..=3, 1usize..=most, 1usize..=most);
     let batch = prop_oneof![3 => 0usize..=5, 1 => 6usize..=if cfg!(miri) { 18 } else { 34 }];
-    (batch, channels, pair(1..=side), pair(1..=5), pair(1..=3), [pair(0..=4), pair(0..=4)], pair(1..=3)).prop_filter_map(
-        "the kernel fits",
-        |(batch, (groups, group_in, group_out), input, kernel, stride, padding, dilation)| {
-            let (in_channels, out_channels) = (groups * group_in, groups * group_out);
-            let shape = Conv2d { batch, in_channels, out_channels, input, kernel, stride, padding, dilation, groups };
-            shape.check().is_ok().then_some(shape)
-        },
-    )
+    (batch, channels, pair(1..=side), pair(1..=5), pair(1..=3), [pair(0..=4), pair(0..=4)], pair(1..=3))
+        .prop_filter_map(
+            "the kernel fits",
+            |(batch, (groups, group_in, group_out), input, kernel, stride, padding, dilation)| {
+                let (in_channels, out_channels) = (groups * group_in, groups * group_out);
+                let shape =
+                    Conv2d { batch, in_channels, out_channels, input, kernel, stride, padding, dilation, groups };
+                shape.check().is_ok().then_some(shape)
+            },
+        )
 }
 
 proptest! {
@@ -141,7 +149,8 @@ fn slices_of_another_length_are_refused() {
 #[cfg_attr(miri, ignore = "too many products for an interpreter")]
 fn the_number_of_threads_changes_no_bit() {
     let shape = square(13, [5, 9], 15, 3, 1);
-    let (input, grad, weight) = (values(shape.input_len(), 1), values(shape.output_len(), 2), values(shape.weight_len(), 3));
+    let (input, grad, weight) =
+        (values(shape.input_len(), 1), values(shape.output_len(), 2), values(shape.weight_len(), 3));
     let results = [1, 3].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {

@@ -48,7 +48,13 @@ impl Conv2d {
         self.grad_weight_at(Isa::best(), input, grad_output, grad_weight)
     }
 
-    pub(crate) fn grad_weight_at(&self, isa: Isa, input: &[f32], grad_output: &[f32], grad_weight: &mut [f32]) -> Result<(), ShapeError> {
+    pub(crate) fn grad_weight_at(
+        &self,
+        isa: Isa,
+        input: &[f32],
+        grad_output: &[f32],
+        grad_weight: &mut [f32],
+    ) -> Result<(), ShapeError> {
         self.check()?;
         ShapeError::length("the input", self.input_len(), input.len())?;
         ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
@@ -92,13 +98,19 @@ pub(crate) fn in_parts(
     let filters = group_out.div_ceil(PARTS.div_ceil(parts)).next_multiple_of(FILTERS).min(group_out);
     let filter_len = shape.weight_len() / shape.out_channels;
     let mut more = vec![0.0; grad_weight.len() * (parts - 1)];
-    let all: Vec<_> = std::iter::once(&mut *grad_weight).chain(more.chunks_exact_mut(shape.weight_len())).enumerate().collect();
+    let all: Vec<_> =
+        std::iter::once(&mut *grad_weight).chain(more.chunks_exact_mut(shape.weight_len())).enumerate().collect();
     all.into_par_iter().for_each(|(part, sums)| {
         sums.par_chunks_mut(group_out * filter_len).enumerate().for_each(|(group, sums)| {
             sums.par_chunks_mut(filters * filter_len).enumerate().for_each(|(chunk, sums)| {
                 sums.fill(0.0);
                 let first = group * group_out + chunk * filters;
-                add(blocks * part / parts..blocks * (part + 1) / parts, group, first..first + sums.len() / filter_len, sums);
+                add(
+                    blocks * part / parts..blocks * (part + 1) / parts,
+                    group,
+                    first..first + sums.len() / filter_len,
+                    sums,
+                );
             });
         });
     });
@@ -113,8 +125,9 @@ impl<'a> Plan<'a> {
     fn new(shape: &'a Conv2d, isa: Isa) -> (Self, Vec<Block>) {
         let [height, width] = shape.output();
         let axis = |axis: usize, count: usize| {
-            let starts: Vec<_> =
-                (0..shape.kernel[axis]).map(|tap| (tap * shape.dilation[axis]) as isize - shape.padding[axis][0] as isize).collect();
+            let starts: Vec<_> = (0..shape.kernel[axis])
+                .map(|tap| (tap * shape.dilation[axis]) as isize - shape.padding[axis][0] as isize)
+                .collect();
             Axis::new(&starts, shape.stride[axis].min(isize::MAX as usize) as isize, count)
         };
         let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
@@ -149,7 +162,15 @@ impl<'a> Plan<'a> {
     }
 
     /// Adds a block's part of the gradient of some filters of one group.
-    fn add(&self, block: &Block, group: usize, filters: Range<usize>, input: &[f32], grad_output: &[f32], sums: &mut [f32]) {
+    fn add(
+        &self,
+        block: &Block,
+        group: usize,
+        filters: Range<usize>,
+        input: &[f32],
+        grad_output: &[f32],
+        sums: &mut [f32],
+    ) {
         let shape = self.shape;
         let size = shape.output();
         let group_in = shape.in_channels / shape.groups;
@@ -170,7 +191,8 @@ impl<'a> Plan<'a> {
                         self.grad.pack(source, size, block.rows.start as isize, place);
                     }
                 }
-                let runs: Vec<_> = (0..block.samples.len()).map(|sample| [sample * grad_plane, sample * input_plane]).collect();
+                let runs: Vec<_> =
+                    (0..block.samples.len()).map(|sample| [sample * grad_plane, sample * input_plane]).collect();
                 self.isa.dispatch(Dots {
                     grad: packed_grad,
                     grad_channel,

@@ -118,14 +118,17 @@ impl Part<'_> {
             let len = block.min(depth - first);
             let (vectors, rest) = (len / L::LANES, len % L::LANES);
             for column in columns.clone().step_by(N) {
-                let b: [&[f32]; N] = std::array::from_fn(|n| &right[(column + n).min(columns.end - 1) * depth + first..][..len]);
+                let b: [&[f32]; N] =
+                    std::array::from_fn(|n| &right[(column + n).min(columns.end - 1) * depth + first..][..len]);
                 for row in rows.clone().step_by(M) {
-                    let a: [&[f32]; M] = std::array::from_fn(|m| &left[(row + m).min(rows.end - 1) * depth + first..][..len]);
+                    let a: [&[f32]; M] =
+                        std::array::from_fn(|m| &left[(row + m).min(rows.end - 1) * depth + first..][..len]);
                     let mut sums = [[lanes.splat(0.0); N]; M];
                     for vector in 0..vectors {
                         let at = vector * L::LANES;
                         // SAFETY: all slices have `len` values, and so many whole vectors fit.
-                        let rows: [L::Vector; M] = std::array::from_fn(|m| unsafe { lanes.load(a[m].as_ptr().add(at)) });
+                        let rows: [L::Vector; M] =
+                            std::array::from_fn(|m| unsafe { lanes.load(a[m].as_ptr().add(at)) });
                         for n in 0..N {
                             // SAFETY: as above.
                             let value = unsafe { lanes.load(b[n].as_ptr().add(at)) };
@@ -137,7 +140,8 @@ impl Part<'_> {
                     if rest > 0 {
                         let at = vectors * L::LANES;
                         // SAFETY: all slices have `len` values, of which `rest` are after the whole vectors.
-                        let rows: [L::Vector; M] = std::array::from_fn(|m| unsafe { lanes.load_first(a[m].as_ptr().add(at), rest) });
+                        let rows: [L::Vector; M] =
+                            std::array::from_fn(|m| unsafe { lanes.load_first(a[m].as_ptr().add(at), rest) });
                         for n in 0..N {
                             // SAFETY: as above.
                             let value = unsafe { lanes.load_first(b[n].as_ptr().add(at), rest) };
@@ -151,8 +155,12 @@ impl Part<'_> {
                     for m in 0..M {
                         for four in 0..N.div_ceil(4) {
                             let n = four * 4;
-                            let vectors =
-                                [sums[m][n], sums[m][(n + 1).min(N - 1)], sums[m][(n + 2).min(N - 1)], sums[m][(n + 3).min(N - 1)]];
+                            let vectors = [
+                                sums[m][n],
+                                sums[m][(n + 1).min(N - 1)],
+                                sums[m][(n + 2).min(N - 1)],
+                                sums[m][(n + 3).min(N - 1)],
+                            ];
                             fours[m][four] = lanes.sums(vectors);
                         }
                     }

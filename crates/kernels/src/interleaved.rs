@@ -32,7 +32,10 @@ pub(crate) fn suits(shape: &Conv2d, pays: usize) -> bool {
     let (pixels, taps) = (shape.output().iter().product::<usize>(), shape.kernel[0] * shape.kernel[1]);
     let filled = samples * 4 >= SAMPLES * 3 || samples * samples * taps >= pays * pays * pixels;
     let used = shape.weight_len() / shape.out_channels.max(shape.in_channels);
-    filled && shape.output().iter().product::<usize>() <= PIXELS && shape.input[0] * shape.input[1] <= 4 * PIXELS && used >= 16
+    filled
+        && shape.output().iter().product::<usize>() <= PIXELS
+        && shape.input[0] * shape.input[1] <= 4 * PIXELS
+        && used >= 16
 }
 
 /// Copies planes of `pixels` of up to `lanes` samples, `stride` apart, so that those of one pixel are side by side.
@@ -50,7 +53,9 @@ fn interleave(source: &[f32], stride: usize, pixels: usize, lanes: usize, packed
 
 /// The input position that an output position sees through a tap.
 fn seen(shape: &Conv2d, axis: usize, out: usize, tap: usize) -> Option<usize> {
-    (out * shape.stride[axis] + tap * shape.dilation[axis]).checked_sub(shape.padding[axis][0]).filter(|at| *at < shape.input[axis])
+    (out * shape.stride[axis] + tap * shape.dilation[axis])
+        .checked_sub(shape.padding[axis][0])
+        .filter(|at| *at < shape.input[axis])
 }
 
 /// The gradient of the weights.
@@ -69,27 +74,49 @@ pub(crate) fn grad_weight(shape: &Conv2d, isa: Isa, input: &[f32], grad_output: 
             with_scratch(count * grad_block, |grad| {
                 with_scratch(count * input_block, |packed| {
                     for (index, block) in blocks.enumerate() {
-                        for (channel, place) in grad[index * grad_block..][..grad_block].chunks_exact_mut(grad_channel).enumerate() {
+                        for (channel, place) in
+                            grad[index * grad_block..][..grad_block].chunks_exact_mut(grad_channel).enumerate()
+                        {
                             let first = (block * SAMPLES * shape.out_channels + filters.start + channel) * out_pixels;
-                            interleave(&grad_output[first..], shape.out_channels * out_pixels, out_pixels, SAMPLES, place);
+                            interleave(
+                                &grad_output[first..],
+                                shape.out_channels * out_pixels,
+                                out_pixels,
+                                SAMPLES,
+                                place,
+                            );
                         }
-                        for (channel, place) in packed[index * input_block..][..input_block].chunks_exact_mut(input_channel).enumerate() {
+                        for (channel, place) in
+                            packed[index * input_block..][..input_block].chunks_exact_mut(input_channel).enumerate()
+                        {
                             let first = (block * SAMPLES * shape.in_channels + group * group_in + channel) * in_pixels;
                             interleave(&input[first..], shape.in_channels * in_pixels, in_pixels, SAMPLES, place);
                         }
                     }
                     for (tap, runs) in taps.iter().enumerate().filter(|(_, runs)| !runs.is_empty()) {
-                        let columns: Vec<_> = (0..group_in).map(|c| Column { start: c * input_channel, weight: c * area + tap }).collect();
+                        let columns: Vec<_> = (0..group_in)
+                            .map(|c| Column { start: c * input_channel, weight: c * area + tap })
+                            .collect();
                         // Runs of one length at a time: all rows of a tap have the same.
                         let len = runs[0].2 * SAMPLES;
                         let starts: Vec<_> = (0..count)
                             .flat_map(|block| {
-                                runs.iter()
-                                    .map(move |(out, at, _)| [block * grad_block + out * SAMPLES, block * input_block + at * SAMPLES])
+                                runs.iter().map(move |(out, at, _)| {
+                                    [block * grad_block + out * SAMPLES, block * input_block + at * SAMPLES]
+                                })
                             })
                             .collect();
                         let filters = filters.len();
-                        isa.dispatch(Dots { grad, grad_channel, input: packed, columns: &columns, runs: &starts, len, filters, sums });
+                        isa.dispatch(Dots {
+                            grad,
+                            grad_channel,
+                            input: packed,
+                            columns: &columns,
+                            runs: &starts,
+                            len,
+                            filters,
+                            sums,
+                        });
                     }
                 });
             });
@@ -100,7 +127,9 @@ pub(crate) fn grad_weight(shape: &Conv2d, isa: Isa, input: &[f32], grad_output: 
 /// For every tap, the runs of output and input pixels that it multiplies: where they begin, and their common length.
 fn pairs(shape: &Conv2d) -> Vec<Vec<(usize, usize, usize)>> {
     let [height, width] = shape.output();
-    let axis = |axis: usize, size: usize, tap: usize| (0..size).filter_map(move |out| Some((out, seen(shape, axis, out, tap)?)));
+    let axis = |axis: usize, size: usize, tap: usize| {
+        (0..size).filter_map(move |out| Some((out, seen(shape, axis, out, tap)?)))
+    };
     let mut taps = Vec::with_capacity(shape.kernel[0] * shape.kernel[1]);
     for down in 0..shape.kernel[0] {
         for across in 0..shape.kernel[1] {
@@ -214,15 +243,19 @@ impl Product<'_> {
         let groups = shape.groups;
         let lanes = if shape.batch > SAMPLES { 2 * SAMPLES } else { SAMPLES };
         let panel = isa.dispatch(Panel { channels: to.channels });
-        let at_lanes = |places: &Vec<(usize, usize)>| places.iter().map(|&(at, weight)| Place { start: at * lanes, weight }).collect();
+        let at_lanes = |places: &Vec<(usize, usize)>| {
+            places.iter().map(|&(at, weight)| Place { start: at * lanes, weight }).collect()
+        };
         let places: Vec<Vec<Place>> = self.places.iter().map(at_lanes).collect();
         let panels = to.channels.div_ceil(panel);
         let panel_len = from.channels * shape.kernel[0] * shape.kernel[1] * panel;
         // A task is some channels of one group in one block of samples.
         let blocks = shape.batch.div_ceil(lanes);
-        let channels = to.channels.div_ceil(TASKS.div_ceil(blocks.max(1) * groups)).next_multiple_of(panel).min(to.channels);
+        let channels =
+            to.channels.div_ceil(TASKS.div_ceil(blocks.max(1) * groups)).next_multiple_of(panel).min(to.channels);
         let chunks = to.channels.div_ceil(channels);
-        let mut tasks: Vec<Vec<&mut [f32]>> = (0..blocks * groups * chunks).map(|_| Vec::with_capacity(lanes)).collect();
+        let mut tasks: Vec<Vec<&mut [f32]>> =
+            (0..blocks * groups * chunks).map(|_| Vec::with_capacity(lanes)).collect();
         for (index, result) in result.chunks_exact_mut(to.channels * to.pixels).enumerate() {
             let (sample, group) = (index / groups, index % groups);
             let first = (sample / lanes * groups + group) * chunks;
@@ -250,7 +283,8 @@ impl Product<'_> {
                         }
                         let channel = group * to.channels + chunk * channels + first;
                         for (sample, result) in results.iter_mut().enumerate() {
-                            let outs = result[first * to.pixels..].chunks_exact_mut(to.pixels).zip(sums.chunks_exact(pitch));
+                            let outs =
+                                result[first * to.pixels..].chunks_exact_mut(to.pixels).zip(sums.chunks_exact(pitch));
                             for (channel, (out, sums)) in (channel..).zip(outs) {
                                 for (out, sums) in out.iter_mut().zip(sums.chunks_exact(lanes)) {
                                     *out = finish(channel, sums[sample]);

@@ -226,10 +226,14 @@ mod x86 {
 
     /// Which of two vectors' 32 values go where.
     type Order = [i32; 16];
-    const ZIP: [Order; 2] =
-        [[0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23], [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31]];
-    const UNZIP: [Order; 2] =
-        [[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30], [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31]];
+    const ZIP: [Order; 2] = [
+        [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23],
+        [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31],
+    ];
+    const UNZIP: [Order; 2] = [
+        [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30],
+        [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31],
+    ];
 
     /// Reorders pairs of vectors.
     trait Pairs {
@@ -409,12 +413,16 @@ mod x86 {
         #[inline(always)]
         unsafe fn load_first(self, from: *const f32, count: usize) -> __m256 {
             // SAFETY: `count` is at most 8, so the mask is inside its table; lanes that are masked out are not accessed.
-            unsafe { self.avx._mm256_maskload_ps(from, self.avx._mm256_loadu_si256(MASK.as_ptr().add(8 - count).cast())) }
+            unsafe {
+                self.avx._mm256_maskload_ps(from, self.avx._mm256_loadu_si256(MASK.as_ptr().add(8 - count).cast()))
+            }
         }
         #[inline(always)]
         unsafe fn store_first(self, to: *mut f32, x: __m256, count: usize) {
             // SAFETY: as above.
-            unsafe { self.avx._mm256_maskstore_ps(to, self.avx._mm256_loadu_si256(MASK.as_ptr().add(8 - count).cast()), x) }
+            unsafe {
+                self.avx._mm256_maskstore_ps(to, self.avx._mm256_loadu_si256(MASK.as_ptr().add(8 - count).cast()), x)
+            }
         }
     }
 }

@@ -89,7 +89,9 @@ impl Linear {
                 return Err(ShapeError::Zero { what });
             }
         }
-        let fits = |a: usize, b: usize| a.checked_mul(b).and_then(|len| len.checked_mul(4)).is_some_and(|len| len <= isize::MAX as usize);
+        let fits = |a: usize, b: usize| {
+            a.checked_mul(b).and_then(|len| len.checked_mul(4)).is_some_and(|len| len <= isize::MAX as usize)
+        };
         let all = fits(self.batch, self.inputs) && fits(self.batch, self.outputs) && fits(self.inputs, self.outputs);
         if all { Ok(()) } else { Err(ShapeError::Overflow) }
     }
@@ -150,9 +152,14 @@ impl Linear {
         let product = match order {
             WeightOrder::InputsFirst => {
                 let left_strides = [depth, 1];
-                Product::outer(isa, Outer { rows, depth, columns, left: input, left_strides, right: weight, bias, relu, out })
+                Product::outer(
+                    isa,
+                    Outer { rows, depth, columns, left: input, left_strides, right: weight, bias, relu, out },
+                )
             }
-            WeightOrder::OutputsFirst => Product::inner(Inner { rows, depth, columns, left: input, right: weight, bias, relu, out }),
+            WeightOrder::OutputsFirst => {
+                Product::inner(Inner { rows, depth, columns, left: input, right: weight, bias, relu, out })
+            }
         };
         each(product.tasks(), product.operations(), |task| product.run(isa, task));
         Ok(())
@@ -188,7 +195,9 @@ impl Linear {
         mut wanted: LinearGradients<'_>,
     ) -> Result<(), ShapeError> {
         self.check()?;
-        let length = |what, expected, slice: Option<&[f32]>| ShapeError::length(what, expected, slice.map_or(expected, <[f32]>::len));
+        let length = |what, expected, slice: Option<&[f32]>| {
+            ShapeError::length(what, expected, slice.map_or(expected, <[f32]>::len))
+        };
         length("the input", self.input_len(), Some(input))?;
         length("the weights", self.weight_len(), Some(weight))?;
         length("the rectified output", self.output_len(), rectified)?;
@@ -212,16 +221,23 @@ impl Linear {
             let (rows, depth, columns) = (batch, outputs, inputs);
             let (bias, relu, out) = (None, false, Shared::new(out));
             match order {
-                WeightOrder::InputsFirst => Product::inner(Inner { rows, depth, columns, left: grad, right: weight, bias, relu, out }),
+                WeightOrder::InputsFirst => {
+                    Product::inner(Inner { rows, depth, columns, left: grad, right: weight, bias, relu, out })
+                }
                 WeightOrder::OutputsFirst => {
                     let left_strides = [outputs, 1];
-                    Product::outer(isa, Outer { rows, depth, columns, left: grad, left_strides, right: weight, bias, relu, out })
+                    Product::outer(
+                        isa,
+                        Outer { rows, depth, columns, left: grad, left_strides, right: weight, bias, relu, out },
+                    )
                 }
             }
         });
         // Both at once: threads wake up only once.
-        let (tasks, operations) =
-            to_weight.iter().chain(&to_input).fold((0, 0), |(tasks, ops), product| (tasks + product.tasks(), ops + product.operations()));
+        let (tasks, operations) = to_weight
+            .iter()
+            .chain(&to_input)
+            .fold((0, 0), |(tasks, ops), product| (tasks + product.tasks(), ops + product.operations()));
         let before = to_weight.as_ref().map_or(0, Product::tasks);
         each(tasks, operations, |task| match (&to_weight, &to_input) {
             (Some(product), _) if task < before => product.run(isa, task),

@@ -10,7 +10,10 @@ use crate::{Activation, Linear, LinearGradients, ShapeError, WeightOrder};
 fn assert_close(what: &str, layer: &Linear, isa: Isa, found: &[f32], expected: &[f64]) {
     let scale = expected.iter().fold(1.0f64, |most, value| most.max(value.abs()));
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((f64::from(*found) - expected).abs() <= 2e-5 * scale, "{what}[{i}] is {found}, expected {expected}: {layer:?}, {isa:?}");
+        assert!(
+            (f64::from(*found) - expected).abs() <= 2e-5 * scale,
+            "{what}[{i}] is {found}, expected {expected}: {layer:?}, {isa:?}"
+        );
     }
 }
 
@@ -27,13 +30,16 @@ fn compare(layer: &Linear) {
     let mut sums = vec![0.0; layer.output_len()];
     for (i, sum) in sums.iter_mut().enumerate() {
         let (sample, output) = (i / outputs, i % outputs);
-        *sum = (0..inputs).map(|k| f64::from(x[sample * inputs + k]) * f64::from(weight[k * outputs + output])).sum::<f64>();
+        *sum = (0..inputs)
+            .map(|k| f64::from(x[sample * inputs + k]) * f64::from(weight[k * outputs + output]))
+            .sum::<f64>();
     }
     let biased: Vec<f64> = sums.iter().enumerate().map(|(i, sum)| sum + f64::from(bias[i % outputs])).collect();
     let rectified: Vec<f64> = biased.iter().map(|value| value.max(0.0)).collect();
     // A ReLU of other values, so that rounding does not decide what passes.
     let passed = values(layer.output_len(), 5);
-    let masked: Vec<f32> = grad.iter().zip(&passed).map(|(grad, passed)| if *passed > 0.0 { *grad } else { 0.0 }).collect();
+    let masked: Vec<f32> =
+        grad.iter().zip(&passed).map(|(grad, passed)| if *passed > 0.0 { *grad } else { 0.0 }).collect();
     let reversed = turned(&weight, inputs, outputs);
     for isa in Isa::available() {
         for (order, weight) in [(WeightOrder::InputsFirst, &weight), (WeightOrder::OutputsFirst, &reversed)] {
@@ -49,7 +55,8 @@ fn compare(layer: &Linear) {
         }
     }
     for (rectified, grad) in [(None, &grad), (Some(passed.as_slice()), &masked)] {
-        let (mut to_input, mut to_weight, mut to_bias) = (vec![0.0; layer.input_len()], vec![0.0; layer.weight_len()], vec![0.0; outputs]);
+        let (mut to_input, mut to_weight, mut to_bias) =
+            (vec![0.0; layer.input_len()], vec![0.0; layer.weight_len()], vec![0.0; outputs]);
         for sample in 0..batch {
             for output in 0..outputs {
                 let grad = f64::from(grad[sample * outputs + output]);
@@ -65,7 +72,8 @@ fn compare(layer: &Linear) {
                 let mut given = values(layer.output_len(), 4);
                 let (mut input, mut weights, mut bias) =
                     (vec![f32::NAN; layer.input_len()], vec![f32::NAN; layer.weight_len()], vec![f32::NAN; outputs]);
-                let wanted = LinearGradients { input: Some(&mut input), weight: Some(&mut weights), bias: Some(&mut bias) };
+                let wanted =
+                    LinearGradients { input: Some(&mut input), weight: Some(&mut weights), bias: Some(&mut bias) };
                 layer.backward_at(isa, &x, weight, order, rectified, &mut given, wanted).unwrap();
                 assert_eq!(&given, grad);
                 assert_close("the input's gradient", layer, isa, &input, &to_input);
@@ -98,7 +106,9 @@ proptest! {
 #[test]
 #[cfg_attr(miri, ignore = "too many products for an interpreter")]
 fn layers_of_networks_agree_with_the_definition() {
-    for (batch, inputs, outputs) in [(64, 514, 258), (70, 66, 12), (3, 2100, 130), (1, 784, 514), (1, 2500, 40), (130, 1030, 17)] {
+    for (batch, inputs, outputs) in
+        [(64, 514, 258), (70, 66, 12), (3, 2100, 130), (1, 784, 514), (1, 2500, 40), (130, 1030, 17)]
+    {
         compare(&Linear { batch, inputs, outputs });
     }
 }
@@ -127,7 +137,8 @@ fn the_number_of_threads_changes_no_bit() {
             [WeightOrder::InputsFirst, WeightOrder::OutputsFirst].map(|order| {
                 let mut output = vec![0.0; layer.output_len()];
                 layer.forward(&x, &weight, order, Some(&bias), Activation::Relu, &mut output).unwrap();
-                let (mut grad, mut to_input, mut to_weight) = (output.clone(), vec![0.0; layer.input_len()], vec![0.0; layer.weight_len()]);
+                let (mut grad, mut to_input, mut to_weight) =
+                    (output.clone(), vec![0.0; layer.input_len()], vec![0.0; layer.weight_len()]);
                 let wanted = LinearGradients { input: Some(&mut to_input), weight: Some(&mut to_weight), bias: None };
                 layer.backward(&x, &weight, order, Some(&output), &mut grad, wanted).unwrap();
                 (output, to_input, to_weight)

@@ -42,7 +42,13 @@ impl Lstm {
     ///
     /// # Errors
     /// When a size is wrong or a slice has another length than it says.
-    pub fn forward(&self, x: &[f32], weights: LstmWeights<'_>, h: &mut [f32], c: &mut [f32]) -> Result<Vec<f32>, ShapeError> {
+    pub fn forward(
+        &self,
+        x: &[f32],
+        weights: LstmWeights<'_>,
+        h: &mut [f32],
+        c: &mut [f32],
+    ) -> Result<Vec<f32>, ShapeError> {
         let Self { steps, batch, inputs, hidden, .. } = *self;
         let gates = hidden.checked_mul(4).ok_or(ShapeError::Overflow)?;
         let of_x = Linear { batch: steps.checked_mul(batch).ok_or(ShapeError::Overflow)?, inputs, outputs: gates };
@@ -54,7 +60,8 @@ impl Lstm {
         ShapeError::length("the state", batch * hidden, h.len())?;
         ShapeError::length("the cell's state", batch * hidden, c.len())?;
         // What the inputs give to the gates, for all steps at once.
-        let bias: Option<Vec<f32>> = weights.bias.map(|bias| bias[..gates].iter().zip(&bias[gates..]).map(|(x, h)| x + h).collect());
+        let bias: Option<Vec<f32>> =
+            weights.bias.map(|bias| bias[..gates].iter().zip(&bias[gates..]).map(|(x, h)| x + h).collect());
         let mut from_x = vec![0.0; of_x.output_len()];
         // Inputs may be as few as one: sums of products would be short.
         let input = turned(weights.input, gates);
@@ -173,12 +180,17 @@ mod tests {
         for turn in 0..steps {
             let step = if backward { steps - 1 - turn } else { turn };
             for item in 0..batch {
-                let (x, before) = (&x[(step * batch + item) * inputs..][..inputs], h[item * hidden..][..hidden].to_vec());
+                let (x, before) =
+                    (&x[(step * batch + item) * inputs..][..inputs], h[item * hidden..][..hidden].to_vec());
                 let gate = |gate: usize, unit: usize| -> f64 {
                     let row = gate * hidden + unit;
-                    let from_x: f64 = weights.input[row * inputs..].iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
-                    let from_h: f64 = weights.state[row * hidden..].iter().zip(&before).map(|(w, h)| f64::from(*w) * h).sum();
-                    from_x + from_h + weights.bias.map_or(0.0, |bias| f64::from(bias[row]) + f64::from(bias[4 * hidden + row]))
+                    let from_x: f64 =
+                        weights.input[row * inputs..].iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                    let from_h: f64 =
+                        weights.state[row * hidden..].iter().zip(&before).map(|(w, h)| f64::from(*w) * h).sum();
+                    from_x
+                        + from_h
+                        + weights.bias.map_or(0.0, |bias| f64::from(bias[row]) + f64::from(bias[4 * hidden + row]))
                 };
                 for unit in 0..hidden {
                     let at = item * hidden + unit;
@@ -193,7 +205,9 @@ mod tests {
 
     #[test]
     fn every_step_is_that_of_the_definition() {
-        for (steps, batch, inputs, hidden) in [(1, 1, 1, 1), (5, 1, 3, 4), (286, 1, 1, 32), (7, 3, 5, 17), (20, 6, 10, 40)] {
+        for (steps, batch, inputs, hidden) in
+            [(1, 1, 1, 1), (5, 1, 3, 4), (286, 1, 1, 32), (7, 3, 5, 17), (20, 6, 10, 40)]
+        {
             for (backward, biased) in [(false, true), (true, false)] {
                 let sizes = Lstm { steps, batch, inputs, hidden, backward };
                 let (x, bias) = (values(steps * batch * inputs, 1.0), values(8 * hidden, 2.0));

@@ -50,7 +50,10 @@ impl MaxPool2d {
             let size = self.padding[axis].checked_mul(2).and_then(|p| p.checked_add(self.input[axis]));
             let (Some(span), Some(size)) = (span, size) else { return Err(ShapeError::Overflow) };
             // With more padding than half a window, a window could see nothing.
-            if span > size || self.padding[axis] * 2 > self.kernel[axis] || (self.padding[axis] > 0 && self.dilation[axis] > 1) {
+            if span > size
+                || self.padding[axis] * 2 > self.kernel[axis]
+                || (self.padding[axis] > 0 && self.dilation[axis] > 1)
+            {
                 return Err(ShapeError::Kernel { span, size });
             }
         }
@@ -90,7 +93,9 @@ impl MaxPool2d {
         let arch = Arch::new();
         let [height, width] = self.output();
         let (inside, outside) = (self.input[0] * self.input[1], height * width);
-        let work = |row: &mut Vec<f32>, (input, output): (&[f32], &mut [f32])| arch.dispatch(Plane { pool: self, input, output, row });
+        let work = |row: &mut Vec<f32>, (input, output): (&[f32], &mut [f32])| {
+            arch.dispatch(Plane { pool: self, input, output, row })
+        };
         if input.len() < ALONE {
             let mut row = Vec::new();
             input.chunks_exact(inside).zip(output.chunks_exact_mut(outside)).for_each(|plane| work(&mut row, plane));
@@ -104,7 +109,13 @@ impl MaxPool2d {
     ///
     /// # Errors
     /// A geometry that makes no sense, or a slice of another length than it says.
-    pub fn backward(&self, input: &[f32], output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) -> Result<(), ShapeError> {
+    pub fn backward(
+        &self,
+        input: &[f32],
+        output: &[f32],
+        grad_output: &[f32],
+        grad_input: &mut [f32],
+    ) -> Result<(), ShapeError> {
         self.lengths(input.len(), output.len())?;
         self.lengths(grad_input.len(), grad_output.len())?;
         let [height, width] = self.output();
@@ -148,7 +159,9 @@ impl MaxPool2d {
 
     fn lengths(&self, input: usize, output: usize) -> Result<(), ShapeError> {
         self.check()?;
-        for (what, expected, found) in [("the input", self.input_len(), input), ("the output", self.output_len(), output)] {
+        for (what, expected, found) in
+            [("the input", self.input_len(), input), ("the output", self.output_len(), output)]
+        {
             if expected != found {
                 return Err(ShapeError::Length { what, expected, found });
             }
@@ -278,7 +291,14 @@ mod tests {
     #[test]
     fn not_a_number_wins() {
         for at in 0..9 {
-            let pool = MaxPool2d { planes: 1, input: [3, 3], kernel: [3, 3], stride: [1, 1], padding: [0, 0], dilation: [1, 1] };
+            let pool = MaxPool2d {
+                planes: 1,
+                input: [3, 3],
+                kernel: [3, 3],
+                stride: [1, 1],
+                padding: [0, 0],
+                dilation: [1, 1],
+            };
             let mut input = values(9);
             input[at] = f32::NAN;
             let mut output = [0.0];
@@ -292,7 +312,8 @@ mod tests {
 
     #[test]
     fn refuses_windows_that_see_nothing() {
-        let pool = MaxPool2d { planes: 1, input: [4, 4], kernel: [2, 2], stride: [2, 2], padding: [2, 2], dilation: [1, 1] };
+        let pool =
+            MaxPool2d { planes: 1, input: [4, 4], kernel: [2, 2], stride: [2, 2], padding: [2, 2], dilation: [1, 1] };
         assert!(pool.check().is_err());
         assert!(MaxPool2d { padding: [0, 0], kernel: [5, 1], ..pool }.check().is_err());
         assert!(MaxPool2d { padding: [0, 0], stride: [0, 1], ..pool }.check().is_err());

@@ -10,7 +10,9 @@ fn products(shape: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
     let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     // The pixel under a tap, if it is not padding.
     let pixel = |axis: usize, out: usize, tap: usize| {
-        (out * shape.stride[axis] + tap * shape.dilation[axis]).checked_sub(shape.padding[axis][0]).filter(|p| *p < shape.input[axis])
+        (out * shape.stride[axis] + tap * shape.dilation[axis])
+            .checked_sub(shape.padding[axis][0])
+            .filter(|p| *p < shape.input[axis])
     };
     for n in 0..shape.batch {
         for o in 0..shape.out_channels {
@@ -22,7 +24,11 @@ fn products(shape: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
                         let Some(row) = pixel(0, y, ky) else { continue };
                         for kx in 0..taps_across {
                             let Some(column) = pixel(1, x, kx) else { continue };
-                            visit(out, (channel * height + row) * width + column, ((o * group_in + c) * taps_down + ky) * taps_across + kx);
+                            visit(
+                                out,
+                                (channel * height + row) * width + column,
+                                ((o * group_in + c) * taps_down + ky) * taps_across + kx,
+                            );
                         }
                     }
                 }
@@ -34,7 +40,8 @@ fn products(shape: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
 /// The output.
 pub fn forward(shape: &Conv2d, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
     let pixels: usize = shape.output().iter().product();
-    let mut out: Vec<f64> = (0..shape.output_len()).map(|i| bias.map_or(0.0, |b| f64::from(b[i / pixels % shape.out_channels]))).collect();
+    let mut out: Vec<f64> =
+        (0..shape.output_len()).map(|i| bias.map_or(0.0, |b| f64::from(b[i / pixels % shape.out_channels]))).collect();
     products(shape, |o, i, w| out[o] += f64::from(input[i]) * f64::from(weight[w]));
     out
 }

@@ -37,7 +37,10 @@ impl RowFunction<'_> {
     pub fn apply(self, values: &mut [f32], row: usize) {
         assert!(row > 0 && values.len().is_multiple_of(row), "whole rows");
         if let Self::LayerNorm { scale, shift, .. } = self {
-            assert!(scale.len() == row && shift.is_none_or(|shift| shift.len() == row), "a scale and a shift for each value of a row");
+            assert!(
+                scale.len() == row && shift.is_none_or(|shift| shift.len() == row),
+                "a scale and a shift for each value of a row"
+            );
         }
         let arch = Arch::new();
         if alone(values.len() * COST) {
@@ -167,7 +170,10 @@ mod tests {
                 for (found, values) in found.chunks(row).zip(values.chunks(row)) {
                     let expected = expected(function, values);
                     let near = |a: f32, b: f64| (f64::from(a) - b).abs() <= 2e-6 + 2e-5 * b.abs();
-                    assert!(found.iter().zip(expected).all(|(a, b)| near(*a, b)), "{function:?} of {rows} rows of {row}");
+                    assert!(
+                        found.iter().zip(expected).all(|(a, b)| near(*a, b)),
+                        "{function:?} of {rows} rows of {row}"
+                    );
                 }
             }
         }
@@ -185,7 +191,10 @@ mod tests {
                 let variance = row.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
                 let factor = 1.0 / (variance + f64::from(epsilon)).sqrt();
                 let shift = |at: usize| shift.map_or(0.0, |shift| f64::from(shift[at]));
-                row.iter().enumerate().map(|(at, value)| (value - mean) * factor * f64::from(scale[at]) + shift(at)).collect()
+                row.iter()
+                    .enumerate()
+                    .map(|(at, value)| (value - mean) * factor * f64::from(scale[at]) + shift(at))
+                    .collect()
             }
         }
     }

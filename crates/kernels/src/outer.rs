@@ -165,7 +165,15 @@ struct Strip {
 
 impl Outer<'_> {
     /// All rows of one strip. `right` holds a row of whole vectors for each step, `pitch` values from one to the next.
-    fn strip<L: Lanes>(&self, lanes: L, plan: &Plan, panels: &Range<usize>, strip: &Strip, right: &[f32], pitch: usize) {
+    fn strip<L: Lanes>(
+        &self,
+        lanes: L,
+        plan: &Plan,
+        panels: &Range<usize>,
+        strip: &Strip,
+        right: &[f32],
+        pitch: usize,
+    ) {
         let vectors = strip.width.div_ceil(L::LANES);
         assert!((strip.steps.len() - 1) * pitch + vectors * L::LANES <= right.len());
         for panel in panels.clone() {

@@ -72,7 +72,9 @@ pub(crate) struct Planes {
 impl Planes {
     /// Elements of one plane, with the zeros behind it.
     pub fn len(&self) -> usize {
-        (self.down.lanes() * self.across.lanes() * self.down.len * self.across.len + self.across.reach()).next_multiple_of(SLACK) + SLACK
+        (self.down.lanes() * self.across.lanes() * self.down.len * self.across.len + self.across.reach())
+            .next_multiple_of(SLACK)
+            + SLACK
     }
 
     /// Where the element that a tap sees first is.
@@ -105,7 +107,8 @@ impl Planes {
                     if step == 1 {
                         out[before..end].copy_from_slice(&line[first..][..end - before]);
                     } else {
-                        for (out, value) in out[before..end].iter_mut().zip(line[first..].iter().step_by(step as usize)) {
+                        for (out, value) in out[before..end].iter_mut().zip(line[first..].iter().step_by(step as usize))
+                        {
                             *out = *value;
                         }
                     }

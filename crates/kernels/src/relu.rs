@@ -29,5 +29,7 @@ impl WithSimd for Backward<'_> {
 pub fn relu_backward(output: &[f32], grad: &mut [f32]) {
     assert_eq!(output.len(), grad.len(), "a gradient for each output");
     let arch = Arch::new();
-    grad.par_chunks_mut(PIECE).zip(output.par_chunks(PIECE)).for_each(|(grad, output)| arch.dispatch(Backward { output, grad }));
+    grad.par_chunks_mut(PIECE)
+        .zip(output.par_chunks(PIECE))
+        .for_each(|(grad, output)| arch.dispatch(Backward { output, grad }));
 }

@@ -164,7 +164,9 @@ mod tests {
 
     #[test]
     fn every_size_fits_its_class_without_much_waste() {
-        for size in (SMALLEST..1 << 20).step_by(997).chain((0..400).map(|i| LARGEST - i * 160_001)).chain([SMALLEST, LARGEST]) {
+        for size in
+            (SMALLEST..1 << 20).step_by(997).chain((0..400).map(|i| LARGEST - i * 160_001)).chain([SMALLEST, LARGEST])
+        {
             let class = Reuse::class(layout(size)).unwrap();
             let found = Reuse::layout(class).size();
             assert!(size <= found && found <= size + size / STEPS, "{size} bytes in a block of {found}");

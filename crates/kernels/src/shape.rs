@@ -118,8 +118,10 @@ impl Conv2d {
             }
         }
         for axis in 0..2 {
-            let span =
-                (self.kernel[axis] - 1).checked_mul(self.dilation[axis]).and_then(|s| s.checked_add(1)).ok_or(ShapeError::Overflow)?;
+            let span = (self.kernel[axis] - 1)
+                .checked_mul(self.dilation[axis])
+                .and_then(|s| s.checked_add(1))
+                .ok_or(ShapeError::Overflow)?;
             let [before, after] = self.padding[axis];
             let size = self.input[axis].checked_add(before).and_then(|s| s.checked_add(after));
             let size = size.filter(|size| *size <= isize::MAX as usize).ok_or(ShapeError::Overflow)?;
@@ -127,8 +129,9 @@ impl Conv2d {
                 return Err(ShapeError::Kernel { span, size });
             }
         }
-        let product =
-            |sizes: &[usize]| sizes.iter().try_fold(4usize, |all, size| all.checked_mul(*size)).filter(|n| *n <= isize::MAX as usize);
+        let product = |sizes: &[usize]| {
+            sizes.iter().try_fold(4usize, |all, size| all.checked_mul(*size)).filter(|n| *n <= isize::MAX as usize)
+        };
         let [height, width] = self.output();
         let lengths = [
             product(&[self.batch, self.in_channels, self.input[0], self.input[1]]),

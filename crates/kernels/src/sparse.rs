@@ -5,13 +5,22 @@ use crate::parallel::{Shared, each};
 use crate::{Activation, Conv2d};
 
 /// The output of the convolution; all slices have the lengths that `shape` says.
-pub(crate) fn forward(shape: &Conv2d, input: &[f32], weight: &[f32], bias: Option<&[f32]>, activation: Activation, output: &mut [f32]) {
+pub(crate) fn forward(
+    shape: &Conv2d,
+    input: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+    output: &mut [f32],
+) {
     let [out_height, out_width] = shape.output();
     let ([height, width], [taps_down, taps_across]) = (shape.input, shape.kernel);
     let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     // The taps that fall on a pixel of the input, each with the pixel.
     let pixels = |axis: usize, out: usize| {
-        let at = move |tap: usize| (out * shape.stride[axis] + tap * shape.dilation[axis]).checked_sub(shape.padding[axis][0]);
+        let at = move |tap: usize| {
+            (out * shape.stride[axis] + tap * shape.dilation[axis]).checked_sub(shape.padding[axis][0])
+        };
         (0..shape.kernel[axis]).filter_map(move |tap| Some((tap, at(tap).filter(|pixel| *pixel < shape.input[axis])?)))
     };
     let operations = 2 * output.len() * group_in * taps_down * taps_across;

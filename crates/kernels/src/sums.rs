@@ -16,7 +16,11 @@ impl Work for Panel {
     fn run<L: Lanes>(self, _: L) -> usize {
         let panels: &[usize] = if L::ROWS >= 8 { &[8, 6, 4, 2, 1] } else { &[4, 6, 2, 1] };
         // Channels of the last panel that are none cost as much as those that are.
-        panels.iter().copied().min_by_key(|panel| self.channels.next_multiple_of(*panel) * (panel + 1) / panel).unwrap_or(1)
+        panels
+            .iter()
+            .copied()
+            .min_by_key(|panel| self.channels.next_multiple_of(*panel) * (panel + 1) / panel)
+            .unwrap_or(1)
     }
 }
 

@@ -98,7 +98,8 @@ impl Tile {
                     let out = self.out[v].add(r * self.out_stride);
                     let whole = self.count[v] == L::LANES;
                     if self.accumulate {
-                        sum = lanes.add(sum, if whole { lanes.load(out) } else { lanes.load_first(out, self.count[v]) });
+                        sum =
+                            lanes.add(sum, if whole { lanes.load(out) } else { lanes.load_first(out, self.count[v]) });
                     }
                     if !self.bias.is_null() {
                         sum = lanes.add(sum, lanes.splat(*self.bias.add(r)));

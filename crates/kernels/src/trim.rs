@@ -57,7 +57,8 @@ fn live(shape: &Conv2d, axis: usize) -> Option<(std::ops::Range<usize>, [usize; 
     let first = (0..shape.kernel[axis]).find(|tap| falls(*tap).is_some())?;
     let last = (first..shape.kernel[axis]).rfind(|tap| falls(*tap).is_some())?;
     let before = before.checked_sub(first * dilation)?;
-    let reach = (outputs - 1).checked_mul(stride)?.checked_add((last - first).checked_mul(dilation)?)?.checked_add(1)?;
+    let reach =
+        (outputs - 1).checked_mul(stride)?.checked_add((last - first).checked_mul(dilation)?)?.checked_add(1)?;
     Some((first..last + 1, [before, reach.saturating_sub(before.checked_add(size)?)]))
 }
 
@@ -67,7 +68,17 @@ mod tests {
 
     fn shape(side: usize, kernel: usize, padding: usize) -> Conv2d {
         let (input, kernel, padding) = ([side; 2], [kernel; 2], [[padding; 2]; 2]);
-        Conv2d { batch: 1, in_channels: 2, out_channels: 3, input, kernel, stride: [1; 2], padding, dilation: [1; 2], groups: 1 }
+        Conv2d {
+            batch: 1,
+            in_channels: 2,
+            out_channels: 3,
+            input,
+            kernel,
+            stride: [1; 2],
+            padding,
+            dilation: [1; 2],
+            groups: 1,
+        }
     }
 
     #[test]

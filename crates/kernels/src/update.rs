@@ -194,7 +194,14 @@ impl AdamStep {
     ///
     /// # Panics
     /// When the lengths differ.
-    pub fn run(&self, parameter: &[f32], grad: &mut [f32], mean: &mut [f32], squares: &mut [f32], largest: Option<&mut [f32]>) {
+    pub fn run(
+        &self,
+        parameter: &[f32],
+        grad: &mut [f32],
+        mean: &mut [f32],
+        squares: &mut [f32],
+        largest: Option<&mut [f32]>,
+    ) {
         same_length(parameter, &[grad, mean, squares]);
         let arch = Arch::new();
         let pieces = grad.par_chunks_mut(PIECE).zip(parameter.par_chunks(PIECE));
@@ -205,9 +212,14 @@ impl AdamStep {
             }),
             Some(largest) => {
                 same_length(parameter, &[largest]);
-                pieces.zip(largest.par_chunks_mut(PIECE)).for_each(|(((grad, parameter), (mean, squares)), largest)| {
-                    arch.dispatch(Largest { averages: Averages { step: *self, parameter, grad, mean, squares }, largest });
-                });
+                pieces.zip(largest.par_chunks_mut(PIECE)).for_each(
+                    |(((grad, parameter), (mean, squares)), largest)| {
+                        arch.dispatch(Largest {
+                            averages: Averages { step: *self, parameter, grad, mean, squares },
+                            largest,
+                        });
+                    },
+                );
             }
         }
     }
@@ -235,7 +247,10 @@ impl SgdStep {
 }
 
 fn same_length(parameter: &[f32], others: &[&mut [f32]]) {
-    assert!(others.iter().all(|other| other.len() == parameter.len()), "an update needs a value for each of the parameter");
+    assert!(
+        others.iter().all(|other| other.len() == parameter.len()),
+        "an update needs a value for each of the parameter"
+    );
 }
 
 #[cfg(test)]
@@ -250,7 +265,13 @@ mod tests {
 
     #[test]
     fn plain_descent() {
-        let step = SgdStep { gradient: Gradient { maximize: true, penalty: 0.25 }, lr: 0.1, momentum: 0.0, taken: 1.0, nesterov: false };
+        let step = SgdStep {
+            gradient: Gradient { maximize: true, penalty: 0.25 },
+            lr: 0.1,
+            momentum: 0.0,
+            taken: 1.0,
+            nesterov: false,
+        };
         let (parameter, grad) = (values(1), values(2));
         let mut after = grad.clone();
         step.run(&parameter, &mut after, None);
@@ -299,7 +320,11 @@ mod tests {
                 let kept = parameter[i] * 0.875;
                 let grad = grad[i] + kept * 0.5;
                 let change = grad - mean[i];
-                let m = if mean_weight < 0.5 { mean[i] + change * mean_weight } else { grad - change * (1.0 - mean_weight) };
+                let m = if mean_weight < 0.5 {
+                    mean[i] + change * mean_weight
+                } else {
+                    grad - change * (1.0 - mean_weight)
+                };
                 let v = squares[i] * 0.99 + grad * grad * 0.01;
                 let most = if amsgrad { v.max(largest[i]) } else { v };
                 assert_eq!((new_mean[i], new_squares[i]), (m, v));

@@ -45,12 +45,14 @@ impl Strip {
     /// The layout for `outputs` outputs down and across, at most.
     pub(crate) fn new(window: Window, channels: usize, outputs: [usize; 2]) -> Self {
         let phases = [0, 1].map(|axis| {
-            let mut used: Vec<usize> = (0..window.kernel[axis]).map(|tap| tap * window.dilation[axis] % window.stride[axis]).collect();
+            let mut used: Vec<usize> =
+                (0..window.kernel[axis]).map(|tap| tap * window.dilation[axis] % window.stride[axis]).collect();
             used.sort_unstable();
             used.dedup();
             used
         });
-        let plane = [0, 1].map(|axis| outputs[axis] + (window.kernel[axis] - 1) * window.dilation[axis] / window.stride[axis]);
+        let plane =
+            [0, 1].map(|axis| outputs[axis] + (window.kernel[axis] - 1) * window.dilation[axis] / window.stride[axis]);
         Self { window, channels, phases, plane }
     }
 
@@ -97,7 +99,8 @@ impl Strip {
     /// Rows (axis 0) or columns (axis 1) of a plane that some tap reads, for the last of its outputs.
     fn reach(&self, axis: usize, phase: usize) -> usize {
         let Window { kernel, stride, dilation, .. } = self.window;
-        let last = (0..kernel[axis]).map(|tap| tap * dilation[axis]).filter(|pixel| pixel % stride[axis] == phase).max();
+        let last =
+            (0..kernel[axis]).map(|tap| tap * dilation[axis]).filter(|pixel| pixel % stride[axis] == phase).max();
         let most = (kernel[axis] - 1) * dilation[axis] / stride[axis];
         self.plane[axis] - most + last.map_or(0, |pixel| pixel / stride[axis])
     }
@@ -115,13 +118,17 @@ impl Strip {
         for (c, channel) in image.chunks_exact(height * width).take(self.channels).enumerate() {
             for (p, phase_y) in self.phases[0].iter().enumerate() {
                 for q in 0..self.reach(0, *phase_y) {
-                    let y =
-                        (first[0] + q).saturating_mul(self.window.stride[0]).saturating_add(*phase_y).checked_sub(self.window.before[0]);
+                    let y = (first[0] + q)
+                        .saturating_mul(self.window.stride[0])
+                        .saturating_add(*phase_y)
+                        .checked_sub(self.window.before[0]);
                     let pixels = y.filter(|y| *y < height).map(|y| &channel[y * width..]);
                     let at = (c * phases_down + p) * phases_across * plane + q * self.plane[1];
                     match pixels {
                         // SAFETY: the four rows lie inside `copy`.
-                        Some(pixels) if self.window.stride[1] == 4 && phases_across == 4 && self.plane[1] * 4 <= ROW => unsafe {
+                        Some(pixels)
+                            if self.window.stride[1] == 4 && phases_across == 4 && self.plane[1] * 4 <= ROW =>
+                        unsafe {
                             self.deal(lanes, pixels, first[1], &mut copy[at..]);
                         },
                         Some(pixels) => self.pick(pixels, first[1], &mut copy[at..]),

@@ -158,13 +158,15 @@ impl Plan {
         // Cycles of a block, roughly: of each vector its products and transforms, then copying pieces of rows to and from lanes,
         // copying the input, and passing the weights once.
         let cost = |images: usize, down: usize, across: usize| {
-            let (vectors, channels) = ((images * down * across).div_ceil(lanes), shape.in_channels + shape.out_channels);
+            let (vectors, channels) =
+                ((images * down * across).div_ceil(lanes), shape.in_channels + shape.out_channels);
             let products = FREQUENCIES * shape.in_channels * shape.out_channels;
             let pieces = images * down * across.div_ceil(lanes) * channels;
             let rows = images * (OUT * down + 2) * (across + 1).div_ceil(lanes) * shape.in_channels;
             vectors * (products + 300 * channels) + 80 * pieces + 30 * rows + products / 2
         };
-        let sides = |size: usize, part: usize| [(size / part, part), (usize::from(!size.is_multiple_of(part)), size % part)];
+        let sides =
+            |size: usize, part: usize| [(size / part, part), (usize::from(!size.is_multiple_of(part)), size % part)];
         let mut best = (usize::MAX, [1, 1, 1]);
         for across in 1..=tiles[1].min(most) {
             let down = (most / across).min(tiles[0]);
@@ -184,7 +186,11 @@ impl Plan {
         let block = best.1;
         let blocks = [shape.batch.div_ceil(block[0]), tiles[0].div_ceil(block[1]), tiles[1].div_ceil(block[2])];
         let tasks: usize = blocks.iter().product();
-        let parts = if threads() == 1 || tasks >= 2 * threads() { 1 } else { (2 * threads()).div_ceil(tasks).min(panels.count / 2).max(1) };
+        let parts = if threads() == 1 || tasks >= 2 * threads() {
+            1
+        } else {
+            (2 * threads()).div_ceil(tasks).min(panels.count / 2).max(1)
+        };
         Self { tiles, block, blocks, parts }
     }
 }
@@ -313,7 +319,14 @@ impl<L: Lanes> Task<'_, L> {
     }
 
     /// Transforms the tiles of a block: `[frequency, channel, lane]`.
-    fn transform_input(&self, images: Range<usize>, first: [usize; 2], pieces: &[Piece], used: usize, transformed: &mut [f32]) {
+    fn transform_input(
+        &self,
+        images: Range<usize>,
+        first: [usize; 2],
+        pieces: &[Piece],
+        used: usize,
+        transformed: &mut [f32],
+    ) {
         let shape = self.shape;
         let (pixels, len) = (shape.input[0] * shape.input[1], self.strip.len());
         with_scratch(images.len() * len + L::LANES + FREQUENCIES * self.width + L::LANES, |scratch| {
@@ -322,7 +335,8 @@ impl<L: Lanes> Task<'_, L> {
                 for (image, copy) in images.clone().zip(copy.chunks_exact_mut(len)) {
                     let at = (image * shape.in_channels + channel) * pixels;
                     // SAFETY: `copy` is as long as a copy.
-                    self.lanes.run(|| unsafe { self.strip.fill(self.lanes, &self.input[at..at + pixels], first, copy) });
+                    self.lanes
+                        .run(|| unsafe { self.strip.fill(self.lanes, &self.input[at..at + pixels], first, copy) });
                     if channel + 1 < shape.in_channels {
                         self.strip.prefetch(&self.input[at + pixels..at + 2 * pixels], first);
                     }
@@ -389,7 +403,10 @@ impl<L: Lanes> Task<'_, L> {
         let rows = self.panels.range(panels.end - 1).end - first;
         let vectors = used.div_ceil(L::LANES);
         let out = Shared::new(products);
-        assert!(products.len() >= FREQUENCIES * rows * self.width && transformed.len() >= FREQUENCIES * channels * self.width);
+        assert!(
+            products.len() >= FREQUENCIES * rows * self.width
+                && transformed.len() >= FREQUENCIES * channels * self.width
+        );
         for frequency in 0..FREQUENCIES {
             for from in (0..vectors).step_by(VECTORS) {
                 let count = VECTORS.min(vectors - from);
@@ -422,7 +439,9 @@ impl<L: Lanes> Task<'_, L> {
     fn transform_output(&self, row: usize, products: &[f32], step: usize, used: usize, plane: &mut [f32]) {
         let lanes = self.lanes;
         let vectors = used.div_ceil(L::LANES);
-        assert!(products.len() >= (FREQUENCIES - 1) * step + vectors * L::LANES && plane.len() >= OUT * OUT * self.width);
+        assert!(
+            products.len() >= (FREQUENCIES - 1) * step + vectors * L::LANES && plane.len() >= OUT * OUT * self.width
+        );
         let bias = lanes.splat(self.bias.map_or(0.0, |bias| bias[row]));
         for lane in (0..vectors).map(|v| v * L::LANES) {
             let mut down = [[lanes.splat(0.0); SIDE]; OUT];
@@ -459,7 +478,8 @@ impl<L: Lanes> Task<'_, L> {
         for piece in pieces {
             let [tile_y, tile_x] = piece.tile;
             for y in 0..OUT.min(height - tile_y * OUT) {
-                let at = ((piece.image * self.shape.out_channels + row) * height + tile_y * OUT + y) * width + tile_x * OUT;
+                let at =
+                    ((piece.image * self.shape.out_channels + row) * height + tile_y * OUT + y) * width + tile_x * OUT;
                 let len = (piece.count * OUT).min(width - tile_x * OUT);
                 let from = &plane[(y * self.width + piece.lane) * OUT..][..len];
                 for i in (0..len).step_by(L::LANES) {

@@ -13,7 +13,9 @@ fn main() {
     let parts: Vec<String> = arguments.collect();
     let cases = cases(Path::new(&folder)).expect("a list of cases");
     let mut tally = Tally::new(vec!["host".to_string()]);
-    for case in cases.iter().filter(|case| parts.is_empty() || parts.iter().any(|part| case.name.contains(part.as_str()))) {
+    for case in
+        cases.iter().filter(|case| parts.is_empty() || parts.iter().any(|part| case.name.contains(part.as_str())))
+    {
         let outcome = case.run(HostOnly);
         match &outcome {
             Outcome::Passed => {}
@@ -22,7 +24,11 @@ fn main() {
         }
         tally.add(0, &case.operator, &outcome);
     }
-    tally.markdown().lines().filter(|line| line.contains("unsupported") || line.contains("wrong")).for_each(|line| println!("{line}"));
+    tally
+        .markdown()
+        .lines()
+        .filter(|line| line.contains("unsupported") || line.contains("wrong"))
+        .for_each(|line| println!("{line}"));
     let total = tally.total(0);
     println!("{} passed, {} unsupported, {} wrong", total.passed, total.unsupported, total.wrong);
 }

@@ -50,7 +50,8 @@ struct Entry {
 pub fn cases(folder: &Path) -> Result<Vec<Case>> {
     let path = folder.join("index.json");
     let bytes = std::fs::read(&path).map_err(|error| Error::invalid(format!("cannot be read: {error}")).at(&path))?;
-    let entries: Vec<Entry> = serde_json::from_slice(&bytes).map_err(|error| Error::invalid(error.to_string()).at(&path))?;
+    let entries: Vec<Entry> =
+        serde_json::from_slice(&bytes).map_err(|error| Error::invalid(error.to_string()).at(&path))?;
     Ok(entries.into_iter().map(|entry| Case::new(entry, folder)).collect())
 }
 
@@ -86,7 +87,8 @@ impl Case {
             let expected = read_values(&set, "output", ports)?;
             let slots = inputs.iter().map(|(name, value)| (name.clone(), Slot::host(value.clone()))).collect();
             let plain = session.run_watched(slots, &mut |_, _| Ok(()))?;
-            let plain = plain.iter().map(|slot| slot.value(session.accelerator()).cloned()).collect::<Result<Vec<_>>>()?;
+            let plain =
+                plain.iter().map(|slot| slot.value(session.accelerator()).cloned()).collect::<Result<Vec<_>>>()?;
             for (graph, found) in [("", plain), (" of the prepared graph", session.run(inputs)?)] {
                 for (name, expected) in &expected {
                     let position = ports.iter().position(|port| port.name == *name).unwrap_or(0);
@@ -137,7 +139,8 @@ impl Tally {
 
     /// Counts what came of a case on a device, by its position.
     pub fn add(&mut self, device: usize, operator: &str, outcome: &Outcome) {
-        let counts = self.operators.entry(operator.to_string()).or_insert_with(|| vec![Count::default(); self.devices.len()]);
+        let counts =
+            self.operators.entry(operator.to_string()).or_insert_with(|| vec![Count::default(); self.devices.len()]);
         counts[device].add(outcome);
     }
 
@@ -152,7 +155,11 @@ impl Tally {
 
     /// A table in Markdown: a row for each operator, a column for each device.
     pub fn markdown(&self) -> String {
-        let mut text = format!("| operator | cases | {} |\n|---|---:|{}\n", self.devices.join(" | "), "---|".repeat(self.devices.len()));
+        let mut text = format!(
+            "| operator | cases | {} |\n|---|---:|{}\n",
+            self.devices.join(" | "),
+            "---|".repeat(self.devices.len())
+        );
         for (operator, counts) in &self.operators {
             row(&mut text, operator, counts);
         }

@@ -122,7 +122,11 @@ impl DType {
             return None;
         }
         let bits = self.bits() as u32;
-        Some(if self.is_signed_int() { (-(1_i128 << (bits - 1)), (1_i128 << (bits - 1)) - 1) } else { (0, (1_i128 << bits) - 1) })
+        Some(if self.is_signed_int() {
+            (-(1_i128 << (bits - 1)), (1_i128 << (bits - 1)) - 1)
+        } else {
+            (0, (1_i128 << bits) - 1)
+        })
     }
 }
 

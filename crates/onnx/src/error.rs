@@ -69,7 +69,9 @@ impl Error {
     /// Says in which node it happened. The innermost node is kept.
     pub fn in_node(self, node: &str, operator: &str) -> Self {
         match self {
-            Self::Invalid(message) | Self::Input(message) => Self::Node { node: node.to_string(), operator: operator.to_string(), message },
+            Self::Invalid(message) | Self::Input(message) => {
+                Self::Node { node: node.to_string(), operator: operator.to_string(), message }
+            }
             Self::Beyond(what) => Self::Beyond(format!("node '{node}' ({operator}): {what}")),
             other => other,
         }

@@ -40,12 +40,17 @@ pub fn read_values(folder: &Path, stem: &str, ports: &[Port]) -> Result<Vec<(Str
 /// # Errors
 /// When it cannot be read or is not of that kind.
 pub fn read_value(path: &Path, kind: &Kind) -> Result<Value> {
-    let bytes: Bytes = std::fs::read(path).map_err(|error| Error::invalid(format!("cannot be read: {error}")).at(path))?.into();
+    let bytes: Bytes =
+        std::fs::read(path).map_err(|error| Error::invalid(format!("cannot be read: {error}")).at(path))?.into();
     let mut external = External::new(path.parent().unwrap_or(Path::new("")));
     let broken = |error: prost::DecodeError| Error::invalid(format!("it is no valid value: {error}"));
     let value = match kind {
-        Kind::Other("a sequence") => SequenceProto::decode(bytes).map_err(broken).and_then(|proto| sequence(&proto, &mut external)),
-        Kind::Other("an optional value") => OptionalProto::decode(bytes).map_err(broken).and_then(|proto| optional(&proto, &mut external)),
+        Kind::Other("a sequence") => {
+            SequenceProto::decode(bytes).map_err(broken).and_then(|proto| sequence(&proto, &mut external))
+        }
+        Kind::Other("an optional value") => {
+            OptionalProto::decode(bytes).map_err(broken).and_then(|proto| optional(&proto, &mut external))
+        }
         Kind::Other("a map") => MapProto::decode(bytes).map_err(broken).and_then(|proto| map(&proto, &mut external)),
         _ => TensorProto::decode(bytes).map_err(broken).and_then(|proto| tensor(&proto, &mut external)),
     };
@@ -114,7 +119,9 @@ pub fn difference(found: &Value, expected: &Value, tolerance: Tolerance, worst: 
             }
             Ok(None)
         }
-        (Value::Optional(Some(found)), Value::Optional(Some(expected))) => difference(found, expected, tolerance, worst),
+        (Value::Optional(Some(found)), Value::Optional(Some(expected))) => {
+            difference(found, expected, tolerance, worst)
+        }
         (Value::Optional(None), Value::Optional(None)) => Ok(None),
         // An optional value that is there may be given as itself.
         (found, Value::Optional(Some(expected))) => difference(found, expected, tolerance, worst),
@@ -149,5 +156,7 @@ fn arrays(found: &Array, expected: &Array, tolerance: Tolerance, worst: &mut f64
         wrong += 1;
         first.get_or_insert((i, found, expected));
     }
-    Ok(first.map(|(i, a, b)| format!("{wrong} of {} values differ, first at position {i}: {a} instead of {b}", found.len())))
+    Ok(first.map(|(i, a, b)| {
+        format!("{wrong} of {} values differ, first at position {i}: {a} instead of {b}", found.len())
+    }))
 }

@@ -10,7 +10,9 @@ use prost::Message;
 use prost::bytes::Bytes;
 use rekindle_onnx::graph::Kind;
 use rekindle_onnx::{Array, Axis, DType, Data, Error, HostOnly, Limits, Model, Session, Value};
-use rekindle_state::onnx::proto::{FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
+use rekindle_state::onnx::proto::{
+    FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto,
+};
 use support::{call, external, floats, function, graph, int, int64s, ints, model, node, port, untyped};
 
 const LIMITS: Limits = Limits { elements: 1 << 14, nodes: 500 };
@@ -95,19 +97,41 @@ fn control() -> ModelProto {
         node("Loop", &["turns", "", "x"], &["final", "all"], vec![graph("body", body)]),
         node("ReduceMax", &["final"], &["most"], vec![int("keepdims", 0)]),
         node("Greater", &["most", "zero"], &["positive"], vec![]),
-        node("If", &["positive"], &["y"], vec![graph("then_branch", branch("Neg")), graph("else_branch", branch("Abs"))]),
+        node(
+            "If",
+            &["positive"],
+            &["y"],
+            vec![graph("then_branch", branch("Neg")), graph("else_branch", branch("Abs"))],
+        ),
         node("SplitToSequence", &["all"], &["list"], vec![int("keepdims", 0)]),
         node("ConcatFromSequence", &["list"], &["z"], vec![int("axis", 0), int("new_axis", 1)]),
     ];
-    model(of(nodes, vec![int64s("turns", &[3]), floats("zero", &[], &[0.0])], vec![port("x", 1, &[2])], &["y", "z"]), vec![])
+    model(
+        of(nodes, vec![int64s("turns", &[3]), floats("zero", &[], &[0.0])], vec![port("x", 1, &[2])], &["y", "z"]),
+        vec![],
+    )
 }
 
 /// Functions, and a weight in another file.
 fn functions() -> ModelProto {
     let twice = function("Twice", &["a"], &["b"], vec![node("Add", &["a", "a"], &["b"], vec![])]);
-    let more = function("More", &["a", "w"], &["b"], vec![call("Twice", &["a"], &["t"]), node("MatMul", &["t", "w"], &["b"], vec![])]);
-    let nodes = vec![call("More", &["x", "w"], &["m"]), node("QuantizeLinear", &["m", "scale", "zero"], &["y"], vec![int("axis", 1)])];
-    let zero = TensorProto { name: "zero".to_string(), dims: vec![3], data_type: 3, int32_data: vec![1, -2, 3], ..TensorProto::default() };
+    let more = function(
+        "More",
+        &["a", "w"],
+        &["b"],
+        vec![call("Twice", &["a"], &["t"]), node("MatMul", &["t", "w"], &["b"], vec![])],
+    );
+    let nodes = vec![
+        call("More", &["x", "w"], &["m"]),
+        node("QuantizeLinear", &["m", "scale", "zero"], &["y"], vec![int("axis", 1)]),
+    ];
+    let zero = TensorProto {
+        name: "zero".to_string(),
+        dims: vec![3],
+        data_type: 3,
+        int32_data: vec![1, -2, 3],
+        ..TensorProto::default()
+    };
     let weights = vec![external("w", &[2, 3], "weights.bin", 8), floats("scale", &[3], &[0.1, 0.2, 0.3]), zero];
     model(of(nodes, weights, vec![port("x", 1, &[2, 2])], &["y"]), vec![twice, more])
 }
@@ -188,15 +212,25 @@ fn a_cycle_is_named() {
 #[test]
 fn an_input_that_is_missing_is_named() {
     let model = Model::decode(layers().encode_to_vec().into(), Path::new("")).expect("a model");
-    let error = Session::new(model, HostOnly).expect("operators that are there").run(Vec::new()).expect_err("an input is missing");
+    let error = Session::new(model, HostOnly)
+        .expect("operators that are there")
+        .run(Vec::new())
+        .expect_err("an input is missing");
     assert_eq!(error.to_string(), "the input 'x' is missing: give a tensor of float32 and shape [2, 4]");
 }
 
 #[test]
 fn shapes_that_overflow_are_refused() {
     let many = 1 << 40;
-    let weights =
-        || vec![floats("v", &[1], &[1.0]), int64s("shape", &[many, many]), int64s("n", &[many]), int64s("one", &[1]), int64s("zero", &[0])];
+    let weights = || {
+        vec![
+            floats("v", &[1], &[1.0]),
+            int64s("shape", &[many, many]),
+            int64s("n", &[many]),
+            int64s("one", &[1]),
+            int64s("zero", &[0]),
+        ]
+    };
     let list = TensorProto { dims: vec![1], ..int64s("list", &[many]) };
     let cases = [
         node("ConstantOfShape", &["shape"], &["y"], vec![]),
@@ -251,7 +285,8 @@ fn calling(functions: Vec<FunctionProto>) -> ModelProto {
 
 #[test]
 fn functions_without_end_are_refused() {
-    let chain = |i: usize| function(&format!("f{i}"), &["a"], &["b"], vec![call(&format!("f{}", i + 1), &["a"], &["b"])]);
+    let chain =
+        |i: usize| function(&format!("f{i}"), &["a"], &["b"], vec![call(&format!("f{}", i + 1), &["a"], &["b"])]);
     let last = |i: usize| function(&format!("f{i}"), &["a"], &["b"], vec![node("Neg", &["a"], &["b"], vec![])]);
     let sixty: Vec<_> = (0..60).map(chain).chain([last(60)]).collect();
     assert!(open_and_run(&calling(sixty).encode_to_vec(), folder().path()).is_ok());
@@ -272,7 +307,8 @@ fn nested(depth: usize) -> ModelProto {
     let mut inner = of(vec![node("Neg", &["x"], &["y0"], vec![])], vec![], vec![], &["y0"]);
     for i in 1..depth {
         let out = format!("y{i}");
-        let branches = vec![graph("then_branch", inner.clone()), graph("else_branch", of(vec![], vec![], vec![], &["x"]))];
+        let branches =
+            vec![graph("then_branch", inner.clone()), graph("else_branch", of(vec![], vec![], vec![], &["x"]))];
         inner = of(vec![node("If", &["yes"], &[&out], branches)], vec![], vec![], &[&out]);
     }
     inner.input = vec![port("x", 1, &[2]), port("yes", 9, &[])];
@@ -283,20 +319,30 @@ fn nested(depth: usize) -> ModelProto {
 fn graphs_nested_deeply_are_refused() {
     let folder = folder();
     assert!(open_and_run(&nested(20).encode_to_vec(), folder.path()).is_ok());
-    let error = Model::from_proto(&nested(120), &mut rekindle_state::onnx::External::new(folder.path())).expect_err("too deep");
+    let error =
+        Model::from_proto(&nested(120), &mut rekindle_state::onnx::External::new(folder.path())).expect_err("too deep");
     assert!(error.to_string().contains("nested more than"), "{error}");
     assert!(open_and_run(&nested(120).encode_to_vec(), folder.path()).is_err());
 }
 
 fn turning(nodes: Vec<NodeProto>, dtype: i32, start: TensorProto, collect: bool) -> ModelProto {
-    let mut body = of(nodes, vec![], vec![port("turn", 7, &[]), port("go", 9, &[]), port("a", dtype, &[2])], &["go", "b"]);
+    let mut body =
+        of(nodes, vec![], vec![port("turn", 7, &[]), port("go", 9, &[]), port("a", dtype, &[2])], &["go", "b"]);
     let mut outputs = vec!["y"];
     if collect {
         body.output.push(untyped("b"));
         outputs.push("all");
     }
     let turns = int64s("turns", &[i64::MAX]);
-    model(of(vec![node("Loop", &["turns", "", "v"], &outputs, vec![graph("body", body)])], vec![turns, start], vec![], &outputs), vec![])
+    model(
+        of(
+            vec![node("Loop", &["turns", "", "v"], &outputs, vec![graph("body", body)])],
+            vec![turns, start],
+            vec![],
+            &outputs,
+        ),
+        vec![],
+    )
 }
 
 #[test]
@@ -304,7 +350,8 @@ fn loops_stay_within_their_limits() {
     let negate = || vec![node("Neg", &["a"], &["b"], vec![])];
     let start = || floats("v", &[2], &[1.0, 2.0]);
     assert!(refused(&turning(negate(), 1, start(), false)).contains("more nodes than it may"));
-    let whole = Model::decode(turning(negate(), 1, start(), true).encode_to_vec().into(), Path::new("")).expect("a model");
+    let whole =
+        Model::decode(turning(negate(), 1, start(), true).encode_to_vec().into(), Path::new("")).expect("a model");
     let mut session = Session::new(whole, HostOnly).expect("operators that are there");
     session.set_limits(Limits { elements: 1 << 14, nodes: u64::MAX });
     assert!(session.run(Vec::new()).expect_err("it collects too much").to_string().contains("too large"));

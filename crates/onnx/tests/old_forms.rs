@@ -4,7 +4,9 @@ use std::path::Path;
 
 use rekindle_onnx::{Array, HostOnly, Model, Result, Session, Value};
 use rekindle_state::onnx::External;
-use rekindle_state::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto, attribute};
+use rekindle_state::onnx::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto, attribute,
+};
 
 /// Runs one node of an operator set on inputs by position.
 fn run(
@@ -14,7 +16,9 @@ fn run(
     outputs: usize,
 ) -> Result<Vec<Array>> {
     let names = |stem: &str, count: usize| (0..count).map(|i| format!("{stem}{i}")).collect::<Vec<_>>();
-    let ports = |names: &[String]| names.iter().map(|name| ValueInfoProto { name: name.clone(), ..Default::default() }).collect();
+    let ports = |names: &[String]| {
+        names.iter().map(|name| ValueInfoProto { name: name.clone(), ..Default::default() }).collect()
+    };
     let (ins, outs) = (names("x", inputs.len()), names("y", outputs));
     let node = NodeProto {
         input: ins.clone(),
@@ -45,7 +49,12 @@ fn float(name: &str, f: f32) -> AttributeProto {
 }
 
 fn text(name: &str, s: &str) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute::STRING, s: s.as_bytes().to_vec().into(), ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        r#type: attribute::STRING,
+        s: s.as_bytes().to_vec().into(),
+        ..Default::default()
+    }
 }
 
 /// The sentence that says why a node cannot run.
@@ -113,7 +122,11 @@ fn inputs_that_do_not_fit_are_named() {
     assert_eq!(message, "node 'y0' (MatMul): shapes [2, 3] and [2, 3] cannot be multiplied as matrices");
     let message = refusal(("", "Einsum", 12), vec![text("equation", "ij,ij->k")], &[x.clone(), x.clone()]);
     assert!(message.contains("'ij,ij->k'") && message.contains("no input has"), "{message}");
-    let message = refusal(("", "Attention", 23), vec![int("q_num_heads", 2)], &[floats(&[1, 2, 3], &[0.0; 6]), x.clone(), x.clone()]);
+    let message = refusal(
+        ("", "Attention", 23),
+        vec![int("q_num_heads", 2)],
+        &[floats(&[1, 2, 3], &[0.0; 6]), x.clone(), x.clone()],
+    );
     assert!(message.contains("number of heads does not divide a hidden size of 3"), "{message}");
     let target = Array::new(vec![2], vec![0_i64, 7]).expect("two numbers");
     let message = refusal(("", "NegativeLogLikelihoodLoss", 13), vec![], &[x, target]);
@@ -127,6 +140,7 @@ fn blocks_of_four_bits_are_multiplied() {
     (packed[0], packed[8]) = (0x89, 0x86);
     let (b, scales) = (Array::new(vec![2, 1, 8], packed).expect("16 bytes"), floats(&[2], &[2.0, 0.5]));
     let attributes = vec![int("K", 16), int("N", 2), int("bits", 4), int("block_size", 16)];
-    let result = run(("com.microsoft", "MatMulNBits", 1), attributes, &[floats(&[1, 16], &[3.0; 16]), b, scales], 1).expect("it runs");
+    let result = run(("com.microsoft", "MatMulNBits", 1), attributes, &[floats(&[1, 16], &[3.0; 16]), b, scales], 1)
+        .expect("it runs");
     assert_eq!(result[0], floats(&[1, 2], &[6.0, -3.0]));
 }

@@ -53,7 +53,9 @@ fn compare(graph: GraphProto) -> Vec<String> {
     let model = Model::from_proto(&model(graph, vec![]), &mut External::new(Path::new(""))).expect("a valid model");
     let session = Session::prepared(model, HostOnly).expect("a model that runs");
     let x = Array::new(shape.clone(), some(shape.iter().product(), 0.3)).expect("as many values");
-    let plain = session.run_watched(vec![("x".into(), rekindle_onnx::Slot::host(x.clone()))], &mut |_, _| Ok(())).expect("plain");
+    let plain = session
+        .run_watched(vec![("x".into(), rekindle_onnx::Slot::host(x.clone()))], &mut |_, _| Ok(()))
+        .expect("plain");
     let prepared = session.run(vec![("x".into(), x.into())]).expect("prepared");
     assert_eq!(plain.len(), prepared.len());
     for (plain, prepared) in plain.iter().zip(&prepared) {
@@ -74,7 +76,12 @@ fn normalization_becomes_part_of_a_convolution() {
         }
         let nodes = vec![
             conv,
-            node("BatchNormalization", &["a", "scale", "shift", "mean", "variance"], &["c"], vec![float("epsilon", 0.01)]),
+            node(
+                "BatchNormalization",
+                &["a", "scale", "shift", "mean", "variance"],
+                &["c"],
+                vec![float("epsilon", 0.01)],
+            ),
             node("Relu", &["c"], &["y"], vec![]),
         ];
         let variance = floats("variance", &[3], &[0.5, 1.5, 2.5]);
@@ -86,16 +93,22 @@ fn normalization_becomes_part_of_a_convolution() {
 
 #[test]
 fn numbers_of_channels_become_part_of_weights() {
-    for (operator, first) in [("Add", true), ("Add", false), ("Sub", true), ("Mul", true), ("Mul", false), ("Div", true)] {
+    for (operator, first) in
+        [("Add", true), ("Add", false), ("Sub", true), ("Mul", true), ("Mul", false), ("Div", true)]
+    {
         for dims in [&[4, 1][..], &[1, 4, 1], &[1]] {
             let inputs = if first { ["a", "c"] } else { ["c", "a"] };
-            let nodes = vec![node("Conv", &["x", "w"], &["a"], vec![int("group", 2)]), node(operator, &inputs, &["y"], vec![])];
+            let nodes =
+                vec![node("Conv", &["x", "w"], &["a"], vec![int("group", 2)]), node(operator, &inputs, &["y"], vec![])];
             let weights = vec![weight("w", &[4, 1, 3], 0.1), weight("c", dims, 0.9)];
             assert_eq!(compare(one_to_one(&[2, 2, 5], nodes, weights)), ["Conv"], "{operator} {dims:?}");
         }
         for flip in [0, 1] {
             let inputs = if first { ["a", "c"] } else { ["c", "a"] };
-            let nodes = vec![node("Gemm", &["x", "w", "b"], &["a"], vec![int("transB", flip)]), node(operator, &inputs, &["y"], vec![])];
+            let nodes = vec![
+                node("Gemm", &["x", "w", "b"], &["a"], vec![int("transB", flip)]),
+                node(operator, &inputs, &["y"], vec![]),
+            ];
             let dims: &[i64] = if flip == 1 { &[5, 3] } else { &[3, 5] };
             let weights = vec![weight("w", dims, 0.1), weight("b", &[5], 0.4), weight("c", &[1, 5], 0.9)];
             assert_eq!(compare(one_to_one(&[2, 3], nodes, weights)), ["Gemm"], "{operator}");
@@ -182,7 +195,10 @@ fn layer_normalization_is_found() {
         let weights = vec![weight("scale", &[6], 0.1), weight("shift", &[6], 0.2), floats("two", &[], &[2.0])];
         [weights, vec![floats("epsilon", &[], &[1e-5]), last]].concat()
     };
-    let squares = [node("Pow", &["centred", "two"], &["squares"], vec![]), node("Mul", &["centred", "centred"], &["squares"], vec![])];
+    let squares = [
+        node("Pow", &["centred", "two"], &["squares"], vec![]),
+        node("Mul", &["centred", "centred"], &["squares"], vec![]),
+    ];
     for square in squares {
         let left = compare(one_to_one(&[2, 3, 6], nodes(square.clone()), weights(-1)));
         assert_eq!(left, ["LayerNormalization"]);
@@ -194,17 +210,26 @@ fn layer_normalization_is_found() {
 #[test]
 fn gelu_is_found_in_any_order() {
     let root = std::f32::consts::SQRT_2;
-    let weights =
-        vec![floats("root", &[], &[root]), floats("inverse", &[], &[1.0 / root]), floats("one", &[], &[1.0]), floats("half", &[], &[0.5])];
+    let weights = vec![
+        floats("root", &[], &[root]),
+        floats("inverse", &[], &[1.0 / root]),
+        floats("one", &[], &[1.0]),
+        floats("half", &[], &[0.5]),
+    ];
     let ends = [
         [("x", "sum", "product"), ("product", "half", "y")],
         [("x", "half", "product"), ("product", "sum", "y")],
         [("half", "sum", "product"), ("x", "product", "y")],
     ];
-    for scale in [node("Div", &["x", "root"], &["scaled"], vec![]), node("Mul", &["inverse", "x"], &["scaled"], vec![])] {
+    for scale in [node("Div", &["x", "root"], &["scaled"], vec![]), node("Mul", &["inverse", "x"], &["scaled"], vec![])]
+    {
         for end in ends {
             let products = end.map(|(a, b, c)| node("Mul", &[a, b], &[c], vec![])).to_vec();
-            let start = vec![scale.clone(), node("Erf", &["scaled"], &["erf"], vec![]), node("Add", &["erf", "one"], &["sum"], vec![])];
+            let start = vec![
+                scale.clone(),
+                node("Erf", &["scaled"], &["erf"], vec![]),
+                node("Add", &["erf", "one"], &["sum"], vec![]),
+            ];
             assert_eq!(compare(one_to_one(&[3, 4], [start, products].concat(), weights.clone())), ["Gelu"]);
         }
     }
@@ -251,7 +276,12 @@ fn what_must_not_be_computed_once_is_not() {
         node("Mul", &["c", "zero"], &["f"], vec![]),
         node("Add", &["e", "f"], &["y"], vec![]),
     ];
-    let weights = vec![weight("w", &[1], 0.1), floats("one", &[], &[1.0]), floats("zero", &[], &[0.0]), int64s("sizes", &[1000, 100])];
+    let weights = vec![
+        weight("w", &[1], 0.1),
+        floats("one", &[], &[1.0]),
+        floats("zero", &[], &[0.0]),
+        int64s("sizes", &[1000, 100]),
+    ];
     let left = compare(one_to_one(&[1, 1], nodes, weights));
     assert_eq!(left.iter().filter(|operator| *operator == "RandomUniformLike").count(), 2);
     assert!(left.contains(&"Expand".to_string()));
@@ -266,7 +296,12 @@ fn branches_keep_what_they_use() {
         name: operator.to_string(),
         ..GraphProto::default()
     };
-    let choice = TensorProto { name: "choice".into(), data_type: BOOL, raw_data: Some(vec![1].into()), ..TensorProto::default() };
+    let choice = TensorProto {
+        name: "choice".into(),
+        data_type: BOOL,
+        raw_data: Some(vec![1].into()),
+        ..TensorProto::default()
+    };
     let nodes = vec![
         node("Conv", &["x", "w"], &["a"], vec![]),
         node("Identity", &["a"], &["same"], vec![]),
@@ -282,12 +317,15 @@ fn branches_keep_what_they_use() {
 #[test]
 fn a_changed_default_is_respected() {
     let nodes = vec![node("Conv", &["x", "w"], &["a"], vec![]), node("Mul", &["a", "factor"], &["y"], vec![])];
-    let mut graph = one_to_one(&[1, 1, 3], nodes, vec![floats("w", &[1, 1, 1], &[1.0]), floats("factor", &[1], &[2.0])]);
+    let mut graph =
+        one_to_one(&[1, 1, 3], nodes, vec![floats("w", &[1, 1, 1], &[1.0]), floats("factor", &[1], &[2.0])]);
     graph.input.push(port("factor", FLOAT, &[1]));
     let model = Model::from_proto(&model(graph, vec![]), &mut External::new(Path::new(""))).expect("a valid model");
     let session = Session::prepared(model, HostOnly).expect("a model that runs");
     assert_eq!(session.running_graph().nodes.len(), 1);
-    let array = |shape: &[usize], values: &[f32]| Value::from(Array::new(shape.to_vec(), values.to_vec()).expect("as many values"));
+    let array = |shape: &[usize], values: &[f32]| {
+        Value::from(Array::new(shape.to_vec(), values.to_vec()).expect("as many values"))
+    };
     let x = || ("x".to_string(), array(&[1, 1, 3], &[1.0, 2.0, 3.0]));
     assert_eq!(session.run(vec![x()]).expect("an answer"), [array(&[1, 1, 3], &[2.0, 4.0, 6.0])]);
     let changed = session.run(vec![x(), ("factor".to_string(), array(&[1], &[10.0]))]).expect("an answer");

@@ -142,7 +142,8 @@ pub fn read_burnpack_with_ids(map: &Map) -> Result<(Content, ParamIds)> {
 
 fn read(map: &Map) -> Result<(Content, ParamIds)> {
     let bytes = map.bytes();
-    let prelude = bytes.first_chunk::<PRELUDE>().ok_or_else(|| Error::damaged("a burnpack file of fewer than 10 bytes"))?;
+    let prelude =
+        bytes.first_chunk::<PRELUDE>().ok_or_else(|| Error::damaged("a burnpack file of fewer than 10 bytes"))?;
     let [m0, m1, m2, m3, v0, v1, l0, l1, l2, l3] = *prelude;
     if u32::from_le_bytes([m0, m1, m2, m3]) != MAGIC {
         return Err(Error::damaged("it does not begin as a burnpack file does"));
@@ -156,7 +157,10 @@ fn read(map: &Map) -> Result<(Content, ParamIds)> {
         return Err(Error::damaged(format!("the header claims {length} bytes, the limit is {MAX_HEADER}")));
     }
     let header = bytes.get(PRELUDE..PRELUDE + length as usize).ok_or_else(|| {
-        Error::damaged(format!("the header claims {length} bytes, the file holds {} after the length", bytes.len() - PRELUDE))
+        Error::damaged(format!(
+            "the header claims {length} bytes, the file holds {} after the length",
+            bytes.len() - PRELUDE
+        ))
     })?;
     let header: Header = ciborium::de::from_reader_with_recursion_limit(header, MAX_DEPTH)
         .map_err(|error| Error::damaged(format!("the burnpack header is not valid: {error}")))?;
@@ -208,11 +212,15 @@ fn tensor(map: &Map, data: u64, info: &Info) -> Result<Tensor> {
     let dtype = info.dtype.dtype()?;
     let held = stop.checked_sub(start).ok_or_else(|| Error::damaged(format!("its bytes are {start}..{stop}")))?;
     if info.shape.iter().try_fold(dtype.size() as u64, |n, &axis| n.checked_mul(axis)) != Some(held) {
-        return Err(Error::damaged(format!("it has {held} bytes, which is not {dtype} of shape {}", crate::show_shape(&info.shape))));
+        return Err(Error::damaged(format!(
+            "it has {held} bytes, which is not {dtype} of shape {}",
+            crate::show_shape(&info.shape)
+        )));
     }
     let range = data.checked_add(start).zip(data.checked_add(stop));
     let slice = range.and_then(|(start, stop)| map.slice(start..stop));
-    let slice = slice.ok_or_else(|| Error::damaged(format!("its bytes {start}..{stop} are past the end of the file")))?;
+    let slice =
+        slice.ok_or_else(|| Error::damaged(format!("its bytes {start}..{stop} are past the end of the file")))?;
     Tensor::contiguous(dtype, &info.shape, Storage::new(slice, ""), 0)
 }
 
@@ -237,22 +245,30 @@ fn write(path: &Path, root: &Value, metadata: &[(String, String)], ids: &ParamId
     for tensor in &flat.tensors {
         let nbytes = tensor.nbytes();
         if nbytes > MAX_TENSOR {
-            return Err(Error::unsupported(format!("tensor '{}' has {nbytes} bytes, the format allows {MAX_TENSOR}", tensor.name)));
+            return Err(Error::unsupported(format!(
+                "tensor '{}' has {nbytes} bytes, the format allows {MAX_TENSOR}",
+                tensor.name
+            )));
         }
         let start = end.next_multiple_of(ALIGNMENT);
         end = start + nbytes;
         let dtype = BurnType::from_dtype(tensor.dtype).unwrap_or(BurnType::U8);
         let param_id = ids.get(&tensor.name).copied();
-        infos.push((tensor.name.clone(), Info { dtype, shape: tensor.shape.clone(), data_offsets: (start, end), param_id }));
+        infos.push((
+            tensor.name.clone(),
+            Info { dtype, shape: tensor.shape.clone(), data_offsets: (start, end), param_id },
+        ));
     }
     let mut metadata: Vec<_> = metadata.iter().filter(|(key, _)| key != tree::KEY).cloned().collect();
     metadata.extend(flat.structure.map(|structure| (tree::KEY.to_string(), structure)));
     let header = Header { tensors: Pairs(infos), metadata: Pairs(metadata), scalars: Pairs::default() };
     let mut cbor = Vec::new();
-    ciborium::into_writer(&header, &mut cbor).map_err(|error| Error::unsupported(format!("the header cannot be written: {error}")))?;
+    ciborium::into_writer(&header, &mut cbor)
+        .map_err(|error| Error::unsupported(format!("the header cannot be written: {error}")))?;
     let length = u32::try_from(cbor.len()).ok().filter(|length| *length <= MAX_HEADER);
-    let length =
-        length.ok_or_else(|| Error::unsupported(format!("the header would have {} bytes, the format allows {MAX_HEADER}", cbor.len())))?;
+    let length = length.ok_or_else(|| {
+        Error::unsupported(format!("the header would have {} bytes, the format allows {MAX_HEADER}", cbor.len()))
+    })?;
 
     let mut file = AtomicFile::create(path)?;
     file.put(&MAGIC.to_le_bytes())?;

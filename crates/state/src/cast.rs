@@ -32,7 +32,12 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::to_f32`].
     pub fn to_i64(&self) -> Result<Vec<i64>> {
-        decode(self.dtype(), &self.bytes()?, |float| float as i64, |int| int.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+        decode(
+            self.dtype(),
+            &self.bytes()?,
+            |float| float as i64,
+            |int| int.clamp(i64::MIN.into(), i64::MAX.into()) as i64,
+        )
     }
 
     /// The same values in another element type, row-major and in memory; the same tensor where the type is the same.
@@ -92,7 +97,12 @@ pub(crate) fn is_integer(dtype: DType) -> bool {
 }
 
 /// Little-endian elements of a real type as numbers of the caller's choice, by way of a float or an integer that holds them all.
-pub(crate) fn decode<T>(dtype: DType, bytes: &[u8], float: impl Fn(f64) -> T, int: impl Fn(i128) -> T) -> Result<Vec<T>> {
+pub(crate) fn decode<T>(
+    dtype: DType,
+    bytes: &[u8],
+    float: impl Fn(f64) -> T,
+    int: impl Fn(i128) -> T,
+) -> Result<Vec<T>> {
     /// One arm for each element type: how many bytes, how they are read, what they are.
     macro_rules! each {
         ($type:ty) => {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::walk::MAX_DEPTH;
 use crate::{
-    DType, Data, Error, ParamIds, Result, StateDict, Tensor, TorchOptions, Value, module_state_dict, write_burnpack, write_npy, write_npz,
-    write_safetensors, write_torch,
+    DType, Data, Error, ParamIds, Result, StateDict, Tensor, TorchOptions, Value, module_state_dict, write_burnpack,
+    write_npy, write_npz, write_safetensors, write_torch,
 };
 
 /// The formats that are written.
@@ -33,7 +33,8 @@ impl OutputFormat {
     /// # Errors
     /// When it stands for none that is written.
     pub fn from_path(path: &Path) -> Result<Self> {
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let extension =
+            path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
         Ok(match extension.as_str() {
             "pth" | "pt" | "ckpt" | "bin" => Self::Torch,
             "safetensors" => Self::Safetensors,
@@ -41,8 +42,13 @@ impl OutputFormat {
             "npz" => Self::Npz,
             "npy" => Self::Npy,
             _ => {
-                let found = if extension.is_empty() { "no extension".to_string() } else { format!("the extension .{extension}") };
-                let message = format!("{found} says no format that is written: name it .pth, .safetensors, .bpk, .npz or .npy");
+                let found = if extension.is_empty() {
+                    "no extension".to_string()
+                } else {
+                    format!("the extension .{extension}")
+                };
+                let message =
+                    format!("{found} says no format that is written: name it .pth, .safetensors, .bpk, .npz or .npy");
                 return Err(Error::unsupported(message).at(path));
             }
         })
@@ -81,7 +87,9 @@ pub fn save(path: &Path, root: &Value, options: &SaveOptions) -> Result<Vec<Stri
     }
     notes.extend(match format {
         OutputFormat::Torch => write_torch(path, &root, &TorchOptions::default())?,
-        OutputFormat::TorchLegacy => write_torch(path, &root, &TorchOptions { legacy: true, ..TorchOptions::default() })?,
+        OutputFormat::TorchLegacy => {
+            write_torch(path, &root, &TorchOptions { legacy: true, ..TorchOptions::default() })?
+        }
         OutputFormat::Safetensors => write_safetensors(path, &root, metadata)?,
         OutputFormat::Burnpack => write_burnpack(path, &root, metadata, &options.param_ids)?,
         OutputFormat::Npz => write_npz(path, &root)?,
@@ -118,7 +126,9 @@ impl Preparation {
                 }
                 Value::Dict(out)
             }
-            Value::Tensor(tensor) => Value::Tensor(self.tensor(tensor).map_err(|error| error.within(format!("tensor '{path}'")))?),
+            Value::Tensor(tensor) => {
+                Value::Tensor(self.tensor(tensor).map_err(|error| error.within(format!("tensor '{path}'")))?)
+            }
             Value::Object(object) => match module_state_dict(object) {
                 Some(dict) => {
                     let place = if path.is_empty() { "the file".to_string() } else { format!("'{path}'") };
@@ -132,7 +142,11 @@ impl Preparation {
     }
 
     fn items(&mut self, items: &[Value], path: &str, depth: usize) -> Result<Vec<Value>> {
-        items.iter().enumerate().map(|(index, item)| self.value(item, &join(path, &index.to_string()), depth + 1)).collect()
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self.value(item, &join(path, &index.to_string()), depth + 1))
+            .collect()
     }
 
     /// A floating strided tensor in the other type, produced when it is written.

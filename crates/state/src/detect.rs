@@ -1,7 +1,9 @@
 //! Which format a file has, by its content and never by its name.
 
 use crate::torch::zip::{self, Zip};
-use crate::{Content, Error, ErrorKind, Format, Map, ModuleTree, OnnxSummary, Result, burnpack, npy, onnx, safetensors, torch};
+use crate::{
+    Content, Error, ErrorKind, Format, Map, ModuleTree, OnnxSummary, Result, burnpack, npy, onnx, safetensors, torch,
+};
 
 /// Files that are mistaken for models, by their first bytes.
 const OTHERS: &[(&[u8], &str)] = &[
@@ -11,7 +13,10 @@ const OTHERS: &[(&[u8], &str)] = &[
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
     (b"Rar!", "a RAR archive: unpack it first"),
     (b"\x28\xb5\x2f\xfd", "zstd data: unpack it with unzstd first"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes; PyTorch, safetensors, burnpack, numpy and ONNX files are read"),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file, as Keras writes; PyTorch, safetensors, burnpack, numpy and ONNX files are read",
+    ),
     (b"GGUF", "a GGUF file; PyTorch, safetensors, burnpack, numpy and ONNX files are read"),
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
@@ -133,7 +138,9 @@ fn unknown_content(bytes: &[u8]) -> Error {
     let head = &bytes[..bytes.len().min(1024)];
     let start = head.trim_ascii_start().to_ascii_lowercase();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") || start.starts_with(b"<?xml") {
-        return unknown("it is a web page, not a model file: the download gave an error or login page; download it again");
+        return unknown(
+            "it is a web page, not a model file: the download gave an error or login page; download it again",
+        );
     }
     if head.iter().all(|&byte| byte == 0) {
         return unknown("it begins with zero bytes only: the download or copy did not finish; get it again");
@@ -142,7 +149,9 @@ fn unknown_content(bytes: &[u8]) -> Error {
         return unknown("it is plain text, not a model file");
     }
     if zip::has_end_record(bytes) {
-        return unknown("it ends like a zip archive but does not begin like one: its beginning is damaged; download or copy it again");
+        return unknown(
+            "it ends like a zip archive but does not begin like one: its beginning is damaged; download or copy it again",
+        );
     }
     let first: Vec<_> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     unknown(format!(
@@ -164,7 +173,11 @@ mod tests {
             bytes.resize(8 + length as usize, b' ');
             bytes.extend(1_f32.to_le_bytes());
             let found = read(&Map::from_bytes(std::path::Path::new("w"), bytes)).unwrap();
-            assert_eq!((found.format, found.content.root.as_dict().unwrap().len()), (Format::Safetensors, 1), "{length}");
+            assert_eq!(
+                (found.format, found.content.root.as_dict().unwrap().len()),
+                (Format::Safetensors, 1),
+                "{length}"
+            );
         }
     }
 }

@@ -219,7 +219,18 @@ fn measure(name: &str, a: (&Tensor, &[u8]), b: (&Tensor, &[u8]), options: &DiffO
     let (max_abs, max_rel, worst_a, worst_b) = (0.0, 0.0, 0.0, 0.0);
     let worst_index = vec![];
     let within = true;
-    let mut diff = TensorDiff { name: name.to_string(), elements, equal, close, max_abs, max_rel, worst_index, worst_a, worst_b, within };
+    let mut diff = TensorDiff {
+        name: name.to_string(),
+        elements,
+        equal,
+        close,
+        max_abs,
+        max_rel,
+        worst_index,
+        worst_a,
+        worst_b,
+        within,
+    };
     let integers = is_integer(type_a) && is_integer(type_b);
     let mut worst = 0_u64;
     let mut at = 0_u64;
@@ -275,7 +286,9 @@ fn plain_equal(a: &Value, b: &Value, options: &DiffOptions) -> bool {
         // A number is the same number as an integer or as a float.
         (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => match (a.as_float(), b.as_float()) {
             (Some(x), Some(y)) => {
-                x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= options.atol + options.rtol * y.abs() && (x - y).is_finite()
+                x == y
+                    || (x.is_nan() && y.is_nan())
+                    || (x - y).abs() <= options.atol + options.rtol * y.abs() && (x - y).is_finite()
             }
             _ => false,
         },
@@ -303,7 +316,9 @@ fn shown(value: &Value) -> String {
         Value::DType(name) => format!("torch.{name}"),
         Value::Device(name) => format!("device {name}"),
         Value::Global(global) => global.to_string(),
-        Value::Array(array) => format!("array of {} {} ({} bytes)", array.descr, crate::show_shape(&array.shape), array.raw.len()),
+        Value::Array(array) => {
+            format!("array of {} {} ({} bytes)", array.descr, crate::show_shape(&array.shape), array.raw.len())
+        }
         Value::List(_) | Value::Tuple(_) | Value::Dict(_) | Value::Object(_) => format!("{} …", value.type_name()),
     }
 }

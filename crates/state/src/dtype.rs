@@ -146,10 +146,8 @@ impl FromStr for DType {
             "chalf" => "complex32",
             other => other,
         };
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|dtype| dtype.name() == name)
-            .ok_or_else(|| format!("unknown element type '{text}': expected one of float32, float64, float16, bfloat16, int64, …"))
+        Self::ALL.iter().copied().find(|dtype| dtype.name() == name).ok_or_else(|| {
+            format!("unknown element type '{text}': expected one of float32, float64, float16, bfloat16, int64, …")
+        })
     }
 }

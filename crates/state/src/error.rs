@@ -57,7 +57,12 @@ impl Error {
             std::io::ErrorKind::StorageFull => "the disk is full".to_string(),
             _ => source.to_string(),
         };
-        Self { kind: ErrorKind::Io, path: Some(path.to_path_buf()), message: format!("cannot {doing} it: {reason}"), source: Some(source) }
+        Self {
+            kind: ErrorKind::Io,
+            path: Some(path.to_path_buf()),
+            message: format!("cannot {doing} it: {reason}"),
+            source: Some(source),
+        }
     }
 
     /// Names the file, unless one is named already.

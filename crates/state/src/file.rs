@@ -93,10 +93,19 @@ pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
 /// # Errors
 /// See [`open`].
 pub fn read(map: &Map) -> Result<ModelFile> {
-    let detect::Found { format, mut content, script, onnx } = detect::read(map).map_err(|error| error.at(map.path()))?;
+    let detect::Found { format, mut content, script, onnx } =
+        detect::read(map).map_err(|error| error.at(map.path()))?;
     let modules = match script {
         Some(tree) => vec![(String::new(), tree)],
         None => module::lift(&mut content.root),
     };
-    Ok(ModelFile { path: map.path().to_path_buf(), format, files: 1, bytes: map.bytes().len() as u64, content, modules, onnx })
+    Ok(ModelFile {
+        path: map.path().to_path_buf(),
+        format,
+        files: 1,
+        bytes: map.bytes().len() as u64,
+        content,
+        modules,
+        onnx,
+    })
 }

@@ -75,7 +75,10 @@ pub(crate) fn parts(tensor: &Tensor, hash: bool) -> Result<Map<String, Json>> {
                 put("compressed_sha256", sha256(compressed)?);
                 put("plain_sha256", sha256(plain)?);
                 put("values_sha256", sha256(values)?);
-                put("dense_sha256", dense_compressed(tensor, layout, compressed, plain, values)?.map(|dense| hex(&dense)));
+                put(
+                    "dense_sha256",
+                    dense_compressed(tensor, layout, compressed, plain, values)?.map(|dense| hex(&dense)),
+                );
             }
             parts.insert("nnz".to_string(), Json::from(plain.shape().last().copied().unwrap_or(0)));
         }
@@ -89,13 +92,20 @@ fn integers(tensor: &Tensor) -> Result<Option<Vec<u64>>> {
     let bytes = tensor.bytes()?;
     Ok(match tensor.dtype() {
         DType::I64 => Some(bytes.as_chunks::<8>().0.iter().map(|&chunk| u64::from_le_bytes(chunk)).collect()),
-        DType::I32 => Some(bytes.as_chunks::<4>().0.iter().map(|&chunk| u64::from(u32::from_le_bytes(chunk))).collect()),
+        DType::I32 => {
+            Some(bytes.as_chunks::<4>().0.iter().map(|&chunk| u64::from(u32::from_le_bytes(chunk))).collect())
+        }
         _ => None,
     })
 }
 
 /// Puts blocks of values at element positions. Values at one position are added; none where that is not known how.
-fn scatter(tensor: &Tensor, values: &[u8], block: usize, positions: impl Iterator<Item = Option<u64>>) -> Option<Vec<u8>> {
+fn scatter(
+    tensor: &Tensor,
+    values: &[u8],
+    block: usize,
+    positions: impl Iterator<Item = Option<u64>>,
+) -> Option<Vec<u8>> {
     let mut dense = vec![0; tensor.nbytes() as usize];
     let mut taken = vec![false; dense.len().checked_div(block)?];
     for (value, position) in values.chunks_exact(block).zip(positions) {
@@ -141,8 +151,10 @@ fn dense_coo(tensor: &Tensor, indices: &Tensor, values: &Tensor) -> Result<Optio
     let sparse = indices.shape()[0] as usize;
     let count = indices.shape()[1] as usize;
     let inner = shape[sparse..].iter().try_fold(1_u64, |n, &axis| n.checked_mul(axis));
-    let block =
-        inner.and_then(|inner| inner.checked_mul(tensor.dtype().size() as u64)).filter(|&block| block <= DENSE).unwrap_or(0) as usize;
+    let block = inner
+        .and_then(|inner| inner.checked_mul(tensor.dtype().size() as u64))
+        .filter(|&block| block <= DENSE)
+        .unwrap_or(0) as usize;
     let values = values.bytes()?;
     if block == 0 || Some(values.len()) != count.checked_mul(block) {
         return Ok(None);
@@ -156,7 +168,13 @@ fn dense_coo(tensor: &Tensor, indices: &Tensor, values: &Tensor) -> Result<Optio
     Ok(scatter(tensor, &values, block, positions))
 }
 
-fn dense_compressed(tensor: &Tensor, layout: &str, compressed: &Tensor, plain: &Tensor, values: &Tensor) -> Result<Option<Vec<u8>>> {
+fn dense_compressed(
+    tensor: &Tensor,
+    layout: &str,
+    compressed: &Tensor,
+    plain: &Tensor,
+    values: &Tensor,
+) -> Result<Option<Vec<u8>>> {
     let &[rows, columns] = tensor.shape() else { return Ok(None) };
     if tensor.nbytes() > DENSE || !matches!(layout, "sparse_csr" | "sparse_csc") {
         return Ok(None);

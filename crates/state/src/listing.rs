@@ -73,9 +73,11 @@ impl ModelFile {
     /// # Errors
     /// With `hash`, when a tensor's bytes cannot be read.
     pub fn listing(&self, hash: bool) -> Result<Listing> {
-        let mut walk = Walk { hash, tensors: Vec::new(), values: Map::new(), seen: HashMap::new(), path: String::new() };
+        let mut walk =
+            Walk { hash, tensors: Vec::new(), values: Map::new(), seen: HashMap::new(), path: String::new() };
         walk.value(&self.content.root)?;
-        let globals: Vec<_> = self.content.globals.iter().map(|global| (global.to_string(), audit::verdict(global))).collect();
+        let globals: Vec<_> =
+            self.content.globals.iter().map(|global| (global.to_string(), audit::verdict(global))).collect();
         let classes: IndexSet<String> = self.modules.iter().flat_map(|(_, module)| module.classes()).collect();
         Ok(Listing {
             format: self.format.name().to_string(),
@@ -141,7 +143,9 @@ fn parts<'v>(object: &'v Object, visit: &mut dyn FnMut(&str, &'v Value)) {
     numbered(&object.args, visit);
     match &object.state {
         Value::Dict(dict) => dict.iter().for_each(|(key, value)| visit(&key.text(), value)),
-        Value::Tuple(parts) if parts.len() == 2 && parts.iter().all(|part| matches!(part, Value::Dict(_) | Value::None)) => {
+        Value::Tuple(parts)
+            if parts.len() == 2 && parts.iter().all(|part| matches!(part, Value::Dict(_) | Value::None)) =>
+        {
             for (key, value) in parts.iter().filter_map(Value::as_dict).flat_map(StateDict::iter) {
                 visit(&key.text(), value);
             }
@@ -167,14 +171,16 @@ impl Walk {
     fn value(&mut self, value: &Value) -> Result<()> {
         match value {
             Value::Tensor(tensor) => {
-                let entry = self.tensor(tensor).map_err(|error| error.within(format_args!("tensor '{}'", self.path)))?;
+                let entry =
+                    self.tensor(tensor).map_err(|error| error.within(format_args!("tensor '{}'", self.path)))?;
                 self.tensors.push(entry);
                 return Ok(());
             }
             Value::Dict(_) | Value::List(_) | Value::Tuple(_) => {}
             Value::Object(object) if is_container(object) => return self.contents(object),
             Value::Array(array) => {
-                let json = plain::array(array, self.hash).map_err(|error| error.within(format_args!("array '{}'", self.path)))?;
+                let json = plain::array(array, self.hash)
+                    .map_err(|error| error.within(format_args!("array '{}'", self.path)))?;
                 self.values.insert(self.path.clone(), json);
             }
             other => {
@@ -260,7 +266,9 @@ fn is_container(object: &Object) -> bool {
         Value::Dict(state) => state.is_empty(),
         _ => false,
     };
-    bare && object.args.is_empty() && object.items.is_empty() != object.entries.is_empty() && object.class.module != "collections"
+    bare && object.args.is_empty()
+        && object.items.is_empty() != object.entries.is_empty()
+        && object.class.module != "collections"
 }
 
 /// Whether there is a tensor somewhere in a value.

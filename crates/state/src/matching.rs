@@ -87,7 +87,8 @@ pub fn match_weights(root: &Value, wanted: &[Wanted], options: &MatchOptions) ->
     let names = Names::new(wanted);
     let mut candidates = Vec::new();
     match &options.key {
-        Some(key) => candidates.extend(Candidate::new(key, find_key(root, key)?).or_else(|| flattened(key, find_key(root, key).ok()?))),
+        Some(key) => candidates
+            .extend(Candidate::new(key, find_key(root, key)?).or_else(|| flattened(key, find_key(root, key).ok()?))),
         None => {
             find_candidates(root, &mut String::new(), 0, &mut candidates);
             if candidates.iter().all(|candidate| candidate.fit(&names, options).matches == 0) {
@@ -117,8 +118,11 @@ pub fn match_weights(root: &Value, wanted: &[Wanted], options: &MatchOptions) ->
     let mut helps = Vec::new();
     if !candidate.path.is_empty() && options.key.is_none() {
         helps.push(format!("took the weights under '{}'", candidate.path));
-        let equals: Vec<_> =
-            others.iter().filter(|(_, matches)| *matches == fit.matches && fit.matches > 0).map(|(path, _)| path).collect();
+        let equals: Vec<_> = others
+            .iter()
+            .filter(|(_, matches)| *matches == fit.matches && fit.matches > 0)
+            .map(|(path, _)| path)
+            .collect();
         for path in equals {
             helps.push(format!("'{path}' would fit as well: choose it with --key {path}"));
         }
@@ -145,7 +149,8 @@ fn assign(candidate: &Candidate, fit: &Fit, wanted: &[Wanted], helps: Vec<String
         used[index] = true;
         let (file_name, tensor) = &candidate.entries[index];
         if tensor.shape() == parameter.shape {
-            let matched = Matched { name: parameter.name.clone(), file_name: file_name.clone(), tensor: tensor.clone() };
+            let matched =
+                Matched { name: parameter.name.clone(), file_name: file_name.clone(), tensor: tensor.clone() };
             matching.matched.push(matched);
         } else {
             matching.shape_differs.push((parameter.name.clone(), parameter.shape.clone(), tensor.shape().to_vec()));
@@ -251,7 +256,11 @@ impl Candidate {
     /// Where its key stands among the usual ones; the root comes first.
     fn rank(&self) -> usize {
         let key = self.path.rsplit('/').next().unwrap_or_default();
-        if key.is_empty() { 0 } else { USUAL_KEYS.iter().position(|usual| *usual == key).map_or(USUAL_KEYS.len() + 1, |at| at + 1) }
+        if key.is_empty() {
+            0
+        } else {
+            USUAL_KEYS.iter().position(|usual| *usual == key).map_or(USUAL_KEYS.len() + 1, |at| at + 1)
+        }
     }
 
     fn depth(&self) -> usize {
@@ -295,7 +304,13 @@ impl Candidate {
     }
 
     fn try_fit(&self, names: &Names<'_>, prefix: &str, wrappers: bool) -> Fit {
-        let mut fit = Fit { names: Vec::with_capacity(self.entries.len()), matches: 0, prefix: prefix.to_string(), wrappers, norms: 0 };
+        let mut fit = Fit {
+            names: Vec::with_capacity(self.entries.len()),
+            matches: 0,
+            prefix: prefix.to_string(),
+            wrappers,
+            norms: 0,
+        };
         let mut taken = HashSet::new();
         for (name, _) in &self.entries {
             let name = if wrappers { unwrapped(name) } else { name.clone() };
@@ -383,7 +398,9 @@ pub fn find_key<'a>(root: &'a Value, path: &str) -> Result<&'a Value> {
 
 fn child<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     match value {
-        Value::Dict(dict) => dict.get(name).or_else(|| dict.iter().find(|(key, _)| key.text() == name).map(|(_, value)| value)),
+        Value::Dict(dict) => {
+            dict.get(name).or_else(|| dict.iter().find(|(key, _)| key.text() == name).map(|(_, value)| value))
+        }
         Value::List(items) | Value::Tuple(items) => items.get(name.parse::<usize>().ok()?),
         Value::Object(object) => object.state.as_dict()?.get(name),
         _ => None,
@@ -391,7 +408,8 @@ fn child<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 fn no_key(value: &Value, name: &str, at: &str) -> Error {
-    let keys: Vec<String> = value.as_dict().map(|dict| dict.keys().map(|key| key.text().into_owned()).collect()).unwrap_or_default();
+    let keys: Vec<String> =
+        value.as_dict().map(|dict| dict.keys().map(|key| key.text().into_owned()).collect()).unwrap_or_default();
     let place = if at.is_empty() { "the file".to_string() } else { format!("'{at}'") };
     let nearest = keys.iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
     let mut message = format!("{place} has no key '{name}'");
@@ -412,7 +430,11 @@ mod tests {
     use crate::Object;
 
     fn wanted(names: &[&str]) -> Vec<Wanted> {
-        let one = |name: &&str| Wanted { name: (*name).into(), shape: vec![2], optional: name.ends_with("num_batches_tracked") };
+        let one = |name: &&str| Wanted {
+            name: (*name).into(),
+            shape: vec![2],
+            optional: name.ends_with("num_batches_tracked"),
+        };
         names.iter().map(one).collect()
     }
 
@@ -438,7 +460,11 @@ mod tests {
         root.insert("epoch", 3_i64);
         let matching = run(root, &["a.weight"]);
         assert!(matching.is_complete());
-        assert!(matching.helps[0].contains("'model'") && matching.helps[1].contains("--key ema"), "{:?}", matching.helps);
+        assert!(
+            matching.helps[0].contains("'model'") && matching.helps[1].contains("--key ema"),
+            "{:?}",
+            matching.helps
+        );
     }
 
     #[test]
@@ -483,7 +509,8 @@ mod tests {
         state.insert("_buffers", StateDict::new());
         state.insert("_modules", StateDict::new());
         let class = crate::Global { module: "m".into(), name: "Net".into() };
-        let object = Object { class, args: vec![], state: Value::Dict(state), items: vec![], entries: StateDict::new() };
+        let object =
+            Object { class, args: vec![], state: Value::Dict(state), items: vec![], entries: StateDict::new() };
         assert!(run(Value::Object(Box::new(object)), &["weight"]).is_complete());
     }
 

@@ -97,7 +97,8 @@ fn one(optimizer: &StateDict, models: &[&StateDict], entry: &mut OptimizerEntry)
     };
     for (group, settings) in groups.iter().enumerate() {
         let mut out = Map::new();
-        for (key, value) in settings.iter().filter(|(key, _)| !matches!(key.text().as_ref(), "params" | "param_names")) {
+        for (key, value) in settings.iter().filter(|(key, _)| !matches!(key.text().as_ref(), "params" | "param_names"))
+        {
             out.insert(key.text().into_owned(), plain::json(value));
         }
         let params = (0..slots.len()).filter(|&place| slots[place].group == group).map(name).collect();
@@ -119,7 +120,11 @@ fn one(optimizer: &StateDict, models: &[&StateDict], entry: &mut OptimizerEntry)
 
 /// The shape of a parameter's state: that of its largest tensor; a step count says nothing.
 fn moment(state: &StateDict) -> Option<&[u64]> {
-    let tensor = state.tensors().filter(|(name, _)| *name != "step").map(|(_, tensor)| tensor).max_by_key(|tensor| tensor.numel());
+    let tensor = state
+        .tensors()
+        .filter(|(name, _)| *name != "step")
+        .map(|(_, tensor)| tensor)
+        .max_by_key(|tensor| tensor.numel());
     tensor.map(Tensor::shape)
 }
 
@@ -129,16 +134,21 @@ fn resolve(slots: &[Slot<'_>], model: &StateDict) -> Option<Vec<String>> {
         .tensors()
         .filter(|(name, _)| !BUFFERS.iter().any(|buffer| *name == *buffer || name.ends_with(&format!(".{buffer}"))))
         .collect();
-    let float: Vec<_> = all.iter().filter(|(_, tensor)| tensor.dtype().is_float() || tensor.dtype().is_complex()).copied().collect();
+    let float: Vec<_> =
+        all.iter().filter(|(_, tensor)| tensor.dtype().is_float() || tensor.dtype().is_complex()).copied().collect();
     // Tied weights are one parameter with several names: the first counts.
     let mut storages = IndexSet::new();
     let once: Vec<_> = float
         .iter()
-        .filter(|(_, tensor)| tensor.view().is_none_or(|view| tensor.numel() == 0 || storages.insert((view.storage.id(), view.offset))))
+        .filter(|(_, tensor)| {
+            tensor.view().is_none_or(|view| tensor.numel() == 0 || storages.insert((view.storage.id(), view.offset)))
+        })
         .copied()
         .collect();
     let family = largest_family(&float);
-    [float, once, all, family].iter().find_map(|parameters| in_order(slots, parameters).or_else(|| by_shape(slots, parameters)))
+    [float, once, all, family]
+        .iter()
+        .find_map(|parameters| in_order(slots, parameters).or_else(|| by_shape(slots, parameters)))
 }
 
 /// The parameters under the module that has most of them: a LightningModule holds a network, and beside it what a loss needs.
@@ -159,7 +169,10 @@ fn names(parameters: &[(&str, &Tensor)]) -> Vec<String> {
 /// The i-th index is the i-th parameter.
 fn in_order(slots: &[Slot<'_>], parameters: &[(&str, &Tensor)]) -> Option<Vec<String>> {
     let fits = slots.len() == parameters.len()
-        && slots.iter().zip(parameters).all(|(slot, (_, tensor))| slot.shape.is_none_or(|shape| shape == tensor.shape()));
+        && slots
+            .iter()
+            .zip(parameters)
+            .all(|(slot, (_, tensor))| slot.shape.is_none_or(|shape| shape == tensor.shape()));
     // Several groups without any state could be in any order.
     let told = slots.last().is_none_or(|last| last.group == 0) || slots.iter().any(|slot| slot.shape.is_some());
     (fits && told).then(|| names(parameters))

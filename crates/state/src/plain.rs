@@ -54,7 +54,10 @@ fn named(global: &Global) -> Json {
         _ => {
             // Python's convention: classes begin with a capital letter, but for the interpreter's and numpy's.
             let function = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-                && !matches!(module.split('.').next(), Some("builtins" | "__builtin__" | "numpy" | "collections" | "datetime"));
+                && !matches!(
+                    module.split('.').next(),
+                    Some("builtins" | "__builtin__" | "numpy" | "collections" | "datetime")
+                );
             return json!({"type": if function { "function" } else { "type" }, "class": global.to_string()});
         }
     };

@@ -46,7 +46,10 @@ impl Renames {
             })?;
             if count == 0 {
                 let example = first_name(&root).map(|name| format!("; the first is '{name}'")).unwrap_or_default();
-                return Err(Error::new(ErrorKind::Mismatch, format!("no tensor's name begins with '{prefix}'{example}")));
+                return Err(Error::new(
+                    ErrorKind::Mismatch,
+                    format!("no tensor's name begins with '{prefix}'{example}"),
+                ));
             }
             notes.push(format!("took the prefix '{prefix}' off {count} names"));
         }
@@ -62,8 +65,9 @@ impl Renames {
             notes.push(format!("renamed {count} tensors by '{pattern}'"));
         }
         if let Some(only) = &self.only {
-            root = retain(root, "", 0, only)
-                .ok_or_else(|| Error::new(ErrorKind::Mismatch, format!("no tensor or value has a name that '{only}' finds")))?;
+            root = retain(root, "", 0, only).ok_or_else(|| {
+                Error::new(ErrorKind::Mismatch, format!("no tensor or value has a name that '{only}' finds"))
+            })?;
         }
         Ok((root, notes))
     }
@@ -99,7 +103,9 @@ fn map_names(value: Value, depth: usize, rename: &mut impl FnMut(&str) -> Option
             }
             Value::Dict(out)
         }
-        Value::List(items) => Value::List(items.into_iter().map(|item| map_names(item, depth + 1, rename)).collect::<Result<_>>()?),
+        Value::List(items) => {
+            Value::List(items.into_iter().map(|item| map_names(item, depth + 1, rename)).collect::<Result<_>>()?)
+        }
         Value::Object(object) => match module_state_dict(&object) {
             Some(dict) => map_names(Value::Dict(dict), depth + 1, rename)?,
             None => Value::Object(object),
@@ -135,7 +141,8 @@ mod tests {
 
     fn tree() -> Value {
         let tensor = Tensor::from_f32(&[1], &[1.0]).unwrap();
-        let weights: StateDict = [("module.a.weight", tensor.clone()), ("module.b.weight", tensor)].into_iter().collect();
+        let weights: StateDict =
+            [("module.a.weight", tensor.clone()), ("module.b.weight", tensor)].into_iter().collect();
         let mut root = StateDict::new();
         root.insert("model", weights);
         root.insert("epoch", 1_i64);

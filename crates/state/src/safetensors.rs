@@ -50,13 +50,16 @@ pub fn read_safetensors(map: &Map) -> Result<Content> {
 fn read(map: &Map) -> Result<Content> {
     let bytes = map.bytes();
     let length = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
-    let length = length.ok_or_else(|| Error::damaged(format!("a safetensors file of {} bytes has no header", bytes.len())))?;
+    let length =
+        length.ok_or_else(|| Error::damaged(format!("a safetensors file of {} bytes has no header", bytes.len())))?;
     if length > MAX_HEADER {
         return Err(Error::damaged(format!("the header claims {length} bytes, the limit is {MAX_HEADER}")));
     }
     let held = bytes.len() as u64 - 8;
     if length > held {
-        return Err(Error::damaged(format!("the header claims {length} bytes, the file holds {held} after the length")));
+        return Err(Error::damaged(format!(
+            "the header claims {length} bytes, the file holds {held} after the length"
+        )));
     }
     let data = 8 + length;
     let header: Header = serde_json::from_slice(&bytes[8..data as usize])
@@ -82,7 +85,9 @@ fn cover(header: &Header, held: u64) -> Result<()> {
     let mut end = 0;
     for ((start, stop), name) in ranges {
         if start != end || stop < start {
-            return Err(Error::damaged(format!("tensor '{name}': its bytes are {start}..{stop}, expected them to begin at {end}")));
+            return Err(Error::damaged(format!(
+                "tensor '{name}': its bytes are {start}..{stop}, expected them to begin at {end}"
+            )));
         }
         end = stop;
     }
@@ -108,9 +113,14 @@ fn tensor(map: &Map, data: u64, info: &Info) -> Result<Tensor> {
     };
     let expected = shape.iter().try_fold(dtype.size() as u64, |n, &axis| n.checked_mul(axis));
     if expected != Some(stop - start) {
-        return Err(Error::damaged(format!("it has {} bytes, which is not {dtype} of shape {}", stop - start, crate::show_shape(&shape))));
+        return Err(Error::damaged(format!(
+            "it has {} bytes, which is not {dtype} of shape {}",
+            stop - start,
+            crate::show_shape(&shape)
+        )));
     }
-    let slice = map.slice(data + start..data + stop).ok_or_else(|| Error::damaged("its bytes are past the end of the file"))?;
+    let slice =
+        map.slice(data + start..data + stop).ok_or_else(|| Error::damaged("its bytes are past the end of the file"))?;
     Tensor::contiguous(dtype, &shape, Storage::new(slice, ""), 0)
 }
 
@@ -148,7 +158,11 @@ impl<'de> Deserialize<'de> for Header {
                         for (key, value) in fields.unwrap_or_default() {
                             match value {
                                 Json::String(text) => header.metadata.push((key, text)),
-                                other => return Err(A::Error::custom(format!("the metadata '{key}' is {other}, expected a text"))),
+                                other => {
+                                    return Err(A::Error::custom(format!(
+                                        "the metadata '{key}' is {other}, expected a text"
+                                    )));
+                                }
                             }
                         }
                     } else if seen.insert(name.clone()) {
@@ -200,7 +214,11 @@ pub fn write_safetensors(path: &Path, root: &Value, metadata: &[(String, String)
     let mut text = Json::Object(header).to_string().into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
     if text.len() as u64 > MAX_HEADER {
-        return Err(Error::unsupported(format!("the header would have {} bytes, the format allows {MAX_HEADER}", text.len())).at(path));
+        return Err(Error::unsupported(format!(
+            "the header would have {} bytes, the format allows {MAX_HEADER}",
+            text.len()
+        ))
+        .at(path));
     }
     let mut file = AtomicFile::create(path)?;
     file.put(&(text.len() as u64).to_le_bytes())?;

@@ -36,7 +36,8 @@ pub trait Source: Send + Sync {
     fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
         let bytes = self.bytes()?;
         let part = bytes.get(range.clone());
-        part.map(<[u8]>::to_vec).ok_or_else(|| Error::damaged(format!("bytes {range:?} are past the end of {}", bytes.len())))
+        part.map(<[u8]>::to_vec)
+            .ok_or_else(|| Error::damaged(format!("bytes {range:?} are past the end of {}", bytes.len())))
     }
 }
 

@@ -255,10 +255,17 @@ impl Tensor {
             }
         }
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(wanted).map_err(|_| Error::unsupported(format!("not enough memory for a tensor of {wanted} bytes")))?;
+        bytes
+            .try_reserve_exact(wanted)
+            .map_err(|_| Error::unsupported(format!("not enough memory for a tensor of {wanted} bytes")))?;
         // Axes of length 1 do not move: a tensor may have very many.
-        let (shape, strides): (Vec<_>, Vec<_>) =
-            self.shape.iter().zip(&view.strides).filter(|&(&axis, _)| axis != 1).map(|(&axis, &stride)| (axis, stride)).unzip();
+        let (shape, strides): (Vec<_>, Vec<_>) = self
+            .shape
+            .iter()
+            .zip(&view.strides)
+            .filter(|&(&axis, _)| axis != 1)
+            .map(|(&axis, &stride)| (axis, stride))
+            .unzip();
         gather(&stored, start, size, &shape, &strides, &mut bytes)?;
         self.normalize(&mut bytes, view);
         Ok(Cow::Owned(bytes))
@@ -314,8 +321,10 @@ fn check_view(dtype: DType, shape: &[u64], view: &View) -> Result<()> {
     if shape.contains(&0) {
         return Ok(());
     }
-    let last =
-        shape.iter().zip(&view.strides).try_fold(view.offset, |at, (&axis, &stride)| at.checked_add((axis - 1).checked_mul(stride)?));
+    let last = shape
+        .iter()
+        .zip(&view.strides)
+        .try_fold(view.offset, |at, (&axis, &stride)| at.checked_add((axis - 1).checked_mul(stride)?));
     let inside = last.is_some_and(|last| last < held);
     let countable = shape.iter().try_fold(1_u64, |n, &axis| n.checked_mul(axis)).is_some_and(|n| n < 1 << 63);
     if inside && countable {

@@ -65,7 +65,11 @@ fn seeds(name: &str, anything: bool, options: &SaveOptions) -> Vec<Vec<u8>> {
     (0..20)
         .map(|seed| {
             let mut trees = Trees::new(seed * 16 + 1, anything);
-            let root = if name.ends_with(".npy") { Value::Tensor(Tensor::from_f32(&[2, 3], &[1.0; 6]).unwrap()) } else { trees.root() };
+            let root = if name.ends_with(".npy") {
+                Value::Tensor(Tensor::from_f32(&[2, 3], &[1.0; 6]).unwrap())
+            } else {
+                trees.root()
+            };
             save(&path, &root, options).unwrap();
             std::fs::read(&path).unwrap()
         })

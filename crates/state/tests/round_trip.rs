@@ -181,13 +181,15 @@ fn weights_of_onnx_models_come_from_beside_them_only() {
     std::fs::write(folder.path().join("model/w.bin"), [0, 0, 0, 0, 0, 0, 128, 63]).unwrap();
     std::fs::write(folder.path().join("outside.bin"), [0; 8]).unwrap();
     let read = |location: &str, offset: &str| {
-        let entry = |key: &str, value: &str| field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat());
+        let entry =
+            |key: &str, value: &str| field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat());
         let data = [entry("location", location), entry("offset", offset), entry("length", "4")].concat();
         let tensor = [vec![0x08, 1, 0x10, 1], field(8, b"w"), data, vec![0x70, 1]].concat();
         let model = [vec![0x08, 8], field(7, &field(5, &tensor))].concat();
         let path = folder.path().join("model/m.onnx");
         std::fs::write(&path, model).unwrap();
-        read_onnx(&Map::open(&path).unwrap()).map(|(content, _)| content.root.as_dict().unwrap().tensor("w").unwrap().to_f32().unwrap())
+        read_onnx(&Map::open(&path).unwrap())
+            .map(|(content, _)| content.root.as_dict().unwrap().tensor("w").unwrap().to_f32().unwrap())
     };
     assert_eq!(read("w.bin", "4").unwrap(), [1.0]);
     assert!(read("w.bin", "5").unwrap_err().to_string().contains("past the end"));

@@ -89,7 +89,8 @@ const SHORT: &[&str] = &[
     "onnx/super_resolution/1",
     "onnx/vgg16/1",
 ];
-const LONG: &[&str] = &["train-step/super_resolution/64/sgd", "train-step/vgg16/64/sgd", "epoch/fashion_mnist", "save-checkpoint/vgg16"];
+const LONG: &[&str] =
+    &["train-step/super_resolution/64/sgd", "train-step/vgg16/64/sgd", "epoch/fashion_mnist", "save-checkpoint/vgg16"];
 /// Batches of forward passes.
 const BATCHES: [usize; 2] = [1, 64];
 /// Networks whose pass over a large batch takes a while, and those of them that even one image of is timed only when asked for.
@@ -131,10 +132,14 @@ pub(super) fn parse(name: &str) -> Option<Case> {
             };
             What::Forward { model: model(name)?, batch: number(batch)?, side, graph: *kind == "onnx" }
         }
-        ["train-step", name, batch, optimizer] => {
-            What::TrainStep { model: model(name)?, batch: number(batch)?, optimizer: networks::Optimizer::parse(optimizer)? }
+        ["train-step", name, batch, optimizer] => What::TrainStep {
+            model: model(name)?,
+            batch: number(batch)?,
+            optimizer: networks::Optimizer::parse(optimizer)?,
+        },
+        ["epoch", name] => {
+            What::Epoch(["fashion_mnist_sample", "fashion_mnist"].into_iter().find(|known| known == name)?)
         }
-        ["epoch", name] => What::Epoch(["fashion_mnist_sample", "fashion_mnist"].into_iter().find(|known| known == name)?),
         ["cold-start", "super_resolution"] => What::ColdStart,
         ["save-checkpoint", "vgg16"] => What::Checkpoint,
         [work, content] => What::File(files::FileWork::parse(work)?, files::Content::parse(content)?),
@@ -171,10 +176,14 @@ impl Case {
     /// When a file cannot be written or read, data is not there, or a network does not take such inputs.
     pub fn prepare(&self, bench: &Bench) -> anyhow::Result<Work> {
         match &self.what {
-            What::Forward { model, batch, side, graph: false } => networks::forward(model, *batch, *side, &bench.device),
+            What::Forward { model, batch, side, graph: false } => {
+                networks::forward(model, *batch, *side, &bench.device)
+            }
             What::Forward { model, batch, side, graph: true } => graphs::exported(model, *batch, *side, bench),
             What::Graph(path, axes) => graphs::from_file(path, axes, &bench.device),
-            What::TrainStep { model, batch, optimizer } => networks::train_step(model, *batch, *optimizer, &bench.device),
+            What::TrainStep { model, batch, optimizer } => {
+                networks::train_step(model, *batch, *optimizer, &bench.device)
+            }
             What::File(work, content) => files::prepare(*work, *content, &bench.folder),
             What::Epoch(recipe) => pipeline::epoch(recipe, bench),
             What::ColdStart => pipeline::cold_start(bench),
@@ -216,7 +225,15 @@ mod tests {
         for name in ["forward/super_resolution/3/48", "train-step/net/2/adam", "load/10MB", "onnx/cifar_cnn/7"] {
             assert_eq!(named(name).unwrap().name, name);
         }
-        for name in ["forward/vgg16", "forward/vgg16/0", "forward/nothing/1", "load/MB", "train-step/net/2/lion", "epoch/net", "x/y/z"] {
+        for name in [
+            "forward/vgg16",
+            "forward/vgg16/0",
+            "forward/nothing/1",
+            "load/MB",
+            "train-step/net/2/lion",
+            "epoch/net",
+            "x/y/z",
+        ] {
             assert!(parse(name).is_none(), "{name}");
         }
     }

@@ -38,7 +38,12 @@ pub fn run(args: &Args) -> Answer {
         for case in &wanted {
             let started = Instant::now();
             let outcome = crate::check::run(device, case);
-            rows.push(Row { case: &case.name, device: &device.name, outcome, seconds: started.elapsed().as_secs_f64() });
+            rows.push(Row {
+                case: &case.name,
+                device: &device.name,
+                outcome,
+                seconds: started.elapsed().as_secs_f64(),
+            });
         }
     }
     let failed = rows.iter().filter(|row| row.outcome.failed()).count();

@@ -55,7 +55,10 @@ impl Content {
             Self::Megabytes(size) => {
                 // Four square layers hold nearly everything: 16 bytes for each pair of an input and an output.
                 let width = (size * 1_000_000 / 16).isqrt().max(1);
-                ("fashion_classifier", json!({ "inputs": width, "hidden": [width, width, width, width], "classes": 10 }))
+                (
+                    "fashion_classifier",
+                    json!({ "inputs": width, "hidden": [width, width, width, width], "classes": 10 }),
+                )
             }
         };
         Ok(models::find(name)?.configure(config.as_object().unwrap_or(&serde_json::Map::new()))?)
@@ -77,7 +80,8 @@ impl Content {
         let mut dict = StateDict::ordered();
         for entry in self.network()?.1 {
             let shape: Vec<u64> = entry.shape.iter().map(|&axis| axis as u64).collect();
-            let values: Vec<f32> = (0..entry.shape.iter().product::<usize>()).map(|i| (i % 1009) as f32 * 1e-3).collect();
+            let values: Vec<f32> =
+                (0..entry.shape.iter().product::<usize>()).map(|i| (i % 1009) as f32 * 1e-3).collect();
             dict.insert(entry.name, rekindle_state::Tensor::from_f32(&shape, &values)?);
         }
         Ok(Value::Dict(dict))

@@ -25,8 +25,12 @@ impl FromStr for Axis {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.rsplit_once('=').and_then(|(name, size)| Some((name, size.parse().ok().filter(|&size: &usize| size > 0)?)));
-        parsed.map(|(name, size)| Self { name: name.to_string(), size }).ok_or_else(|| "expected NAME=N, such as sequence=128".to_string())
+        let parsed = text
+            .rsplit_once('=')
+            .and_then(|(name, size)| Some((name, size.parse().ok().filter(|&size: &usize| size > 0)?)));
+        parsed
+            .map(|(name, size)| Self { name: name.to_string(), size })
+            .ok_or_else(|| "expected NAME=N, such as sequence=128".to_string())
     }
 }
 
@@ -42,10 +46,11 @@ pub(super) fn exported(model: &str, batch: usize, side: Option<usize>, bench: &B
 
 /// A graph on inputs that are made up: floats look like images, integers are all 1, so that they may be tokens or a mask.
 pub(super) fn from_file(path: &Path, axes: &[Axis], device: &OpenDevice) -> anyhow::Result<Work> {
-    let session =
-        Session::prepared(Model::open(path)?, BurnDevice::new(&device.device)).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let session = Session::prepared(Model::open(path)?, BurnDevice::new(&device.device))
+        .map_err(|error| anyhow!("{}: {error}", path.display()))?;
     let ports = session.model().graph.inputs.iter().filter(|port| !port.optional);
-    let inputs: Vec<(String, Value)> = ports.map(|port| Ok((port.name.clone(), made_up(port, axes)?))).collect::<anyhow::Result<_>>()?;
+    let inputs: Vec<(String, Value)> =
+        ports.map(|port| Ok((port.name.clone(), made_up(port, axes)?))).collect::<anyhow::Result<_>>()?;
     let place = path.display().to_string();
     Ok(Box::new(move || {
         session.run(inputs.clone()).map_err(|error| anyhow!("{place}: {error}"))?;

@@ -93,7 +93,10 @@ pub(super) fn train_step(model: &str, batch: usize, optimizer: Optimizer, device
         }
         None => {
             let factor = architecture.upscale_factor().unwrap_or(1);
-            (BatchTarget::Images(images([batch, channels, height * factor, width * factor], &training)), LossConfig::Mse)
+            (
+                BatchTarget::Images(images([batch, channels, height * factor, width * factor], &training)),
+                LossConfig::Mse,
+            )
         }
     };
     let input = StepInput { batch: Batch { input, target, len: batch }, loss };

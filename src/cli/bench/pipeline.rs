@@ -52,7 +52,12 @@ pub(super) fn cold_start(bench: &Bench) -> anyhow::Result<Work> {
     pixels.save(&picture).with_context(|| format!("{}: cannot write the picture", picture.display()))?;
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     command.args(["predict", MODEL]).arg(&picture).arg("--weights").arg(&weights_file);
-    command.arg("--output").arg(bench.folder.join("enlarged")).args(["--normalize", "none", "--device", &bench.device_name.to_string()]);
+    command.arg("--output").arg(bench.folder.join("enlarged")).args([
+        "--normalize",
+        "none",
+        "--device",
+        &bench.device_name.to_string(),
+    ]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     Ok(Box::new(move || match command.status() {
         Ok(status) if status.success() => Ok(()),

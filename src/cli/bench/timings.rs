@@ -27,10 +27,17 @@ struct Row {
 }
 
 impl Row {
-    fn new(name: String, device: &str, mut seconds: Vec<f64>, (amount, unit): (f64, &'static str), peak: Option<u64>) -> Self {
+    fn new(
+        name: String,
+        device: &str,
+        mut seconds: Vec<f64>,
+        (amount, unit): (f64, &'static str),
+        peak: Option<u64>,
+    ) -> Self {
         seconds.sort_by(f64::total_cmp);
         let middle = seconds.len() / 2;
-        let median_seconds = if seconds.len() % 2 == 1 { seconds[middle] } else { seconds[middle - 1].midpoint(seconds[middle]) };
+        let median_seconds =
+            if seconds.len() % 2 == 1 { seconds[middle] } else { seconds[middle - 1].midpoint(seconds[middle]) };
         Self {
             name,
             device: device.to_string(),
@@ -45,7 +52,9 @@ impl Row {
     }
 
     fn cells(&self) -> Vec<String> {
-        let memory = self.peak_memory_bytes.map_or_else(String::new, |bytes| format!("{:.0}", bytes as f64 / f64::from(1 << 20)));
+        let memory = self
+            .peak_memory_bytes
+            .map_or_else(String::new, |bytes| format!("{:.0}", bytes as f64 / f64::from(1 << 20)));
         vec![
             self.name.clone(),
             self.device.clone(),
@@ -106,15 +115,21 @@ fn selected(args: &Args) -> anyhow::Result<Vec<Case>> {
     if args.names.is_empty() && !selected.is_empty() {
         return Ok(selected);
     }
-    let whole: Vec<Case> =
-        args.names.iter().filter(|name| known.iter().all(|case| case.name != **name)).filter_map(|name| parse(name)).collect();
+    let whole: Vec<Case> = args
+        .names
+        .iter()
+        .filter(|name| known.iter().all(|case| case.name != **name))
+        .filter_map(|name| parse(name))
+        .collect();
     let names: Vec<&str> = known.iter().chain(&whole).map(|case| case.name.as_str()).collect();
     args.check_names(&names)?;
     // A whole name means that case alone, though another name may begin with it.
     let is_whole = |name: &str| names.contains(&name);
     let is_named = |case: &Case| args.names.contains(&case.name);
     let parts: Vec<&String> = args.names.iter().filter(|name| !is_whole(name)).collect();
-    let wanted = |case: &Case| args.names.is_empty() || is_named(case) || parts.iter().any(|part| case.name.contains(part.as_str()));
+    let wanted = |case: &Case| {
+        args.names.is_empty() || is_named(case) || parts.iter().any(|part| case.name.contains(part.as_str()))
+    };
     for case in known.iter().filter(|case| wanted(case)).cloned() {
         if case.long && !is_named(&case) {
             eprintln!("{} takes long and is left out; name it in full to time it", case.name);

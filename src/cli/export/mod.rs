@@ -64,7 +64,10 @@ pub fn run(args: &Args) -> Answer {
     }
     let format = match kind {
         Kind::Onnx if args.checkpoint => {
-            bail!("{}: an .onnx file has no place for an optimizer's state: name it .pth or .safetensors", output.display())
+            bail!(
+                "{}: an .onnx file has no place for an optimizer's state: name it .pth or .safetensors",
+                output.display()
+            )
         }
         Kind::Onnx => {
             let found = model::resolve(&args.model, &args.weights, args.from, Layout::RowMajor)?;
@@ -103,7 +106,10 @@ fn kind(output: &Path) -> anyhow::Result<Kind> {
 fn checkpoint(args: &Args, format: OutputFormat) -> Answer {
     let path = Path::new(&args.model);
     if !path.is_dir() {
-        bail!("--checkpoint takes the optimizer's state along, which only a run or checkpoint has; '{}' is no folder of one", args.model);
+        bail!(
+            "--checkpoint takes the optimizer's state along, which only a run or checkpoint has; '{}' is no folder of one",
+            args.model
+        );
     }
     if format == OutputFormat::Npz {
         bail!(

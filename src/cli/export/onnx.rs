@@ -82,10 +82,15 @@ impl OnnxArgs {
 
     /// Refuses what a graph from a file keeps as it is.
     fn none_that_changes_the_graph(&self) -> anyhow::Result<()> {
-        let options =
-            [(self.opset.is_some(), "--opset"), (self.batch.is_some(), "--batch"), (!self.input_names.is_empty(), "--input-names")];
+        let options = [
+            (self.opset.is_some(), "--opset"),
+            (self.batch.is_some(), "--batch"),
+            (!self.input_names.is_empty(), "--input-names"),
+        ];
         match options.into_iter().find(|(given, _)| *given) {
-            Some((_, name)) => bail!("{name}: a graph from an ONNX file keeps its operator set, axes and names; only its weights change"),
+            Some((_, name)) => bail!(
+                "{name}: a graph from an ONNX file keeps its operator set, axes and names; only its weights change"
+            ),
             None => Ok(()),
         }
     }
@@ -129,7 +134,13 @@ pub fn run(model: Model, name: &str, args: &OnnxArgs, output: &Path) -> Answer {
 }
 
 /// Writes the graph that a network was made of with the weights that it has now, and proves it by opening the file.
-fn rewritten(model: &Model, imported: &Imported, args: &OnnxArgs, metadata: Vec<(String, String)>, output: &Path) -> Answer {
+fn rewritten(
+    model: &Model,
+    imported: &Imported,
+    args: &OnnxArgs,
+    metadata: Vec<(String, String)>,
+    output: &Path,
+) -> Answer {
     args.none_that_changes_the_graph()?;
     let config = model.architecture.config();
     let config = GraphConfig::open(Path::new(config["onnx"].as_str().unwrap_or_default()))?;
@@ -225,10 +236,15 @@ fn first_difference(network: &Network, graphed: &Graphed<'_>, engines: &[&dyn En
 }
 
 fn about(exported: &crate::onnx::export::Exported, description: &str, opset: i64) -> String {
-    let (nodes, weights) = exported.model.graph.as_ref().map_or((0, 0), |graph| (graph.node.len(), graph.initializer.len()));
+    let (nodes, weights) =
+        exported.model.graph.as_ref().map_or((0, 0), |graph| (graph.node.len(), graph.initializer.len()));
     let axes: Vec<String> = exported.item.iter().map(usize::to_string).collect();
     let batch = exported.batch.map_or_else(|| "batch".to_string(), |batch| batch.to_string());
-    format!("{description} as {nodes} nodes and {weights} weights of opset {opset}, {} [{batch}, {}]", exported.input, axes.join(", "))
+    format!(
+        "{description} as {nodes} nodes and {weights} weights of opset {opset}, {} [{batch}, {}]",
+        exported.input,
+        axes.join(", ")
+    )
 }
 
 /// Height and width of the pictures that the recipe gives the network; else its usual input.
@@ -256,7 +272,8 @@ fn input_size(architecture: &dyn Architecture, data: Option<&DataConfig>) -> [us
 fn metadata(model: &Model, name: &str) -> Vec<(String, String)> {
     let entry = |key: &str, value: String| (key.to_string(), value);
     let network = model.recipe.as_ref().map_or_else(|| name.to_string(), |recipe| recipe.model.title());
-    let mut entries = vec![entry("model", network.to_string()), entry("config", model.architecture.config().to_string())];
+    let mut entries =
+        vec![entry("model", network.to_string()), entry("config", model.architecture.config().to_string())];
     if let Some(recipe) = &model.recipe {
         entries.push(entry("recipe", recipe.name.clone()));
         let mut classes = class_names(&recipe.data);

@@ -75,17 +75,20 @@ impl Report {
             json["onnx"] = serde_json::to_value(onnx)?;
         }
         if !self.modules.is_empty() {
-            json["modules"] = self.modules.iter().map(|(path, tree)| json!({"path": path, "tree": module(tree)})).collect();
+            json["modules"] =
+                self.modules.iter().map(|(path, tree)| json!({"path": path, "tree": module(tree)})).collect();
         }
         if !self.contents.is_empty() {
-            json["contents"] = self.contents.iter().map(|(path, bytes)| json!({"name": path, "bytes": bytes})).collect();
+            json["contents"] =
+                self.contents.iter().map(|(path, bytes)| json!({"name": path, "bytes": bytes})).collect();
         }
         Ok(json)
     }
 }
 
 fn module(tree: &ModuleTree) -> Json {
-    let settings: Map<_, _> = tree.hyper_parameters.iter().map(|(key, value)| (key.clone(), text::value(value).into())).collect();
+    let settings: Map<_, _> =
+        tree.hyper_parameters.iter().map(|(key, value)| (key.clone(), text::value(value).into())).collect();
     json!({
         "name": tree.name,
         "class": tree.class.to_string(),

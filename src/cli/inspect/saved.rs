@@ -23,7 +23,8 @@ pub fn report(saved: &Saved, hash: bool) -> anyhow::Result<Report> {
         // Made by a program with other models: the record's own names tell at least something.
         Err(error) => {
             eprintln!("{error:#}; the names below are those of Burn's record");
-            read(&Map::from_bytes(&saved.checkpoint.path.join("model.bpk"), saved.contents.model.clone()))?.listing(hash)?
+            read(&Map::from_bytes(&saved.checkpoint.path.join("model.bpk"), saved.contents.model.clone()))?
+                .listing(hash)?
         }
     };
     let contents = saved.files();
@@ -46,8 +47,15 @@ fn tree(saved: &Saved) -> anyhow::Result<StateDict> {
 
 fn list(root: Value, hash: bool) -> rekindle_state::Result<Listing> {
     let content = Content { root, metadata: Vec::new(), globals: Vec::new() };
-    let file =
-        ModelFile { path: Default::default(), format: Format::Burnpack, files: 1, bytes: 0, content, modules: Vec::new(), onnx: None };
+    let file = ModelFile {
+        path: Default::default(),
+        format: Format::Burnpack,
+        files: 1,
+        bytes: 0,
+        content,
+        modules: Vec::new(),
+        onnx: None,
+    };
     file.listing(hash)
 }
 

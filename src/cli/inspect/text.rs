@@ -127,11 +127,14 @@ fn print_optimizer(optimizer: &OptimizerEntry, limit: usize) -> anyhow::Result<(
     line("\noptimizer:")?;
     for (place, group) in optimizer.groups.iter().enumerate() {
         let settings = group.iter().filter(|(key, _)| *key != "params");
-        let settings: Vec<String> = settings.map(|(key, value)| format!("{key} = {}", cut(&value.to_string()))).collect();
+        let settings: Vec<String> =
+            settings.map(|(key, value)| format!("{key} = {}", cut(&value.to_string()))).collect();
         line(format!("  group {place}: {}", printable(&settings.join(", "))))?;
         let params = group.get("params").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-        let names: Vec<String> =
-            limited(params, limit).iter().map(|name| name.as_str().map_or_else(|| name.to_string(), printable)).collect();
+        let names: Vec<String> = limited(params, limit)
+            .iter()
+            .map(|name| name.as_str().map_or_else(|| name.to_string(), printable))
+            .collect();
         line(format!("    {}: {}", counted(params.len() as u64, "parameter"), names.join(", ")))?;
         more(params.len(), limit)?;
     }
@@ -153,7 +156,8 @@ fn print_optimizer(optimizer: &OptimizerEntry, limit: usize) -> anyhow::Result<(
 
 /// A module as PyTorch prints it: name, class, settings, and the modules in it.
 fn print_module(tree: &ModuleTree, depth: usize) -> anyhow::Result<()> {
-    let settings: Vec<String> = tree.hyper_parameters.iter().map(|(key, value)| format!("{key}={}", self::value(value))).collect();
+    let settings: Vec<String> =
+        tree.hyper_parameters.iter().map(|(key, value)| format!("{key}={}", self::value(value))).collect();
     let name = if tree.name.is_empty() { String::new() } else { format!("({}): ", tree.name) };
     // Deeper levels are no longer moved to the right: a file can nest very deeply.
     let indent = "  ".repeat(depth.min(20));
@@ -193,12 +197,21 @@ fn joined(items: &[Value]) -> String {
 
 fn print_onnx(onnx: &OnnxSummary, limit: usize) -> anyhow::Result<()> {
     let opsets: Vec<String> = onnx.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
-    let about = format!("'{}' by {}, format version {}, opset {}", onnx.graph, onnx.producer, onnx.ir_version, opsets.join(", "));
+    let about = format!(
+        "'{}' by {}, format version {}, opset {}",
+        onnx.graph,
+        onnx.producer,
+        onnx.ir_version,
+        opsets.join(", ")
+    );
     line(format!("\ngraph {}", printable(&about)))?;
     for (what, values) in [("inputs", &onnx.inputs), ("outputs", &onnx.outputs)] {
         line(format!("  {what}:"))?;
         for value in limited(values, limit) {
-            let shape = value.shape.as_ref().map_or_else(|| "of any shape".to_string(), |shape| format!("[{}]", shape.join(", ")));
+            let shape = value
+                .shape
+                .as_ref()
+                .map_or_else(|| "of any shape".to_string(), |shape| format!("[{}]", shape.join(", ")));
             line(format!("    {}", printable(&format!("{} {} {shape}", value.name, value.dtype))))?;
         }
         more(values.len(), limit)?;
@@ -216,13 +229,19 @@ fn verdict(globals: &[GlobalEntry], format: &str) -> anyhow::Result<()> {
     let of = |verdict: &str| globals.iter().filter(|global| global.verdict == verdict).collect::<Vec<_>>();
     let (dangerous, unknown) = (of("runs code"), of("unknown"));
     if globals.is_empty() {
-        let why =
-            if format.starts_with("torch") || format == "pickle" { "it names no class or function" } else { "this format holds no code" };
+        let why = if format.starts_with("torch") || format == "pickle" {
+            "it names no class or function"
+        } else {
+            "this format holds no code"
+        };
         return line(format!("safe: {why}"));
     }
     if dangerous.is_empty() && unknown.is_empty() {
         let count = counted(globals.len() as u64, "name");
-        return line(format!("safe: of Python it uses only {count} known to make data: {}", listed(&globals.iter().collect::<Vec<_>>())));
+        return line(format!(
+            "safe: of Python it uses only {count} known to make data: {}",
+            listed(&globals.iter().collect::<Vec<_>>())
+        ));
     }
     if !dangerous.is_empty() {
         line(format!("NOT SAFE in Python: unpickling would call {}, which can run any code", listed(&dangerous)))?;

@@ -77,7 +77,12 @@ impl Transforms {
             None => Ok(channels),
             Some(1) => Ok(1),
             Some(wanted @ 3) if grey || channels == 3 => Ok(wanted),
-            Some(wanted) => Err(DataError::setting("channels", "1 or 3", wanted.to_string(), format!("the pictures have {channels}"))),
+            Some(wanted) => Err(DataError::setting(
+                "channels",
+                "1 or 3",
+                wanted.to_string(),
+                format!("the pictures have {channels}"),
+            )),
         }
     }
 
@@ -150,7 +155,12 @@ impl Transforms {
                 ));
             }
             if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                return Err(DataError::setting(key, "finite numbers", value.to_string(), "give the statistics of pixels between 0 and 1"));
+                return Err(DataError::setting(
+                    key,
+                    "finite numbers",
+                    value.to_string(),
+                    "give the statistics of pixels between 0 and 1",
+                ));
             }
         }
         if std.contains(&0.0) {
@@ -220,7 +230,12 @@ impl Pipeline {
     }
 
     /// Applies everything but normalization to picture `index` of epoch `epoch`.
-    pub(crate) fn apply(&self, sample: Sample, (seed, epoch, index): (u64, usize, usize), origin: &str) -> Result<Sample, DataError> {
+    pub(crate) fn apply(
+        &self,
+        sample: Sample,
+        (seed, epoch, index): (u64, usize, usize),
+        origin: &str,
+    ) -> Result<Sample, DataError> {
         let mut image = self.shape_up(sample.image, origin)?;
         let mut target = sample.target;
         if !self.transforms.augment.is_empty() {

@@ -51,7 +51,8 @@ pub fn resize(image: &Image, height: usize, width: usize, filter: Filter) -> Ima
     };
     let mut pixels = Vec::with_capacity(image.channels * height * width);
     for plane in image.planes() {
-        let plane: Option<ImageBuffer<Luma<u8>, &[u8]>> = ImageBuffer::from_raw(image.width as u32, image.height as u32, plane);
+        let plane: Option<ImageBuffer<Luma<u8>, &[u8]>> =
+            ImageBuffer::from_raw(image.width as u32, image.height as u32, plane);
         if let Some(plane) = plane {
             let scaled = imageops::resize(&plane, width as u32, height as u32, filter);
             pixels.extend_from_slice(scaled.as_raw());

@@ -91,11 +91,15 @@ impl<'de> Deserialize<'de> for Extent {
             }
 
             fn visit_u64<E: de::Error>(self, edge: u64) -> Result<Extent, E> {
-                usize::try_from(edge).map(Extent::Edge).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(edge), &self))
+                usize::try_from(edge)
+                    .map(Extent::Edge)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(edge), &self))
             }
 
             fn visit_i64<E: de::Error>(self, edge: i64) -> Result<Extent, E> {
-                usize::try_from(edge).map(Extent::Edge).map_err(|_| E::invalid_value(de::Unexpected::Signed(edge), &self))
+                usize::try_from(edge)
+                    .map(Extent::Edge)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(edge), &self))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Extent, A::Error> {
@@ -182,7 +186,9 @@ impl<'de> Deserialize<'de> for Augment {
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Augment, E> {
                 match name {
                     "random_horizontal_flip" => Ok(Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: half() })),
-                    "random_crop" => Err(E::custom("random_crop needs a size: { random_crop = { size = 32, padding = 4 } }")),
+                    "random_crop" => {
+                        Err(E::custom("random_crop needs a size: { random_crop = { size = 32, padding = 4 } }"))
+                    }
                     _ => Err(E::unknown_variant(name, &Augment::NAMES)),
                 }
             }
@@ -196,7 +202,9 @@ impl<'de> Deserialize<'de> for Augment {
                 };
                 match map.next_key::<String>()? {
                     None => Ok(augment),
-                    Some(name) => Err(de::Error::custom(format!("{name:?} must be an entry of its own: [{{ ... }}, {{ ... }}]"))),
+                    Some(name) => {
+                        Err(de::Error::custom(format!("{name:?} must be an entry of its own: [{{ ... }}, {{ ... }}]")))
+                    }
                 }
             }
         }

@@ -53,7 +53,9 @@ impl Outputs for Output {
 
 fn id<const D: usize>(tensor: Tensor<D>) -> Result<TensorId, String> {
     let primitive = tensor.try_into_primitive::<CaptureBackend>();
-    primitive.map(|tensor| tensor.id()).map_err(|_| "a tensor of it is made on another device than its input is on".to_string())
+    primitive
+        .map(|tensor| tensor.id())
+        .map_err(|_| "a tensor of it is made on another device than its input is on".to_string())
 }
 
 impl Trace {
@@ -69,7 +71,8 @@ impl Trace {
         // A copy with running statistics of its own: clones share them.
         let module = module.valid();
         let device = Device::capture();
-        let mut found: Result<(TensorId, HashMap<TensorId, weights::Entry>), String> = Err("nothing was traced".to_string());
+        let mut found: Result<(TensorId, HashMap<TensorId, weights::Entry>), String> =
+            Err("nothing was traced".to_string());
         let captured = without_panic_output(|| {
             catch_unwind(AssertUnwindSafe(|| {
                 device.capture_scope(|scope| {
@@ -96,9 +99,16 @@ impl Trace {
         let captured = captured.map_err(|panic| OnnxError::Trace(panic_text(&*panic)))?;
         let (input, parameters) = found.map_err(OnnxError::Trace)?;
         let captured = captured.map_err(|error| OnnxError::Trace(error.to_string()))?;
-        let known: HashMap<TensorId, TensorIr> =
-            captured.graph.operations.iter().flat_map(OperationIr::nodes).map(|tensor| (tensor.id, tensor.clone())).collect();
-        let tensor = |id: &TensorId| known.get(id).cloned().ok_or_else(|| OnnxError::Trace("its output is no tensor of it".to_string()));
+        let known: HashMap<TensorId, TensorIr> = captured
+            .graph
+            .operations
+            .iter()
+            .flat_map(OperationIr::nodes)
+            .map(|tensor| (tensor.id, tensor.clone()))
+            .collect();
+        let tensor = |id: &TensorId| {
+            known.get(id).cloned().ok_or_else(|| OnnxError::Trace("its output is no tensor of it".to_string()))
+        };
         let outputs = captured.graph.outputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
         let operations = live(captured.graph.operations, &outputs, &parameters);
         let input = tensor(captured.graph.inputs.first().unwrap_or(&input))?;
@@ -107,14 +117,19 @@ impl Trace {
 }
 
 /// Operations that the outputs depend on; what fills the parameters is none of them.
-fn live(operations: Vec<OperationIr>, outputs: &[TensorIr], parameters: &HashMap<TensorId, weights::Entry>) -> Vec<OperationIr> {
+fn live(
+    operations: Vec<OperationIr>,
+    outputs: &[TensorIr],
+    parameters: &HashMap<TensorId, weights::Entry>,
+) -> Vec<OperationIr> {
     let mut needed: HashSet<TensorId> = outputs.iter().map(|output| output.id).collect();
     let mut kept: Vec<OperationIr> = Vec::new();
     for operation in operations.into_iter().rev() {
         if matches!(operation, OperationIr::Init(_) | OperationIr::Drop(_)) {
             continue;
         }
-        let wanted = operation.outputs().any(|output| needed.contains(&output.id) && !parameters.contains_key(&output.id));
+        let wanted =
+            operation.outputs().any(|output| needed.contains(&output.id) && !parameters.contains_key(&output.id));
         if wanted {
             needed.extend(operation.inputs().map(|input| input.id));
             kept.push(operation);

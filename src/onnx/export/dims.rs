@@ -47,7 +47,8 @@ pub struct Shapes(HashMap<TensorId, Vec<Dim>>);
 impl Shapes {
     /// Shapes as they were traced.
     pub fn fixed(trace: &Trace) -> Self {
-        let shapes = tensors(trace).map(|tensor| (tensor.id, tensor.shape.iter().map(|&size| Dim::Fixed(size)).collect()));
+        let shapes =
+            tensors(trace).map(|tensor| (tensor.id, tensor.shape.iter().map(|&size| Dim::Fixed(size)).collect()));
         Self(shapes.collect())
     }
 
@@ -61,7 +62,11 @@ impl Shapes {
         }
         for (a, b) in first.operations.iter().zip(&second.operations) {
             if kind(a) != kind(b) {
-                return Err(OnnxError::Batch(format!("the network runs {} for one batch size and {} for another", kind(a), kind(b))));
+                return Err(OnnxError::Batch(format!(
+                    "the network runs {} for one batch size and {} for another",
+                    kind(a),
+                    kind(b)
+                )));
             }
         }
         let mut shapes = HashMap::new();
@@ -69,10 +74,15 @@ impl Shapes {
             let dims = a.shape.iter().zip(b.shape.iter()).map(|(&x, &y)| Dim::pair(x, y)).collect::<Option<Vec<_>>>();
             let dims = dims.filter(|_| a.shape.num_dims() == b.shape.num_dims()).ok_or_else(|| {
                 let [m, n] = TRACED;
-                OnnxError::Batch(format!("a tensor of shape {:?} for a batch of {m} has the shape {:?} for {n}", a.shape, b.shape))
+                OnnxError::Batch(format!(
+                    "a tensor of shape {:?} for a batch of {m} has the shape {:?} for {n}",
+                    a.shape, b.shape
+                ))
             })?;
             if shapes.insert(a.id, dims.clone()).is_some_and(|before| before != dims) {
-                return Err(OnnxError::Batch("the network reuses a tensor in another way for another batch size".to_string()));
+                return Err(OnnxError::Batch(
+                    "the network reuses a tensor in another way for another batch size".to_string(),
+                ));
             }
         }
         Ok(Self(shapes))

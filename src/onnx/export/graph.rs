@@ -38,7 +38,14 @@ pub struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     /// A graph without nodes. `outputs` are the names of the trace's outputs.
-    pub fn new(trace: &'a Trace, shapes: &'a Shapes, opset: i64, names: Names, input: &str, outputs: &[String]) -> Self {
+    pub fn new(
+        trace: &'a Trace,
+        shapes: &'a Shapes,
+        opset: i64,
+        names: Names,
+        input: &str,
+        outputs: &[String],
+    ) -> Self {
         let mut uses: HashMap<TensorId, usize> = HashMap::new();
         for tensor in trace.operations.iter().flat_map(OperationIr::inputs).chain(&trace.outputs) {
             *uses.entry(tensor.id).or_default() += 1;
@@ -155,7 +162,14 @@ impl<'a> Graph<'a> {
         Ok(value)
     }
 
-    fn push(&mut self, name: String, operator: &str, input: Vec<String>, output: Vec<String>, attribute: Vec<AttributeProto>) {
+    fn push(
+        &mut self,
+        name: String,
+        operator: &str,
+        input: Vec<String>,
+        output: Vec<String>,
+        attribute: Vec<AttributeProto>,
+    ) {
         let op_type = operator.to_string();
         self.nodes.push(NodeProto { name, op_type, input, output, attribute, ..NodeProto::default() });
     }
@@ -209,7 +223,13 @@ impl<'a> Graph<'a> {
 
     fn constant(&mut self, name: String, bytes: Vec<u8>, dims: Vec<i64>, dtype: DType) -> Result<String, String> {
         let raw_data = Some(bytes.into());
-        self.constants.push(TensorProto { name: name.clone(), dims, data_type: element_type(dtype)?, raw_data, ..TensorProto::default() });
+        self.constants.push(TensorProto {
+            name: name.clone(),
+            dims,
+            data_type: element_type(dtype)?,
+            raw_data,
+            ..TensorProto::default()
+        });
         Ok(name)
     }
 

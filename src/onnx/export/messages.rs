@@ -1,7 +1,8 @@
 //! Small messages of ONNX.
 
 use rekindle_state::onnx::proto::{
-    Dimension, StringStringEntryProto, TensorProto, TensorShapeProto, TensorType, TypeProto, ValueInfoProto, dimension, type_proto,
+    Dimension, StringStringEntryProto, TensorProto, TensorShapeProto, TensorType, TypeProto, ValueInfoProto, dimension,
+    type_proto,
 };
 
 use super::dims::{BATCH, Dim};
@@ -18,7 +19,11 @@ pub fn value_info(name: &str, element_type: i32, shape: &[Dim]) -> ValueInfoProt
     };
     let shape = Some(TensorShapeProto { dim: shape.iter().map(axis).collect() });
     let value = Some(type_proto::Value::TensorType(TensorType { elem_type: element_type, shape }));
-    ValueInfoProto { name: name.to_string(), r#type: Some(TypeProto { value, ..TypeProto::default() }), ..ValueInfoProto::default() }
+    ValueInfoProto {
+        name: name.to_string(),
+        r#type: Some(TypeProto { value, ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    }
 }
 
 /// A constant list of 64-bit integers.

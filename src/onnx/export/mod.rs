@@ -127,7 +127,8 @@ pub fn export_module<M: Module, O: Outputs>(
     lower::lower(&mut graph)?;
     let weights = weights::to_state_dict(module)?;
     clash(&input, &outputs, &graph, &weights)?;
-    let operations = trace.operations.iter().flat_map(|operation| operation.outputs().map(|output| output.id).collect::<Vec<_>>());
+    let operations =
+        trace.operations.iter().flat_map(|operation| operation.outputs().map(|output| output.id).collect::<Vec<_>>());
     let values = operations.map(|id| graph.values.get(&id).cloned()).collect();
     let model = assemble(graph, weights, &input, &outputs, summary, options)?;
     Ok(Exported { model, input, item, batch: options.batch, values })
@@ -147,7 +148,8 @@ fn assemble(
         Ok::<_, OnnxError>(value_info(name, kind, &graph.shape(tensor)))
     };
     let inputs = vec![info(input, &graph.trace.input)?];
-    let outputs = outputs.iter().zip(&graph.trace.outputs).map(|(name, tensor)| info(name, tensor)).collect::<Result<_, _>>()?;
+    let outputs =
+        outputs.iter().zip(&graph.trace.outputs).map(|(name, tensor)| info(name, tensor)).collect::<Result<_, _>>()?;
     let mut initializer = initializers(weights, &graph)?;
     initializer.extend(graph.constants);
     let graph = GraphProto {
@@ -185,7 +187,8 @@ fn input_name(names: &[String]) -> Result<String, OnnxError> {
         [] => "input",
         [name] => name.trim(),
         more => {
-            let message = format!("the model has one input, and --input-names gives {} names: {}", more.len(), more.join(", "));
+            let message =
+                format!("the model has one input, and --input-names gives {} names: {}", more.len(), more.join(", "));
             return Err(OnnxError::Names(message));
         }
     };
@@ -198,7 +201,9 @@ fn input_name(names: &[String]) -> Result<String, OnnxError> {
 /// Refuses the name of an input that something else in the graph has.
 fn clash(input: &str, outputs: &[String], graph: &Graph<'_>, weights: &StateDict) -> Result<(), OnnxError> {
     if outputs.iter().any(|output| output == input) || weights.get(input).is_some() || graph.taken().contains(input) {
-        return Err(OnnxError::Names(format!("the input cannot be called '{input}': another value of the graph has that name")));
+        return Err(OnnxError::Names(format!(
+            "the input cannot be called '{input}': another value of the graph has that name"
+        )));
     }
     Ok(())
 }

@@ -71,8 +71,13 @@ mod tests {
     #[test]
     fn layers_follow_the_order_of_the_network() {
         let layer = |path: &str, class: &str| Layer { path: path.to_string(), class: class.to_string() };
-        let layers =
-            vec![layer("pool", "MaxPool2d"), layer("f.0", "Conv2d"), layer("f.1", "ReLU"), layer("f.2", "Conv2d"), layer("f.3", "ReLU")];
+        let layers = vec![
+            layer("pool", "MaxPool2d"),
+            layer("f.0", "Conv2d"),
+            layer("f.1", "ReLU"),
+            layer("f.2", "Conv2d"),
+            layer("f.3", "ReLU"),
+        ];
         let mut names = Names { layers, ..Names::default() };
         assert_eq!(names.owner("f.0.weight"), "f.0");
         assert_eq!(names.layer("ReLU"), "f.1");

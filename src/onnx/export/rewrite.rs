@@ -18,12 +18,17 @@ use crate::onnx::run::GraphConfig;
 ///
 /// # Errors
 /// When the file can no longer be read, or is not the one that the network was made of.
-pub fn rewrite(network: &Imported, config: &GraphConfig, metadata: Vec<(String, String)>) -> Result<Exported, OnnxError> {
+pub fn rewrite(
+    network: &Imported,
+    config: &GraphConfig,
+    metadata: Vec<(String, String)>,
+) -> Result<Exported, OnnxError> {
     let path = config.path();
     let bytes = rekindle_state::Map::open(path)?.bytes().to_vec();
     let changed = |reason: &str| OnnxError::Trace(format!("{}: {reason}", path.display()));
     let mut model = ModelProto::decode(bytes.as_slice()).map_err(|error| changed(&error.to_string()))?;
-    let mut weights: HashMap<&str, &Named> = network.parameters().iter().map(|named| (named.name.as_str(), named)).collect();
+    let mut weights: HashMap<&str, &Named> =
+        network.parameters().iter().map(|named| (named.name.as_str(), named)).collect();
     let mut external = External::new(path.parent().unwrap_or(Path::new("")));
     for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
         match weights.remove(tensor.name.as_str()) {
@@ -39,14 +44,23 @@ pub fn rewrite(network: &Imported, config: &GraphConfig, metadata: Vec<(String, 
         model.metadata_props.retain(|entry| entry.key != key);
         model.metadata_props.push(StringStringEntryProto { key, value });
     }
-    Ok(Exported { model, input: config.input_name().to_string(), item: config.item(), batch: config.batch(), values: Vec::new() })
+    Ok(Exported {
+        model,
+        input: config.input_name().to_string(),
+        item: config.item(),
+        batch: config.batch(),
+        values: Vec::new(),
+    })
 }
 
 fn replace(tensor: &mut TensorProto, named: &Named) -> Result<(), OnnxError> {
     let (values, shape) = named.values.flat();
     let of_file: Vec<usize> = tensor.dims.iter().map(|&size| size as usize).collect();
     if shape != of_file {
-        return Err(OnnxError::Trace(format!("the weight '{}' is {shape:?} in the network and {of_file:?} in the file", named.name)));
+        return Err(OnnxError::Trace(format!(
+            "the weight '{}' is {shape:?} in the network and {of_file:?} in the file",
+            named.name
+        )));
     }
     let values: Vec<f32> = values.into_data().iter::<f32>().collect();
     let array = Array::vector(values).to_tensor().map_err(|error| OnnxError::Trace(error.to_string()))?;

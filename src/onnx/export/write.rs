@@ -103,7 +103,8 @@ impl Pieces {
     /// The padding with which the bytes begin at a multiple of [`WITHIN`] if the tensor's field begins at `position`.
     fn padding(&self, position: u64) -> usize {
         let Some(raw) = &self.raw else { return 0 };
-        let begin = |padding: usize| position + 1 + varint_len(self.len(padding)) as u64 + self.len(padding) - raw.len() as u64;
+        let begin =
+            |padding: usize| position + 1 + varint_len(self.len(padding)) as u64 + self.len(padding) - raw.len() as u64;
         (0..WITHIN as usize).find(|&padding| begin(padding).is_multiple_of(WITHIN)).unwrap_or(0)
     }
 

@@ -42,14 +42,17 @@ pub(super) struct Window<const N: usize> {
 /// Numbers of an attribute, one for each axis; `None` when they are not all above zero or not as many.
 pub(super) fn each<const N: usize>(node: &Node, name: &str) -> Result<Option<[usize; N]>> {
     let Some(values) = node.attributes.ints(name)? else { return Ok(Some([1; N])) };
-    let values: Option<Vec<usize>> = values.iter().map(|&value| usize::try_from(value).ok().filter(|&value| value > 0)).collect();
+    let values: Option<Vec<usize>> =
+        values.iter().map(|&value| usize::try_from(value).ok().filter(|&value| value > 0)).collect();
     Ok(values.and_then(|values| values.try_into().ok()))
 }
 
 impl<const N: usize> Window<N> {
     /// The window of a node over an input; `None` if it does not fit or is odd.
     pub fn of(node: &Node, input: &[usize], kernel: [usize; N]) -> Result<Option<Self>> {
-        let (Some(stride), Some(dilation)) = (each(node, "strides")?, each(node, "dilations")?) else { return Ok(None) };
+        let (Some(stride), Some(dilation)) = (each(node, "strides")?, each(node, "dilations")?) else {
+            return Ok(None);
+        };
         let mut pads = [(0, 0); N];
         let spread = |axis: usize| (kernel[axis] - 1) * dilation[axis] + 1;
         match node.attributes.text_or("auto_pad", "NOTSET")? {
@@ -140,7 +143,8 @@ pub(super) fn planar(call: &Call<'_, '_>) -> Result<Option<(Conv2d, Vec<usize>)>
         4 => plane::<2>(call)?,
         _ => None,
     };
-    Ok(found.and_then(|Plane { input, weight, window, shape }| Some((kernels::geometry(input, weight, window)?, shape))))
+    Ok(found
+        .and_then(|Plane { input, weight, window, shape }| Some((kernels::geometry(input, weight, window)?, shape))))
 }
 
 /// A convolution over pictures.
@@ -158,7 +162,13 @@ fn plane<const N: usize>(call: &Call<'_, '_>) -> Result<Option<Plane>> {
 
 impl Plane {
     /// A line is a picture of one row.
-    fn of<const N: usize>(input: &[usize], weight: &[usize], window: &Window<N>, groups: usize, shape: Vec<usize>) -> Self {
+    fn of<const N: usize>(
+        input: &[usize],
+        weight: &[usize],
+        window: &Window<N>,
+        groups: usize,
+        shape: Vec<usize>,
+    ) -> Self {
         let planar = |sizes: &[usize]| [sizes[0], sizes[1], if N == 1 { 1 } else { sizes[2] }, sizes[N + 1]];
         let window = kernels::Window {
             stride: [if N == 1 { 1 } else { window.stride[0] }, window.stride[N - 1]],
@@ -172,7 +182,9 @@ impl Plane {
 
 /// Shapes of operands, the window, and the shape that comes out, if they fit.
 fn shapes<const N: usize>(call: &Call<'_, '_>) -> Result<Option<(Shapes<N>, Window<N>, Vec<usize>)>> {
-    let Some(shapes) = Shapes::<N>::of(call, |out, _, _| out, |_, taken, groups| taken * groups)? else { return Ok(None) };
+    let Some(shapes) = Shapes::<N>::of(call, |out, _, _| out, |_, taken, groups| taken * groups)? else {
+        return Ok(None);
+    };
     let Some(window) = Window::of(call.node, &shapes.input[2..], shapes.kernel)? else { return Ok(None) };
     let shape = [shapes.input[0], shapes.weight[0]].into_iter().chain(window.output(&shapes.input[2..])).collect();
     Ok(Some((shapes, window, shape)))
@@ -200,7 +212,11 @@ fn pair((before, after): (usize, usize)) -> [usize; 2] {
 }
 
 /// Options of a convolution whose padding is the same on both sides: other padding is put around the input first.
-fn options<const N: usize, const M: usize, const D: usize>(x: Tensor<D>, window: &Window<N>, groups: usize) -> (Tensor<D>, ConvOptions<M>) {
+fn options<const N: usize, const M: usize, const D: usize>(
+    x: Tensor<D>,
+    window: &Window<N>,
+    groups: usize,
+) -> (Tensor<D>, ConvOptions<M>) {
     let same = |values: [usize; N]| -> [usize; M] { std::array::from_fn(|axis| values[axis]) };
     let (x, padding) = match window.symmetric() {
         Some(padding) => (x, same(padding)),
@@ -210,15 +226,20 @@ fn options<const N: usize, const M: usize, const D: usize>(x: Tensor<D>, window:
 }
 
 fn conv_transpose<const N: usize>(call: &mut Call<'_, '_>) -> Outputs {
-    let Some(shapes) = Shapes::<N>::of(call, |_, out, groups| out * groups, |taken, _, _| taken)? else { return Ok(None) };
+    let Some(shapes) = Shapes::<N>::of(call, |_, out, groups| out * groups, |taken, _, _| taken)? else {
+        return Ok(None);
+    };
     let Shapes { input, weight, kernel, groups } = shapes;
     let node = call.node;
-    let (Some(stride), Some(dilation)) = (each::<N>(node, "strides")?, each::<N>(node, "dilations")?) else { return Ok(None) };
+    let (Some(stride), Some(dilation)) = (each::<N>(node, "strides")?, each::<N>(node, "dilations")?) else {
+        return Ok(None);
+    };
     let Some(cut) = cut(node, &input[2..], kernel, stride, dilation)? else { return Ok(None) };
     let channels = weight[1] * groups;
     let sizes: [usize; N] = std::array::from_fn(|axis| cut[axis].1);
     let shape: Vec<usize> = [input[0], channels].into_iter().chain(sizes).collect();
-    let full: [usize; N] = std::array::from_fn(|axis| (input[axis + 2] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1);
+    let full: [usize; N] =
+        std::array::from_fn(|axis| (input[axis + 2] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1);
     // What is asked for past the last product is zero but for the bias.
     let beyond: [usize; N] = std::array::from_fn(|axis| (cut[axis].0 + cut[axis].1).saturating_sub(full[axis]));
     if (0..N).any(|axis| beyond[axis] >= stride[axis].max(dilation[axis])) {
@@ -262,8 +283,9 @@ fn cut<const N: usize>(
     let extra = node.attributes.ints("output_padding")?.unwrap_or(&[]);
     let asked = node.attributes.ints("output_shape")?;
     let auto = node.attributes.text_or("auto_pad", "NOTSET")?;
-    let odd =
-        !pads.is_empty() && pads.len() != 2 * N || !extra.is_empty() && extra.len() != N || asked.is_some_and(|asked| asked.len() != N);
+    let odd = !pads.is_empty() && pads.len() != 2 * N
+        || !extra.is_empty() && extra.len() != N
+        || asked.is_some_and(|asked| asked.len() != N);
     if odd {
         return Ok(None);
     }

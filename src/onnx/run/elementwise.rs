@@ -202,7 +202,9 @@ fn fold(call: &mut Call<'_, '_>, operator: Binary) -> Outputs {
     let mut result = call.take(0)?;
     for (position, number) in numbers.iter().enumerate().skip(1) {
         result = match number {
-            Some(number) if shapes[position].len() <= result.rank() => result.map(|x| operator.apply_number(x, *number)),
+            Some(number) if shapes[position].len() <= result.rank() => {
+                result.map(|x| operator.apply_number(x, *number))
+            }
             _ => {
                 let other = call.take(position)?;
                 match pair(operator, result, other) {
@@ -240,7 +242,9 @@ fn mean(call: &mut Call<'_, '_>) -> Outputs {
 
 /// `Where`: the condition comes from the host.
 fn choose(call: &mut Call<'_, '_>) -> Outputs {
-    let (Some(DType::Bool), Some(yes), Some(no)) = (call.dtype(0), call.shape(1), call.shape(2)) else { return Ok(None) };
+    let (Some(DType::Bool), Some(yes), Some(no)) = (call.dtype(0), call.shape(1), call.shape(2)) else {
+        return Ok(None);
+    };
     let Some(condition) = call.host(0)? else { return Ok(None) };
     let Some(lined) = Lined::up(&[condition.shape(), &yes, &no]) else { return Ok(None) };
     let Lined { shape, grouped, parts } = lined;
@@ -291,7 +295,10 @@ impl Lined {
                 });
             } else {
                 grouped.push(size);
-                parts.iter_mut().zip(&stretched).for_each(|(part, stretched)| part.push(if *stretched { 1 } else { size }));
+                parts
+                    .iter_mut()
+                    .zip(&stretched)
+                    .for_each(|(part, stretched)| part.push(if *stretched { 1 } else { size }));
             }
             last = Some(stretched);
         }

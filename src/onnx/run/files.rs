@@ -28,7 +28,12 @@ pub enum InputError {
 ///
 /// # Errors
 /// When the file cannot be read or does not hold such a value.
-pub fn read(path: &Path, port: &Port, told: &Told, normalize: Option<&str>) -> std::result::Result<(Value, Option<String>), InputError> {
+pub fn read(
+    path: &Path,
+    port: &Port,
+    told: &Told,
+    normalize: Option<&str>,
+) -> std::result::Result<(Value, Option<String>), InputError> {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     match extension.as_deref() {
         Some("pb") => Ok((reference::read_value(path, &port.kind)?, None)),
@@ -36,7 +41,8 @@ pub fn read(path: &Path, port: &Port, told: &Told, normalize: Option<&str>) -> s
         _ => {
             let file = rekindle_state::open(path)?;
             let Some(tensor) = file.content.root.as_tensor() else {
-                let message = "an input is one array (.npy), a value of ONNX's test data (.pb) or a picture, and this is none";
+                let message =
+                    "an input is one array (.npy), a value of ONNX's test data (.pb) or a picture, and this is none";
                 return Err(Error::invalid(message).at(path).into());
             };
             Ok((Array::from_tensor(tensor).map_err(|error| error.at(path))?.into(), None))
@@ -44,14 +50,20 @@ pub fn read(path: &Path, port: &Port, told: &Told, normalize: Option<&str>) -> s
     }
 }
 
-fn picture(path: &Path, port: &Port, told: &Told, normalize: Option<&str>) -> std::result::Result<(Value, Option<String>), InputError> {
+fn picture(
+    path: &Path,
+    port: &Port,
+    told: &Told,
+    normalize: Option<&str>,
+) -> std::result::Result<(Value, Option<String>), InputError> {
     let wants = image_shape(port).map_err(|error| error.at(path))?;
     let [channels, height, width] = wants.map(|size| size.unwrap_or(0));
     if channels != 1 && channels != 3 {
         let message = format!("a picture has 1 or 3 channels, and the input '{}' takes {channels}", port.name);
         return Err(Error::Input(message).at(path).into());
     }
-    let preparation = Preparation::new([channels, height.max(1), width.max(1)], told.normalize_for(channels), normalize)?;
+    let preparation =
+        Preparation::new([channels, height.max(1), width.max(1)], told.normalize_for(channels), normalize)?;
     let preparation = if wants[1].is_some() && wants[2].is_some() { preparation } else { preparation.any_size() };
     let mut values = Vec::new();
     let [channels, height, width] = preparation.read(path, &mut values)?.into();
@@ -69,6 +81,7 @@ pub fn image_shape(port: &Port) -> Result<[Option<usize>; 3]> {
     {
         return Ok([size(channels), size(height), size(width)]);
     }
-    let message = format!("the input '{}' takes no pictures: these are float32 [batch, channels, height, width]", port.name);
+    let message =
+        format!("the input '{}' takes no pictures: these are float32 [batch, channels, height, width]", port.name);
     Err(Error::Input(message))
 }

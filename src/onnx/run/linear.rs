@@ -46,10 +46,13 @@ fn matmul(call: &mut Call<'_, '_>) -> Outputs {
     if column {
         right.push(1);
     }
-    let (Some((batch_left, &[m, k])), Some((batch_right, &[depth, n]))) = (left.split_last_chunk(), right.split_last_chunk()) else {
+    let (Some((batch_left, &[m, k])), Some((batch_right, &[depth, n]))) =
+        (left.split_last_chunk(), right.split_last_chunk())
+    else {
         return Ok(None);
     };
-    let Some(lined) = Lined::up(&[batch_left, batch_right]).filter(|lined| depth == k && lined.grouped.len() <= 4) else {
+    let Some(lined) = Lined::up(&[batch_left, batch_right]).filter(|lined| depth == k && lined.grouped.len() <= 4)
+    else {
         return Ok(None);
     };
     let mut shape = lined.shape.clone();
@@ -78,7 +81,9 @@ pub(super) fn gemm(call: &mut Call<'_, '_>) -> Outputs {
     let attributes = &call.node.attributes;
     let (alpha, beta) = (attributes.float_or("alpha", 1.0)?, attributes.float_or("beta", 1.0)?);
     let (trans_a, trans_b) = (attributes.flag("transA", false)?, attributes.flag("transB", false)?);
-    let (Some(&[a0, a1]), Some(&[b0, b1])) = (call.shape(0).as_deref(), call.shape(1).as_deref()) else { return Ok(None) };
+    let (Some(&[a0, a1]), Some(&[b0, b1])) = (call.shape(0).as_deref(), call.shape(1).as_deref()) else {
+        return Ok(None);
+    };
     let (m, k) = if trans_a { (a1, a0) } else { (a0, a1) };
     let (depth, n) = if trans_b { (b1, b0) } else { (b0, b1) };
     let added = if call.has(2) {

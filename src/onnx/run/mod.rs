@@ -74,8 +74,20 @@ impl BurnDevice {
 }
 
 /// Operators that have no gradient anyway.
-const WITHOUT_GRADIENT: &[&str] =
-    &["ArgMax", "ArgMin", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Shape", "Size"];
+const WITHOUT_GRADIENT: &[&str] = &[
+    "ArgMax",
+    "ArgMin",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "NonZero",
+    "Shape",
+    "Size",
+];
 
 /// What runs a node.
 pub struct Plan {
@@ -101,8 +113,14 @@ impl Accelerator for BurnDevice {
         Plan { operator, tells_shape, host: self.host.and_then(|_| host::plan(node)) }
     }
 
-    fn run(&self, node: &Node, plan: &Plan, inputs: &mut [Option<Slot<DeviceTensor>>]) -> Result<Option<Vec<Slot<DeviceTensor>>>> {
-        let followed = inputs.iter().flatten().any(|slot| slot.on_device().is_some_and(DeviceTensor::follows_gradients));
+    fn run(
+        &self,
+        node: &Node,
+        plan: &Plan,
+        inputs: &mut [Option<Slot<DeviceTensor>>],
+    ) -> Result<Option<Vec<Slot<DeviceTensor>>>> {
+        let followed =
+            inputs.iter().flatten().any(|slot| slot.on_device().is_some_and(DeviceTensor::follows_gradients));
         // Parameters that learn may lie elsewhere than what they are applied to.
         if let Some(operator) = plan.host.as_ref().filter(|_| !followed)
             && let Some(outputs) = operator(&mut Call::new(self, node, inputs))?
@@ -123,10 +141,14 @@ impl Accelerator for BurnDevice {
             _ => None,
         };
         match outputs {
-            Some(outputs) if followed => Ok(Some(outputs.into_iter().map(|output| Slot::device(output.following_gradients())).collect())),
+            Some(outputs) if followed => {
+                Ok(Some(outputs.into_iter().map(|output| Slot::device(output.following_gradients())).collect()))
+            }
             Some(outputs) => Ok(Some(outputs.into_iter().map(Slot::device).collect())),
             // On the host the gradient would be lost without a word.
-            None if followed && !WITHOUT_GRADIENT.contains(&node.operator.as_str()) => Err(Error::beyond("training through the operator")),
+            None if followed && !WITHOUT_GRADIENT.contains(&node.operator.as_str()) => {
+                Err(Error::beyond("training through the operator"))
+            }
             None => Ok(None),
         }
     }
@@ -141,6 +163,7 @@ impl Accelerator for BurnDevice {
 }
 
 fn find(operator: &str) -> Option<DeviceOp> {
-    let families = [elementwise::find, linear::find, conv::find, pool::find, norm::find, reduce::find, shape::find, resize::find];
+    let families =
+        [elementwise::find, linear::find, conv::find, pool::find, norm::find, reduce::find, shape::find, resize::find];
     families.iter().find_map(|family| family(operator))
 }

@@ -113,14 +113,26 @@ impl GraphConfig {
         }
         let wanted: Vec<_> = model.graph.inputs.iter().filter(|port| !port.optional).collect();
         let [port] = wanted.as_slice() else {
-            return Err(problem(format!("it has {} inputs, and only `rekindle run` gives a model other inputs than one", wanted.len())));
+            return Err(problem(format!(
+                "it has {} inputs, and only `rekindle run` gives a model other inputs than one",
+                wanted.len()
+            )));
         };
-        let input = files::image_shape(port).map_err(|error| problem(format!("{error}; `rekindle run` gives a model any input")))?;
+        let input = files::image_shape(port)
+            .map_err(|error| problem(format!("{error}; `rekindle run` gives a model any input")))?;
         let batch = match &port.kind {
-            Kind::Array(_, Some(axes)) => axes.first().and_then(|axis| if let Axis::Size(size) = axis { Some(*size) } else { None }),
+            Kind::Array(_, Some(axes)) => {
+                axes.first().and_then(|axis| if let Axis::Size(size) = axis { Some(*size) } else { None })
+            }
             _ => None,
         };
-        let graph = Graph { input: port.name.clone(), batch, scores: scores(&model), weights: weights(&model), model: Arc::new(model) };
+        let graph = Graph {
+            input: port.name.clone(),
+            batch,
+            scores: scores(&model),
+            weights: weights(&model),
+            model: Arc::new(model),
+        };
         let mut config = Self { path: path.to_path_buf(), graph: Arc::new(graph), input, kind: Answer::Classes(0) };
         config.kind = config.answer().map_err(problem)?;
         Ok(config)
@@ -157,8 +169,11 @@ impl GraphConfig {
         let device = Device::flex();
         let x = Tensor::<4>::zeros([self.graph.batch.unwrap_or(1), channels, height, width], &device);
         let shape = self.graph.run(Vec::new(), x)?.shape().to_vec();
-        let other =
-            || format!("its output of shape {shape:?} is neither scores of classes nor grey pictures; `rekindle run` shows any output");
+        let other = || {
+            format!(
+                "its output of shape {shape:?} is neither scores of classes nor grey pictures; `rekindle run` shows any output"
+            )
+        };
         match shape.as_slice() {
             [_, classes] | [_, classes, 1, 1] => Ok(Answer::Classes(*classes)),
             [_, 1, high, wide] if channels == 1 && high % height == 0 && high / height * width == *wide => {
@@ -172,7 +187,11 @@ impl GraphConfig {
 /// What the last operator makes of the scores.
 fn scores(model: &Model) -> Scores {
     let output = model.graph.outputs.first().map(|port| port.id);
-    let last = model.graph.nodes.iter().find(|node| node.outputs.first().is_some_and(|first| *first == output && first.is_some()));
+    let last = model
+        .graph
+        .nodes
+        .iter()
+        .find(|node| node.outputs.first().is_some_and(|first| *first == output && first.is_some()));
     match last.map(|node| node.operator.as_str()) {
         Some("LogSoftmax") => Scores::LogProbabilities,
         Some("Softmax") => Scores::Probabilities,
@@ -184,7 +203,8 @@ fn scores(model: &Model) -> Scores {
 fn weights(model: &Model) -> Vec<ValueId> {
     let graph = &model.graph;
     let used = |id: ValueId| graph.nodes.iter().filter(move |node| node.inputs.contains(&Some(id)));
-    let is_weight = |id: ValueId| used(id).next().is_some() && used(id).all(|node| WITH_WEIGHTS.contains(&node.operator.as_str()));
+    let is_weight =
+        |id: ValueId| used(id).next().is_some() && used(id).all(|node| WITH_WEIGHTS.contains(&node.operator.as_str()));
     let weights = graph.constants.iter().filter(|(id, weight)| {
         weight.dtype == DType::F32
             && weight.tensor().is_some()
@@ -197,7 +217,9 @@ fn weights(model: &Model) -> Vec<ValueId> {
 
 /// Whether a weight is a statistic of batch normalisation, which stays as it is: batches are normalised by it in training too.
 fn is_statistic(model: &Model, id: ValueId) -> bool {
-    let statistics = |node: &Node| node.operator == "BatchNormalization" && node.inputs.iter().skip(3).any(|input| *input == Some(id));
+    let statistics = |node: &Node| {
+        node.operator == "BatchNormalization" && node.inputs.iter().skip(3).any(|input| *input == Some(id))
+    };
     model.graph.nodes.iter().any(statistics)
 }
 
@@ -242,12 +264,17 @@ impl Architecture for GraphConfig {
     fn summary(&self, input: [usize; 3]) -> Summary {
         let model = &self.graph.model;
         let parameters = |node: &Node| -> usize {
-            let trained = node.inputs.iter().flatten().filter(|id| self.graph.weights.contains(id) && !is_statistic(model, **id));
+            let trained =
+                node.inputs.iter().flatten().filter(|id| self.graph.weights.contains(id) && !is_statistic(model, **id));
             let sizes = trained.filter_map(|id| model.graph.constants.iter().find(|(value, _)| value == id));
             sizes.map(|(_, weight)| weight.shape.iter().product::<usize>()).sum()
         };
-        let layer =
-            |node: &Node| Layer { path: node.name.clone(), layer: node.full_operator(), output: Vec::new(), parameters: parameters(node) };
+        let layer = |node: &Node| Layer {
+            path: node.name.clone(),
+            layer: node.full_operator(),
+            output: Vec::new(),
+            parameters: parameters(node),
+        };
         Summary { class: "Graph", input, layers: model.graph.nodes.iter().map(layer).collect() }
     }
 
@@ -297,7 +324,11 @@ impl Graph {
     }
 
     /// Runs the model on any number of pictures; those that it does not take at once one after another.
-    fn run_all(&self, x: Tensor<4>, run: impl Fn(Tensor<4>) -> Result<DeviceTensor, String>) -> Result<DeviceTensor, String> {
+    fn run_all(
+        &self,
+        x: Tensor<4>,
+        run: impl Fn(Tensor<4>) -> Result<DeviceTensor, String>,
+    ) -> Result<DeviceTensor, String> {
         let [count, channels, height, width] = x.dims();
         let Some(batch) = self.batch.filter(|batch| *batch != count) else { return run(x) };
         let (mut parts, mut shape): (Vec<Tensor<2>>, Vec<usize>) = (Vec::new(), Vec::new());
@@ -351,11 +382,17 @@ impl Computation for Graph {
     fn forward(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Output {
         let out = self.run_best(parameters, kept, x).unwrap_or_else(|error| panic!("{error}"));
         match *out.shape() {
-            [batch, channels, height, width] if height * width > 1 => Output::Images(out.view([batch, channels, height, width])),
+            [batch, channels, height, width] if height * width > 1 => {
+                Output::Images(out.view([batch, channels, height, width]))
+            }
             [batch, ..] => {
                 let classes = out.count() / batch;
                 let scores: Tensor<2> = out.view([batch, classes]);
-                Output::Classes(if self.scores == Scores::Probabilities { scores.clamp_min(f32::MIN_POSITIVE).log() } else { scores })
+                Output::Classes(if self.scores == Scores::Probabilities {
+                    scores.clamp_min(f32::MIN_POSITIVE).log()
+                } else {
+                    scores
+                })
             }
             [] => unreachable!("a model gives an answer for each picture"),
         }

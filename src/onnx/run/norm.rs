@@ -31,7 +31,8 @@ fn softmax(call: &mut Call<'_, '_>, function: fn(Tensor<3>, usize) -> Tensor<3>)
     let (outer, size, inner) = around(&shape, along);
     let (size, inner) = if old { (size * inner, 1) } else { (size, inner) };
     // With the axis last, kernels for rows apply.
-    let out = if inner == 1 { function(x.view([1, outer, size]), 2) } else { function(x.view([outer, size, inner]), 1) };
+    let out =
+        if inner == 1 { function(x.view([1, outer, size]), 2) } else { function(x.view([outer, size, inner]), 1) };
     Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
 }
 
@@ -57,7 +58,8 @@ fn batch(call: &mut Call<'_, '_>) -> Outputs {
     let epsilon = epsilon(call)?;
     let x = call.take(0)?;
     let dtype = x.dtype();
-    let [scale, shift, mean, variance] = [call.take(1)?, call.take(2)?, call.take(3)?, call.take(4)?].map(DeviceTensor::flat);
+    let [scale, shift, mean, variance] =
+        [call.take(1)?, call.take(2)?, call.take(3)?, call.take(4)?].map(DeviceTensor::flat);
     let out = module::batch_norm::<3>(x.view(view), scale, shift, mean, variance, epsilon);
     Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
 }

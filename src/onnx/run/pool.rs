@@ -28,7 +28,8 @@ pub(super) fn pool<const N: usize, const MAX: bool>(call: &Call<'_, '_>) -> reki
     let node = call.node;
     let Some(input) = call.shape(0) else { return Ok(None) };
     let kernel = node.attributes.ints("kernel_shape")?.unwrap_or(&[]);
-    let kernel: Option<Vec<usize>> = kernel.iter().map(|&size| usize::try_from(size).ok().filter(|&size| size > 0)).collect();
+    let kernel: Option<Vec<usize>> =
+        kernel.iter().map(|&size| usize::try_from(size).ok().filter(|&size| size > 0)).collect();
     let Some(kernel) = kernel.and_then(|kernel| kernel.try_into().ok()) else { return Ok(None) };
     if node.attributes.flag("ceil_mode", false)? || call.wants(1) {
         return Ok(None);
@@ -88,25 +89,35 @@ fn part<const N: usize>(window: &Window<N>, axis: usize) -> Part {
 }
 
 fn one<const MAX: bool>(x: Tensor<3>, parts: [Part; 1], counted: bool) -> Tensor<3> {
-    let (kernel, stride, pads, dilation) = (parts.map(|p| p.0), parts.map(|p| p.1), parts.map(|p| p.2), parts.map(|p| p.3));
+    let (kernel, stride, pads, dilation) =
+        (parts.map(|p| p.0), parts.map(|p| p.1), parts.map(|p| p.2), parts.map(|p| p.3));
     if MAX {
         let options = MaxPoolOptions::new(kernel).with_stride(stride).with_padding_pairs(pads).with_dilation(dilation);
         return max_pool1d(x, options);
     }
-    avg_pool1d(x, AvgPoolOptions::new(kernel).with_stride(stride).with_padding_pairs(pads).with_count_include_pad(counted))
+    avg_pool1d(
+        x,
+        AvgPoolOptions::new(kernel).with_stride(stride).with_padding_pairs(pads).with_count_include_pad(counted),
+    )
 }
 
 fn two<const MAX: bool>(x: Tensor<4>, parts: [Part; 2], counted: bool) -> Tensor<4> {
-    let (kernel, stride, pads, dilation) = (parts.map(|p| p.0), parts.map(|p| p.1), parts.map(|p| p.2), parts.map(|p| p.3));
+    let (kernel, stride, pads, dilation) =
+        (parts.map(|p| p.0), parts.map(|p| p.1), parts.map(|p| p.2), parts.map(|p| p.3));
     if MAX {
         let even = pads.iter().all(|(before, after)| before == after);
-        if let Some(y) = even.then(|| kernels::max_pool2d(&x, kernel, stride, pads.map(|pad| pad.0), dilation)).flatten() {
+        if let Some(y) =
+            even.then(|| kernels::max_pool2d(&x, kernel, stride, pads.map(|pad| pad.0), dilation)).flatten()
+        {
             return y;
         }
         let options = MaxPoolOptions::new(kernel).with_stride(stride).with_padding_pairs(pads).with_dilation(dilation);
         return max_pool2d(x, options);
     }
-    avg_pool2d(x, AvgPoolOptions::new(kernel).with_stride(stride).with_padding_pairs(pads).with_count_include_pad(counted))
+    avg_pool2d(
+        x,
+        AvgPoolOptions::new(kernel).with_stride(stride).with_padding_pairs(pads).with_count_include_pad(counted),
+    )
 }
 
 /// Over all axes but batch and channels.

@@ -28,8 +28,12 @@ enum Sizes {
 
 fn resize(call: &mut Call<'_, '_>) -> Outputs {
     let attributes = &call.node.attributes;
-    let special = ["antialias", "exclude_outside"].iter().map(|name| attributes.flag(name, false)).collect::<Result<Vec<_>>>()?;
-    if special.contains(&true) || attributes.ints("axes")?.is_some() || attributes.get("keep_aspect_ratio_policy").is_some() {
+    let special =
+        ["antialias", "exclude_outside"].iter().map(|name| attributes.flag(name, false)).collect::<Result<Vec<_>>>()?;
+    if special.contains(&true)
+        || attributes.ints("axes")?.is_some()
+        || attributes.get("keep_aspect_ratio_policy").is_some()
+    {
         return Ok(None);
     }
     // Version 10 has no region of interest between the image and the scales, and its coordinates are asymmetric.

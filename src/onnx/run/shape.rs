@@ -38,7 +38,8 @@ pub(super) fn of_device_tensor(node: &Node, inputs: &[Option<Slot<DeviceTensor>>
         "Shape" => {
             let rank = tensor.rank() as i64;
             let bound = |at: i64| (if at < 0 { at + rank } else { at }).clamp(0, rank) as usize;
-            let (start, end) = (bound(node.attributes.int_or("start", 0)?), bound(node.attributes.int_or("end", rank)?));
+            let (start, end) =
+                (bound(node.attributes.int_or("start", 0)?), bound(node.attributes.int_or("end", rank)?));
             let sizes = tensor.shape().get(start..end).unwrap_or_default();
             Ok(Some(Array::vector(sizes.iter().map(|&size| size as i64).collect())))
         }
@@ -180,7 +181,9 @@ fn concat(call: &mut Call<'_, '_>) -> Outputs {
     let Some(shapes) = shapes.filter(|shapes| !shapes.is_empty() && !shapes[0].is_empty()) else { return Ok(None) };
     let mut shape = shapes[0].clone();
     let along = axis(call.node.attributes.int_or("axis", 1)?, shape.len())?;
-    let rest = |shape: &[usize]| shape.iter().enumerate().filter(|(at, _)| *at != along).map(|(_, &size)| size).collect::<Vec<_>>();
+    let rest = |shape: &[usize]| {
+        shape.iter().enumerate().filter(|(at, _)| *at != along).map(|(_, &size)| size).collect::<Vec<_>>()
+    };
     let fits = shapes.iter().all(|own| own.len() == shape.len() && rest(own) == rest(&shape));
     if !fits || (0..call.len()).any(|position| call.dtype(position) != call.dtype(0)) {
         return Ok(None);
@@ -295,7 +298,9 @@ fn select(x: Tensor<3>, positions: &[i64]) -> Tensor<3> {
 
 /// The indices come from the host.
 fn gather(call: &mut Call<'_, '_>) -> Outputs {
-    let (Some(shape), Some(taken)) = (call.shape(0).filter(|shape| !shape.is_empty()), call.shape(1)) else { return Ok(None) };
+    let (Some(shape), Some(taken)) = (call.shape(0).filter(|shape| !shape.is_empty()), call.shape(1)) else {
+        return Ok(None);
+    };
     let along = axis(call.node.attributes.int_or("axis", 0)?, shape.len())?;
     let size = shape[along] as i64;
     let Some(indices) = call.ints(1)?.filter(|indices| !indices.is_empty()) else { return Ok(None) };
@@ -311,7 +316,8 @@ fn gather(call: &mut Call<'_, '_>) -> Outputs {
 
 fn expand(call: &mut Call<'_, '_>) -> Outputs {
     let (Some(own), Some(wanted)) = (call.shape(0), call.ints(1)?) else { return Ok(None) };
-    let wanted: Option<Vec<usize>> = wanted.into_iter().map(|size| usize::try_from(size).ok().filter(|&size| size > 0)).collect();
+    let wanted: Option<Vec<usize>> =
+        wanted.into_iter().map(|size| usize::try_from(size).ok().filter(|&size| size > 0)).collect();
     let Some(lined) = wanted.and_then(|wanted| Lined::up(&[&own, &wanted])) else { return Ok(None) };
     let Lined { shape, grouped, parts } = lined;
     let x = call.take(0)?;
@@ -325,8 +331,11 @@ fn expand(call: &mut Call<'_, '_>) -> Outputs {
 
 fn tile(call: &mut Call<'_, '_>) -> Outputs {
     let (Some(mut shape), Some(repeats)) = (call.shape(0), call.ints(1)?) else { return Ok(None) };
-    let repeats: Option<Vec<usize>> = repeats.into_iter().map(|times| usize::try_from(times).ok().filter(|&times| times > 0)).collect();
-    let Some(repeats) = repeats.filter(|repeats| repeats.len() == shape.len() && call.node.version >= 6) else { return Ok(None) };
+    let repeats: Option<Vec<usize>> =
+        repeats.into_iter().map(|times| usize::try_from(times).ok().filter(|&times| times > 0)).collect();
+    let Some(repeats) = repeats.filter(|repeats| repeats.len() == shape.len() && call.node.version >= 6) else {
+        return Ok(None);
+    };
     let mut x = call.take(0)?;
     for (along, times) in repeats.into_iter().enumerate().filter(|(_, times)| *times > 1) {
         shape[along] *= times;
@@ -368,7 +377,8 @@ fn pad(call: &mut Call<'_, '_>) -> Outputs {
         let whole: Tensor<3> = x.around(along);
         let [outer, _, inner] = whole.dims();
         let device = whole.device();
-        let block = |size: usize| (size > 0).then(|| Tensor::full([outer, size, inner], value, (&device, whole.dtype())));
+        let block =
+            |size: usize| (size > 0).then(|| Tensor::full([outer, size, inner], value, (&device, whole.dtype())));
         let parts: Vec<Tensor<3>> = [block(before), Some(whole.clone()), block(after)].into_iter().flatten().collect();
         x = DeviceTensor::new(Tensor::cat(parts, 1), shape, dtype);
     }
@@ -414,7 +424,11 @@ impl Shuffle {
         } else {
             ([items, block, block, left, height, width], [0, 3, 4, 1, 5, 2])
         };
-        Some(Move { view: view.to_vec(), order: order.to_vec(), shape: vec![items, left, height * block, width * block] })
+        Some(Move {
+            view: view.to_vec(),
+            order: order.to_vec(),
+            shape: vec![items, left, height * block, width * block],
+        })
     }
 }
 
@@ -426,7 +440,9 @@ fn depth_to_space(call: &mut Call<'_, '_>) -> Outputs {
 }
 
 fn space_to_depth(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((&[items, channels, height, width], block)) = call.shape(0).as_deref().and_then(four).zip(block(call.node)?) else {
+    let Some((&[items, channels, height, width], block)) =
+        call.shape(0).as_deref().and_then(four).zip(block(call.node)?)
+    else {
         return Ok(None);
     };
     if height % block != 0 || width % block != 0 {

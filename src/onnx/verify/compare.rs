@@ -59,7 +59,12 @@ impl Difference {
             return Self::Shape { found: found.shape.clone(), expected: expected.shape.clone() };
         }
         let (mut absolute, mut relative, mut outside) = (0.0_f64, 0.0_f64, 0);
-        let greatest = expected.data.iter().map(|value| f64::from(value.abs())).filter(|value| value.is_finite()).fold(1.0, f64::max);
+        let greatest = expected
+            .data
+            .iter()
+            .map(|value| f64::from(value.abs()))
+            .filter(|value| value.is_finite())
+            .fold(1.0, f64::max);
         for (&found, &expected) in found.data.iter().zip(&expected.data) {
             let (found, expected) = (f64::from(found), f64::from(expected));
             if found == expected || found.is_nan() && expected.is_nan() {
@@ -114,9 +119,17 @@ mod tests {
         assert!(small(&[1.0009], &[1.0]) && !small(&[1.0012], &[1.0]));
         assert!(small(&[9e-6], &[0.0]) && !small(&[1.1e-5], &[0.0]));
         // The absolute part is of the greatest value.
-        assert!(small(&[10.0, 9e-5], &[10.0, 0.0]) && !small(&[10.0, 1.1e-4], &[10.0, 0.0]) && !small(&[0.1, 1.1e-5], &[0.1, 0.0]));
+        assert!(
+            small(&[10.0, 9e-5], &[10.0, 0.0])
+                && !small(&[10.0, 1.1e-4], &[10.0, 0.0])
+                && !small(&[0.1, 1.1e-5], &[0.1, 0.0])
+        );
         assert!(small(&[f32::NAN], &[f32::NAN]) && !small(&[f32::NAN], &[1.0]) && !small(&[1.0], &[f32::NAN]));
-        assert!(small(&[f32::INFINITY], &[f32::INFINITY]) && !small(&[1.0], &[f32::INFINITY]) && !small(&[f32::INFINITY], &[1.0]));
+        assert!(
+            small(&[f32::INFINITY], &[f32::INFINITY])
+                && !small(&[1.0], &[f32::INFINITY])
+                && !small(&[f32::INFINITY], &[1.0])
+        );
         let other = Difference::between(&values(&[1.0]), &values(&[1.0, 2.0]), Tolerance::default());
         assert!(!other.is_small());
         assert_eq!(other.to_string(), "shape [1] instead of [2]");

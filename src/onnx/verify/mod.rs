@@ -81,7 +81,9 @@ pub fn compare(
         let failed = |reason| OnnxError::Engine { engine: engine.name(), reason };
         let found = engine.run(exported.path, exported.input, &inputs).map_err(failed)?;
         for ((found, expected), input) in found.iter().zip(&expected).zip(&inputs) {
-            let [found] = &found[..] else { return Err(failed(format!("it gives {} outputs instead of one", found.len()))) };
+            let [found] = &found[..] else {
+                return Err(failed(format!("it gives {} outputs instead of one", found.len())));
+            };
             let difference = Difference::between(found, expected, tolerance);
             findings.push(Finding { engine: engine.name(), batch: input.shape[0], difference });
         }
@@ -94,7 +96,11 @@ pub fn compare(
 ///
 /// # Errors
 /// When the interpreter itself cannot run the file.
-pub fn compare_engines(graphed: &Graphed<'_>, engines: &[&dyn Engine], tolerance: Tolerance) -> Result<Vec<Verdict>, OnnxError> {
+pub fn compare_engines(
+    graphed: &Graphed<'_>,
+    engines: &[&dyn Engine],
+    tolerance: Tolerance,
+) -> Result<Vec<Verdict>, OnnxError> {
     let inputs: Vec<Values> = graphed.batches().into_iter().map(|batch| random(batch, graphed.item)).collect();
     let own = &own::Interpreter;
     let failed = |reason| OnnxError::Engine { engine: own.name(), reason };
@@ -167,7 +173,8 @@ pub fn first_difference(
     // Beside the original: weights in another file are found there.
     let folder = exported.path.parent().unwrap_or(Path::new("."));
     let path = folder.join("all-values.onnx");
-    std::fs::write(&path, model).map_err(|error| rekindle_state::Error::new(rekindle_state::ErrorKind::Io, error.to_string()).at(&path))?;
+    std::fs::write(&path, model)
+        .map_err(|error| rekindle_state::Error::new(rekindle_state::ErrorKind::Io, error.to_string()).at(&path))?;
     let found = engine.run(&path, exported.input, std::slice::from_ref(&input)).map_err(failed)?.remove(0);
     let mut answer = None;
     replay::replay(&network.valid(), &trace, &input, |place, expected| {
@@ -198,7 +205,9 @@ fn with_all_values(path: &Path) -> Result<(Vec<u8>, Vec<Made>), OnnxError> {
     for node in &graph.node {
         for output in node.output.iter().filter(|output| !output.is_empty()) {
             names.push((output.clone(), node.name.clone()));
-            outputs.push(known(output).unwrap_or_else(|| ValueInfoProto { name: output.clone(), ..ValueInfoProto::default() }));
+            outputs.push(
+                known(output).unwrap_or_else(|| ValueInfoProto { name: output.clone(), ..ValueInfoProto::default() }),
+            );
         }
     }
     graph.output = outputs;

@@ -12,7 +12,12 @@ pub struct Operator {
     pub attributes: &'static [&'static str],
 }
 
-const fn operator(name: &'static str, since: i64, inputs: (usize, usize), attributes: &'static [&'static str]) -> Operator {
+const fn operator(
+    name: &'static str,
+    since: i64,
+    inputs: (usize, usize),
+    attributes: &'static [&'static str],
+) -> Operator {
     Operator { name, since, inputs, attributes }
 }
 
@@ -25,7 +30,12 @@ const REDUCE_OLD: &[&str] = &["keepdims", "axes"];
 const OPERATORS: &[Operator] = &[
     operator("Abs", 13, (1, 1), &[]),
     operator("Add", 13, (2, 2), &[]),
-    operator("AveragePool", 19, (1, 1), &["!kernel_shape", "strides", "pads", "auto_pad", "ceil_mode", "count_include_pad", "dilations"]),
+    operator(
+        "AveragePool",
+        19,
+        (1, 1),
+        &["!kernel_shape", "strides", "pads", "auto_pad", "ceil_mode", "count_include_pad", "dilations"],
+    ),
     operator("AveragePool", 11, (1, 1), POOL),
     operator("BatchNormalization", 14, (5, 5), &["epsilon", "momentum", "training_mode"]),
     operator("BatchNormalization", 9, (5, 5), &["epsilon", "momentum"]),
@@ -60,7 +70,12 @@ const OPERATORS: &[Operator] = &[
     operator("Log", 13, (1, 1), &[]),
     operator("LogSoftmax", 13, (1, 1), &["axis"]),
     operator("MatMul", 13, (2, 2), &[]),
-    operator("MaxPool", 12, (1, 1), &["!kernel_shape", "strides", "pads", "auto_pad", "ceil_mode", "dilations", "storage_order"]),
+    operator(
+        "MaxPool",
+        12,
+        (1, 1),
+        &["!kernel_shape", "strides", "pads", "auto_pad", "ceil_mode", "dilations", "storage_order"],
+    ),
     operator("Mul", 13, (2, 2), &[]),
     operator("Neg", 13, (1, 1), &[]),
     operator("Pad", 18, (2, 4), &["mode"]),

@@ -22,12 +22,18 @@ use crate::onnx::export::Trace;
 ///
 /// # Errors
 /// When an operation fails.
-pub fn replay<M: Module>(module: &M, trace: &Trace, input: &Values, mut look: impl FnMut(usize, Values) -> bool) -> Result<(), String> {
+pub fn replay<M: Module>(
+    module: &M,
+    trace: &Trace,
+    input: &Values,
+    mut look: impl FnMut(usize, Values) -> bool,
+) -> Result<(), String> {
     let run = || {
         let mut interpreter = TensorInterpreter::<Flex>::new(Default::default());
         let mut parameters = Parameters { data: Vec::new() };
         module.visit(&mut parameters);
-        let data: HashMap<String, TensorData> = weights::entries(module).into_iter().map(|entry| entry.path).zip(parameters.data).collect();
+        let data: HashMap<String, TensorData> =
+            weights::entries(module).into_iter().map(|entry| entry.path).zip(parameters.data).collect();
         for (tensor, entry) in &trace.parameters {
             if let Some(data) = data.get(&entry.path) {
                 interpreter.register_tensor_data_id(*tensor, data.clone());

@@ -82,7 +82,8 @@ fn load(path: &Path) -> Result<Values, String> {
     let read = || -> rekindle_state::Result<Option<Values>> {
         let Value::Tensor(tensor) = read_npy(&Map::open(path)?)?.root else { return Ok(None) };
         let bytes = tensor.bytes()?;
-        let data = bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap_or_default())).collect();
+        let data =
+            bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap_or_default())).collect();
         Ok(Some(Values { shape: tensor.shape().iter().map(|&size| size as usize).collect(), data }))
     };
     read().map_err(|error| error.to_string())?.ok_or_else(|| "it wrote no tensor".to_string())

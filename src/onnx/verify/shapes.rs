@@ -86,7 +86,8 @@ pub fn infer(node: &NodeProto, inputs: &[Option<&Known>]) -> Result<Option<Known
             made(windows(node, shape, &kernel, shape.get(1).cloned())?)
         }
         "GlobalAveragePool" => {
-            let kept = shape.iter().enumerate().map(|(place, axis)| if place < 2 { axis.clone() } else { Axis::Size(1) });
+            let kept =
+                shape.iter().enumerate().map(|(place, axis)| if place < 2 { axis.clone() } else { Axis::Size(1) });
             made(kept.collect())
         }
         "Gemm" => {
@@ -145,8 +146,9 @@ pub fn infer(node: &NodeProto, inputs: &[Option<&Known>]) -> Result<Option<Known
             let Some(other) = shape_of(1) else { return Ok(None) };
             matmul(shape, other)?.map_or(Ok(None), made)
         }
-        "Relu" | "Sigmoid" | "Tanh" | "Exp" | "Log" | "Sqrt" | "Erf" | "Abs" | "Neg" | "Sign" | "Floor" | "Ceil" | "Round" | "Sin"
-        | "Cos" | "Reciprocal" | "LeakyRelu" | "HardSigmoid" | "Gelu" | "Clip" | "Identity" | "LayerNormalization" => made(shape.clone()),
+        "Relu" | "Sigmoid" | "Tanh" | "Exp" | "Log" | "Sqrt" | "Erf" | "Abs" | "Neg" | "Sign" | "Floor" | "Ceil"
+        | "Round" | "Sin" | "Cos" | "Reciprocal" | "LeakyRelu" | "HardSigmoid" | "Gelu" | "Clip" | "Identity"
+        | "LayerNormalization" => made(shape.clone()),
         _ => Ok(None),
     }
 }
@@ -198,9 +200,14 @@ fn windows(node: &NodeProto, x: &[Axis], kernel: &[i64], channels: Option<Axis>)
     }
     let list = |name: &str, missing: i64, length: usize| -> Result<Vec<i64>, String> {
         let list = integers(node, name).map_or_else(|| vec![missing; length], <[i64]>::to_vec);
-        if list.len() == length { Ok(list) } else { Err(format!("its {name} are {}, where {length} are needed", list.len())) }
+        if list.len() == length {
+            Ok(list)
+        } else {
+            Err(format!("its {name} are {}, where {length} are needed", list.len()))
+        }
     };
-    let (strides, dilations, pads) = (list("strides", 1, rank)?, list("dilations", 1, rank)?, list("pads", 0, 2 * rank)?);
+    let (strides, dilations, pads) =
+        (list("strides", 1, rank)?, list("dilations", 1, rank)?, list("pads", 0, 2 * rank)?);
     let ceil = integer(node, "ceil_mode") == Some(1);
     let mut shape = vec![x[0].clone(), channels.unwrap_or(Axis::Open)];
     for axis in 0..rank {
@@ -261,8 +268,9 @@ fn reshape(from: &[Axis], target: &[i64]) -> Result<Vec<Axis>, String> {
     }
     // Axes that are kept stand on both sides and need no number.
     let kept = |place: usize| target.get(place) == Some(&0);
-    let count =
-        |axes: &[Axis]| axes.iter().enumerate().filter(|(place, _)| !kept(*place)).map(|(_, axis)| axis.size()).product::<Option<i64>>();
+    let count = |axes: &[Axis]| {
+        axes.iter().enumerate().filter(|(place, _)| !kept(*place)).map(|(_, axis)| axis.size()).product::<Option<i64>>()
+    };
     if let Some(open) = target.iter().position(|&size| size == -1) {
         let others = shape.iter().enumerate().filter(|(place, _)| !kept(*place) && *place != open);
         let others = others.map(|(_, axis)| axis.size()).product::<Option<i64>>();
@@ -282,7 +290,9 @@ fn reshape(from: &[Axis], target: &[i64]) -> Result<Vec<Axis>, String> {
 
 fn broadcast(a: &[Axis], b: &[Axis]) -> Result<Vec<Axis>, String> {
     let rank = a.len().max(b.len());
-    let axis = |shape: &[Axis], place: usize| (place + shape.len()).checked_sub(rank).map_or(Axis::Size(1), |place| shape[place].clone());
+    let axis = |shape: &[Axis], place: usize| {
+        (place + shape.len()).checked_sub(rank).map_or(Axis::Size(1), |place| shape[place].clone())
+    };
     (0..rank)
         .map(|place| match (axis(a, place), axis(b, place)) {
             (Axis::Size(1), other) | (other, Axis::Size(1)) => Ok(other),

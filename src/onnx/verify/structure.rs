@@ -5,7 +5,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use rekindle_state::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto};
+use rekindle_state::onnx::proto::{
+    GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto,
+};
 use rekindle_state::onnx::{External, tensor_value};
 use rekindle_state::{Map, Value};
 
@@ -47,10 +49,16 @@ pub fn decode(map: &Map) -> rekindle_state::Result<ModelProto> {
 /// Everything that is wrong with a model whose files of weights are in `folder`.
 pub fn check(model: &ModelProto, folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    let opset = model.opset_import.iter().find(|opset| opset.domain.is_empty() || opset.domain == "ai.onnx").map(|opset| opset.version);
+    let opset = model
+        .opset_import
+        .iter()
+        .find(|opset| opset.domain.is_empty() || opset.domain == "ai.onnx")
+        .map(|opset| opset.version);
     let Some(opset) = opset else { return vec!["it names no operator set".to_string()] };
     match NEWEST_OPSET_OF.iter().find(|(version, _)| *version == model.ir_version) {
-        Some((version, newest)) if opset > *newest => found.push(format!("format version {version} does not know opset {opset}")),
+        Some((version, newest)) if opset > *newest => {
+            found.push(format!("format version {version} does not know opset {opset}"))
+        }
         Some(_) => {}
         None => found.push(format!("its format version {} is not known", model.ir_version)),
     }
@@ -111,10 +119,14 @@ impl Checker {
             Ok(value) => {
                 let shape = tensor.dims.iter().map(|&size| Axis::Size(size)).collect();
                 let integers = match &value {
-                    Value::Tensor(held) if tensor.data_type == 7 && tensor.dims.len() < 2 => held
-                        .bytes()
-                        .ok()
-                        .map(|bytes| bytes.chunks_exact(8).map(|chunk| i64::from_le_bytes(chunk.try_into().unwrap_or_default())).collect()),
+                    Value::Tensor(held) if tensor.data_type == 7 && tensor.dims.len() < 2 => {
+                        held.bytes().ok().map(|bytes| {
+                            bytes
+                                .chunks_exact(8)
+                                .map(|chunk| i64::from_le_bytes(chunk.try_into().unwrap_or_default()))
+                                .collect()
+                        })
+                    }
                     _ => None,
                 };
                 self.add(name, Known { kind: tensor.data_type, shape: Some(shape), integers }, "an initializer");
@@ -137,7 +149,9 @@ impl Checker {
             return;
         };
         let (least, most) = operator.inputs;
-        if !(least..=most).contains(&node.input.len()) || node.input[..least.min(node.input.len())].iter().any(String::is_empty) {
+        if !(least..=most).contains(&node.input.len())
+            || node.input[..least.min(node.input.len())].iter().any(String::is_empty)
+        {
             self.found.push(format!("{at}: {} inputs, where the operator takes {least} to {most}", node.input.len()));
         }
         for attribute in &node.attribute {
@@ -153,7 +167,11 @@ impl Checker {
         let mut inputs = Vec::new();
         for name in &node.input {
             if !name.is_empty() && !self.known.contains_key(name) {
-                let why = if made.contains(name.as_str()) { "is made only later, or by itself" } else { "is made by nothing" };
+                let why = if made.contains(name.as_str()) {
+                    "is made only later, or by itself"
+                } else {
+                    "is made by nothing"
+                };
                 self.found.push(format!("{at}: its input '{name}' {why}"));
                 return;
             }

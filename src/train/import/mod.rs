@@ -120,7 +120,8 @@ impl Import {
         let scheduler = scheduler.to_record().into_bytes().map_err(record)?;
 
         // Last, so that what cannot be imported leaves no folder behind.
-        let text = toml::to_string(&self.plan.recipe).map_err(|error| self.plan.mismatch(format!("it cannot be written: {error}")))?;
+        let text = toml::to_string(&self.plan.recipe)
+            .map_err(|error| self.plan.mismatch(format!("it cannot be written: {error}")))?;
         let writer = Arc::new(RunWriter::create(dir, &text)?);
         let is_best = manifest.best.is_some();
         let scratch = Scratch::new(writer.clone(), manifest.step)?;
@@ -175,7 +176,8 @@ impl Import {
         if !matching.unused.is_empty() {
             self.notes.push(format!("not used, as they belong to another module: {}", matching.unused.join(", ")));
         }
-        let became = format!("all {} parameters and buffers of {}", matching.matched.len(), self.plan.recipe.model.name);
+        let became =
+            format!("all {} parameters and buffers of {}", matching.matched.len(), self.plan.recipe.model.name);
         self.take(&matching.path, became);
         Ok(network)
     }
@@ -185,7 +187,9 @@ impl Import {
         match self.plan.loader(Split::Train, &Device::flex()) {
             Ok(loader) => self.batches = Some(loader.num_batches()),
             Err(error) => {
-                self.notes.push(format!("the recipe's data cannot be used yet, so that steps and epochs are not compared: {error}"));
+                self.notes.push(format!(
+                    "the recipe's data cannot be used yet, so that steps and epochs are not compared: {error}"
+                ));
             }
         }
     }
@@ -234,15 +238,23 @@ impl Import {
         let mut restored = optim::from_state_dict(dict, parameters, &held).map_err(|_| refused)?;
         // Groups of frozen parameters alone keep the recipe's settings.
         let mut found = restored.groups.into_iter();
-        restored.groups = moving
-            .iter()
-            .map(|group| if group.members.is_empty() { group.clone() } else { found.next().unwrap_or_else(|| group.clone()) })
-            .collect();
+        restored.groups =
+            moving
+                .iter()
+                .map(|group| {
+                    if group.members.is_empty() { group.clone() } else { found.next().unwrap_or_else(|| group.clone()) }
+                })
+                .collect();
         Ok(restored)
     }
 
     /// Puts the checkpoint's hyper-parameters and schedule into the recipe; gives how often the schedule was stepped.
-    fn settings(&mut self, pieces: &Pieces<'_>, restored: &Restored, parameters: &[ParameterInfo]) -> Result<Option<u64>, TrainError> {
+    fn settings(
+        &mut self,
+        pieces: &Pieces<'_>,
+        restored: &Restored,
+        parameters: &[ParameterInfo],
+    ) -> Result<Option<u64>, TrainError> {
         let schedule = self.schedule(pieces)?;
         let mut groups = restored.groups.clone();
         let expected = self.plan.recipe.optimizer.resolve(parameters)?;
@@ -257,7 +269,10 @@ impl Import {
         }
         for (place, (found, expected)) in groups.iter().zip(&expected).enumerate() {
             if found.lr != expected.lr {
-                self.differences.push(format!("optimizer group {place}: lr is {} in the file, {} in the recipe", found.lr, expected.lr));
+                self.differences.push(format!(
+                    "optimizer group {place}: lr is {} in the file, {} in the recipe",
+                    found.lr, expected.lr
+                ));
             }
         }
         let others = restored.differences.iter().filter(|difference| difference.key != "lr");
@@ -298,11 +313,15 @@ impl Import {
         };
         let epochs = self.plan.recipe.train.epochs as u64;
         let batches = self.batches.unwrap_or(1) as u64;
-        let restored = config.resolve(epochs, batches).from_state_dict(dict).map_err(|error| self.refuse(format!("{key}: {error}")))?;
+        let restored = config
+            .resolve(epochs, batches)
+            .from_state_dict(dict)
+            .map_err(|error| self.refuse(format!("{key}: {error}")))?;
         // A rate that only follows from another argument is no difference of its own.
         let differences = restored.differences.iter().filter(|text| !text.starts_with("the learning rate"));
-        let differences: Vec<String> =
-            differences.map(|text| text.replace("the checkpoint", "the file").replace("the configuration", "the recipe")).collect();
+        let differences: Vec<String> = differences
+            .map(|text| text.replace("the checkpoint", "the file").replace("the configuration", "the recipe"))
+            .collect();
         if !differences.is_empty() {
             self.plan.recipe.scheduler = SchedulerConfig { per: config.per, ..found.clone() };
         }
@@ -335,7 +354,11 @@ impl Import {
     fn manifest(&self, at: Position) -> Manifest {
         Manifest {
             format: FORMAT,
-            program: format!("{}, imported from {}", concat!("rekindle ", env!("CARGO_PKG_VERSION")), self.file.display()),
+            program: format!(
+                "{}, imported from {}",
+                concat!("rekindle ", env!("CARGO_PKG_VERSION")),
+                self.file.display()
+            ),
             burn: crate::BURN_VERSION.to_string(),
             written: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             save: 0,
@@ -371,15 +394,23 @@ impl Import {
         }
         if let (Some(Piece { key, value }), true) = (&pieces.early, train.early_stopping.is_some()) {
             manifest.early_stopping = Some(value.clone());
-            self.take(key, format!("early stopping: {} without improvement on {}", counted(value.bad_epochs as u64, "epoch"), value.best));
+            self.take(
+                key,
+                format!(
+                    "early stopping: {} without improvement on {}",
+                    counted(value.bad_epochs as u64, "epoch"),
+                    value.best
+                ),
+            );
         }
     }
 
     /// Keys of the root under which nothing was used, with what is there.
     fn ignored(&self, root: &Value) -> Vec<(String, String)> {
         let Some(dict) = root.as_dict().filter(|_| !self.used.iter().any(String::is_empty)) else { return Vec::new() };
-        let is_used =
-            |key: &str| self.used.iter().any(|used| used == key || used.strip_prefix(key).is_some_and(|rest| rest.starts_with('/')));
+        let is_used = |key: &str| {
+            self.used.iter().any(|used| used == key || used.strip_prefix(key).is_some_and(|rest| rest.starts_with('/')))
+        };
         let rest = dict.iter().filter(|(key, _)| !is_used(&key.text()));
         rest.map(|(key, value)| (key.text().into_owned(), describe(value))).collect()
     }
@@ -391,7 +422,11 @@ fn fits(report: &Report) -> bool {
     if !matching.missing.is_empty() || !matching.shape_differs.is_empty() {
         return false;
     }
-    let prefix = matching.matched.first().and_then(|matched| matched.file_name.strip_suffix(matched.name.as_str())).unwrap_or_default();
+    let prefix = matching
+        .matched
+        .first()
+        .and_then(|matched| matched.file_name.strip_suffix(matched.name.as_str()))
+        .unwrap_or_default();
     matching.unused.iter().all(|name| !name.starts_with(prefix))
 }
 
@@ -426,7 +461,9 @@ fn describe(value: &Value) -> String {
         }
         Value::Str(text) => format!("'{}'", text.chars().take(60).collect::<String>()),
         Value::Dict(dict) => format!("a dictionary of {}", counted(dict.len() as u64, "value")),
-        Value::List(items) | Value::Tuple(items) => format!("a {} of {}", value.type_name(), counted(items.len() as u64, "value")),
+        Value::List(items) | Value::Tuple(items) => {
+            format!("a {} of {}", value.type_name(), counted(items.len() as u64, "value"))
+        }
         Value::Object(object) => format!("an instance of {}", object.class),
         Value::Tensor(tensor) => format!("a tensor of shape {}", rekindle_state::show_shape(tensor.shape())),
         other => format!("a {}", other.type_name()),

@@ -96,12 +96,15 @@ impl<'a> Pieces<'a> {
     /// What our own export writes: metrics and the best value under our names, and early stopping.
     fn own(&mut self, dict: &StateDict) {
         if let Some(early) = dict.dict("early_stopping")
-            && let (Some(best), Some(bad)) = (early.get("best").and_then(scalar), early.get("bad_epochs").and_then(Value::as_int))
+            && let (Some(best), Some(bad)) =
+                (early.get("best").and_then(scalar), early.get("bad_epochs").and_then(Value::as_int))
         {
             let value = EarlyState { best, bad_epochs: usize::try_from(bad).unwrap_or_default() };
             self.early = Some(Piece { key: "early_stopping".to_string(), value });
         }
-        for (place, known) in crate::train::recipe::METRICS.iter().flat_map(|name| [("metrics", *name), ("best", *name)]) {
+        for (place, known) in
+            crate::train::recipe::METRICS.iter().flat_map(|name| [("metrics", *name), ("best", *name)])
+        {
             let Some(piece) = dict.dict(place).and_then(|values| number(values, known)) else { continue };
             let piece = Piece { key: format!("{place}/{known}"), value: piece.value };
             match place {
@@ -145,7 +148,9 @@ impl<'a> Pieces<'a> {
                 self.optimizers.push(Piece { key: path.clone(), value: dict });
             }
             // A scheduler of schedulers is one.
-            Value::Dict(dict) if dict.get("last_epoch").is_some() && (dict.get("_last_lr").or(dict.get("base_lrs"))).is_some() => {
+            Value::Dict(dict)
+                if dict.get("last_epoch").is_some() && (dict.get("_last_lr").or(dict.get("base_lrs"))).is_some() =>
+            {
                 self.schedulers.push(Piece { key: path.clone(), value: dict });
             }
             Value::Dict(dict) if depth < MAX_DEPTH => dict.iter().for_each(|(key, value)| each(&key.text(), value)),

@@ -39,15 +39,30 @@ pub(super) fn position(pieces: &Pieces<'_>, hints: &Hints) -> (Position, String)
     (Position { step, epoch: whole(epochs), batch: whole(batch) }, how)
 }
 
-fn epochs(pieces: &Pieces<'_>, hints: &Hints, steps: Option<u64>, batches: Option<u64>, counted: &str) -> (u64, String) {
-    let done = |epochs: u64| if epochs == 1 { "1 epoch is done".to_string() } else { format!("{epochs} epochs are done") };
+fn epochs(
+    pieces: &Pieces<'_>,
+    hints: &Hints,
+    steps: Option<u64>,
+    batches: Option<u64>,
+    counted: &str,
+) -> (u64, String) {
+    let done =
+        |epochs: u64| if epochs == 1 { "1 epoch is done".to_string() } else { format!("{epochs} epochs are done") };
     let Some(Piece { key, value: epoch }) = &pieces.epoch else {
         return match (steps, batches) {
             (Some(steps), Some(batches)) => {
                 let epochs = steps / batches;
-                (epochs, format!("{}: {counted} counts {steps} steps, {batches} to an epoch of the recipe's data", done(epochs)))
+                (
+                    epochs,
+                    format!(
+                        "{}: {counted} counts {steps} steps, {batches} to an epoch of the recipe's data",
+                        done(epochs)
+                    ),
+                )
             }
-            (Some(steps), None) => (0, format!("the file counts no epochs, only {steps} steps: training starts with epoch 1")),
+            (Some(steps), None) => {
+                (0, format!("the file counts no epochs, only {steps} steps: training starts with epoch 1"))
+            }
             (None, _) => (0, "the file counts neither epochs nor steps: training starts with epoch 1".to_string()),
         };
     };
@@ -62,7 +77,13 @@ fn epochs(pieces: &Pieces<'_>, hints: &Hints, steps: Option<u64>, batches: Optio
         if let (Some(steps), Some(batches)) = (steps, batches)
             && epochs.checked_mul(batches) == Some(steps)
         {
-            return (epochs, format!("{}: '{key}' is {epoch}, and {counted} counts {steps} steps of {batches} to an epoch", done(epochs)));
+            return (
+                epochs,
+                format!(
+                    "{}: '{key}' is {epoch}, and {counted} counts {steps} steps of {batches} to an epoch",
+                    done(epochs)
+                ),
+            );
         }
     }
     let stepped = hints.schedule.filter(|_| hints.per == Per::Epoch).or(hints.other_schedule);

@@ -29,7 +29,9 @@ impl Array {
             Data::F64(values) => values.to_vec(),
             Data::F16(values) => values.iter().map(|v| v.to_f64()).collect(),
             Data::BF16(values) => values.iter().map(|v| v.to_f64()).collect(),
-            Data::Code(dtype, codes) if dtype.is_small_float() => codes.iter().map(|&code| small_float::decode(*dtype, code)).collect(),
+            Data::Code(dtype, codes) if dtype.is_small_float() => {
+                codes.iter().map(|&code| small_float::decode(*dtype, code)).collect()
+            }
             _ => self.ints()?.into_iter().map(|v| v as f64).collect(),
         })
     }
@@ -51,7 +53,9 @@ impl Array {
             Data::Bool(values) => values.iter().map(|&v| v.into()).collect(),
             Data::Code(dtype, codes) if dtype.is_signed_int() => codes.iter().map(|&v| i128::from(v as i8)).collect(),
             Data::Code(dtype, codes) if dtype.is_int() => codes.iter().map(|&v| v.into()).collect(),
-            Data::Str(_) | Data::C64(_) | Data::C128(_) => return Err(Error::invalid(format!("expected numbers, found {}", self.dtype()))),
+            Data::Str(_) | Data::C64(_) | Data::C128(_) => {
+                return Err(Error::invalid(format!("expected numbers, found {}", self.dtype())));
+            }
             _ => self.floats()?.into_iter().map(|v| v as i128).collect(),
         })
     }
@@ -75,16 +79,23 @@ impl Array {
         Self::of_floats_with(dtype, shape, values, true, Rounding::Nearest)
     }
 
-    fn of_floats_with(dtype: DType, shape: Vec<usize>, values: Vec<f64>, saturate: bool, rounding: Rounding) -> Result<Self> {
+    fn of_floats_with(
+        dtype: DType,
+        shape: Vec<usize>,
+        values: Vec<f64>,
+        saturate: bool,
+        rounding: Rounding,
+    ) -> Result<Self> {
         let data = match dtype {
             DType::F32 => Data::F32(Arc::new(values.into_iter().map(|v| v as f32).collect())),
             DType::F64 => Data::F64(Arc::new(values)),
             DType::F16 => Data::F16(Arc::new(values.into_iter().map(f16::from_f64).collect())),
             DType::BF16 => Data::BF16(Arc::new(values.into_iter().map(bf16::from_f64).collect())),
             DType::Bool => Data::Bool(Arc::new(values.into_iter().map(|v| v != 0.0).collect())),
-            _ if dtype.is_small_float() => {
-                Data::Code(dtype, Arc::new(values.into_iter().map(|v| small_float::encode(dtype, v, saturate, rounding)).collect()))
-            }
+            _ if dtype.is_small_float() => Data::Code(
+                dtype,
+                Arc::new(values.into_iter().map(|v| small_float::encode(dtype, v, saturate, rounding)).collect()),
+            ),
             _ => return Self::of_ints(dtype, shape, values.into_iter().map(|v| v as i128).collect()),
         };
         Self::from_data(shape, data)
@@ -109,7 +120,9 @@ impl Array {
             DType::U2 => Data::Code(dtype, Arc::new(values.into_iter().map(|v| (v & 3) as u8).collect())),
             DType::I4 => Data::Code(dtype, Arc::new(values.into_iter().map(|v| ((v << 4) as i8 >> 4) as u8).collect())),
             DType::I2 => Data::Code(dtype, Arc::new(values.into_iter().map(|v| ((v << 6) as i8 >> 6) as u8).collect())),
-            DType::Str | DType::C64 | DType::C128 => return Err(Error::invalid(format!("numbers cannot be of type {dtype}"))),
+            DType::Str | DType::C64 | DType::C128 => {
+                return Err(Error::invalid(format!("numbers cannot be of type {dtype}")));
+            }
             _ => return Self::of_floats(dtype, shape, values.into_iter().map(|v| v as f64).collect()),
         };
         Self::from_data(shape, data)

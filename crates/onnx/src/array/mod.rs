@@ -54,7 +54,11 @@ impl Array {
     /// When there are not as many values as the shape has elements.
     pub fn from_data(shape: Vec<usize>, data: Data) -> Result<Self> {
         if count(&shape)? != data.len() {
-            return Err(Error::invalid(format!("{} values do not fill an array of shape {}", data.len(), show(&shape))));
+            return Err(Error::invalid(format!(
+                "{} values do not fill an array of shape {}",
+                data.len(),
+                show(&shape)
+            )));
         }
         Ok(Self { shape, data })
     }
@@ -122,7 +126,8 @@ impl Array {
     /// # Errors
     /// When they are of another type.
     pub fn expect<T: Element>(&self) -> Result<&[T]> {
-        self.values().ok_or_else(|| Error::invalid(format!("expected values of type {}, found {}", T::DTYPE, self.dtype())))
+        self.values()
+            .ok_or_else(|| Error::invalid(format!("expected values of type {}, found {}", T::DTYPE, self.dtype())))
     }
 
     /// The same values under another shape.

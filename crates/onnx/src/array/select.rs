@@ -65,8 +65,10 @@ impl Array {
     /// # Errors
     /// When there is a list too many or too few, a position is outside its axis, or the result is too large.
     pub fn select(&self, axes: &[Option<Vec<usize>>]) -> Result<Self> {
-        let shape: Vec<usize> = axes.iter().zip(self.shape()).map(|(list, &size)| list.as_ref().map_or(size, Vec::len)).collect();
-        let outside = |(list, &size): (&Option<Vec<usize>>, &usize)| list.iter().flatten().any(|&position| position >= size);
+        let shape: Vec<usize> =
+            axes.iter().zip(self.shape()).map(|(list, &size)| list.as_ref().map_or(size, Vec::len)).collect();
+        let outside =
+            |(list, &size): (&Option<Vec<usize>>, &usize)| list.iter().flatten().any(|&position| position >= size);
         if axes.len() != self.rank() || axes.iter().zip(self.shape()).any(outside) {
             return Err(Error::invalid(format!("a position is outside shape {}", show(self.shape()))));
         }
@@ -79,8 +81,13 @@ impl Array {
         for (axis, list) in axes[..last].iter().enumerate() {
             let step = steps[axis];
             starts = match list {
-                Some(list) => starts.iter().flat_map(|start| list.iter().map(move |position| start + position * step)).collect(),
-                None => starts.iter().flat_map(|start| (0..self.shape()[axis]).map(move |position| start + position * step)).collect(),
+                Some(list) => {
+                    starts.iter().flat_map(|start| list.iter().map(move |position| start + position * step)).collect()
+                }
+                None => starts
+                    .iter()
+                    .flat_map(|start| (0..self.shape()[axis]).map(move |position| start + position * step))
+                    .collect(),
             };
         }
         let block = shape[last..].iter().product();
@@ -112,7 +119,8 @@ impl Array {
             };
             from = from.iter().flat_map(|&start| list.iter().map(move |&position| next(start, position))).collect();
         }
-        let pool = Data::concat(&[self.data(), fill.data()]).ok_or_else(|| Error::invalid("there is nothing to choose from"))?;
+        let pool = Data::concat(&[self.data(), fill.data()])
+            .ok_or_else(|| Error::invalid("there is nothing to choose from"))?;
         from.iter_mut().filter(|from| **from == FILL).for_each(|from| *from = self.len());
         Self::from_data(shape, pool.take(&from))
     }

@@ -39,7 +39,11 @@ impl Format {
     fn magnitude(&self, code: u8) -> f64 {
         let mantissa = f64::from(code & ((1 << self.mantissa_bits) - 1)) / f64::from(1 << self.mantissa_bits);
         let exponent = i32::from(code >> self.mantissa_bits);
-        if exponent == 0 { mantissa * 2_f64.powi(1 - self.bias) } else { (1.0 + mantissa) * 2_f64.powi(exponent - self.bias) }
+        if exponent == 0 {
+            mantissa * 2_f64.powi(1 - self.bias)
+        } else {
+            (1.0 + mantissa) * 2_f64.powi(exponent - self.bias)
+        }
     }
 }
 
@@ -51,7 +55,10 @@ pub fn decode(dtype: DType, code: u8) -> f64 {
     let format = format(dtype);
     let sign = if code & format.sign_bit() != 0 { -1.0 } else { 1.0 };
     let rest = code & (format.sign_bit() - 1);
-    if format.nan == Some(code) || (format.infinity.is_some() && rest > format.max + 1) || (rest == 0x7f && format.nan == Some(0x7f)) {
+    if format.nan == Some(code)
+        || (format.infinity.is_some() && rest > format.max + 1)
+        || (rest == 0x7f && format.nan == Some(0x7f))
+    {
         return f64::NAN;
     }
     if format.infinity == Some(rest) { sign * f64::INFINITY } else { sign * format.magnitude(rest) }
@@ -134,12 +141,17 @@ mod tests {
 
     #[test]
     fn every_code_is_its_own_nearest() {
-        for dtype in [DType::F8E4M3Fn, DType::F8E4M3Fnuz, DType::F8E5M2, DType::F8E5M2Fnuz, DType::F8E8M0, DType::F4E2M1] {
+        for dtype in
+            [DType::F8E4M3Fn, DType::F8E4M3Fnuz, DType::F8E5M2, DType::F8E5M2Fnuz, DType::F8E8M0, DType::F4E2M1]
+        {
             let codes = if dtype == DType::F4E2M1 { 0..=15 } else { 0..=255_u8 };
             for code in codes {
                 let value = decode(dtype, code);
                 let again = encode(dtype, value, false, Rounding::Nearest);
-                assert!(value.is_nan() && decode(dtype, again).is_nan() || again == code, "{dtype}: {code} is {value}, back {again}");
+                assert!(
+                    value.is_nan() && decode(dtype, again).is_nan() || again == code,
+                    "{dtype}: {code} is {value}, back {again}"
+                );
             }
         }
     }

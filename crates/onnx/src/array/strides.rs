@@ -85,7 +85,9 @@ impl Broadcast {
     /// When they do not broadcast together.
     pub fn new(shapes: &[&[usize]]) -> Result<Self> {
         let shape = broadcast_shape(shapes)?;
-        let offsets = shapes.iter().map(|own| if *own == shape { Ok(None) } else { offsets(&shape, &stretched(own, &shape)).map(Some) });
+        let offsets = shapes
+            .iter()
+            .map(|own| if *own == shape { Ok(None) } else { offsets(&shape, &stretched(own, &shape)).map(Some) });
         Ok(Self { offsets: offsets.collect::<Result<_>>()?, shape })
     }
 

@@ -13,7 +13,8 @@ impl Array {
     /// When they cannot be read, or ONNX has no such type.
     pub fn from_tensor(tensor: &Tensor) -> Result<Self> {
         let name = tensor.dtype().name();
-        let dtype = DType::from_name(name).ok_or_else(|| Error::invalid(format!("ONNX has no values of type {name}")))?;
+        let dtype =
+            DType::from_name(name).ok_or_else(|| Error::invalid(format!("ONNX has no values of type {name}")))?;
         let shape: Option<Vec<usize>> = tensor.shape().iter().map(|&size| usize::try_from(size).ok()).collect();
         let shape = shape.ok_or_else(|| Error::invalid("a tensor is too large for memory"))?;
         super::count(&shape)?;

@@ -42,17 +42,23 @@ impl Attribute {
             attribute::INT => Self::Int(proto.i),
             attribute::STRING => Self::Str(proto.s.to_vec()),
             attribute::TENSOR => {
-                let tensor = proto.t.as_ref().ok_or_else(|| Error::invalid(format!("attribute '{}' holds no tensor", proto.name)))?;
+                let tensor = proto
+                    .t
+                    .as_ref()
+                    .ok_or_else(|| Error::invalid(format!("attribute '{}' holds no tensor", proto.name)))?;
                 Self::Array(weight::read(tensor, external)?.array()?)
             }
             attribute::GRAPH | attribute::GRAPHS => return Ok(None),
             attribute::FLOATS => Self::Floats(proto.floats.clone()),
             attribute::INTS => Self::Ints(proto.ints.clone()),
             attribute::STRINGS => Self::Strs(proto.strings.iter().map(|s| s.to_vec()).collect()),
-            attribute::TENSORS => Self::Arrays(proto.tensors.iter().map(|t| weight::read(t, external)?.array()).collect::<Result<_>>()?),
+            attribute::TENSORS => {
+                Self::Arrays(proto.tensors.iter().map(|t| weight::read(t, external)?.array()).collect::<Result<_>>()?)
+            }
             attribute::SPARSE_TENSOR => {
                 let sparse = proto.sparse_tensor.as_ref();
-                let sparse = sparse.ok_or_else(|| Error::invalid(format!("attribute '{}' holds no sparse tensor", proto.name)))?;
+                let sparse = sparse
+                    .ok_or_else(|| Error::invalid(format!("attribute '{}' holds no sparse tensor", proto.name)))?;
                 Self::Array(weight::read_sparse(sparse, external)?)
             }
             attribute::TYPE => Self::Type(proto.tp.clone().unwrap_or_default()),
@@ -146,7 +152,9 @@ impl Attributes {
     /// # Errors
     /// When the attribute is of another kind, or no UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<&str>> {
-        let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("attribute '{name}' is no UTF-8 text")));
+        let utf8 = |bytes| {
+            std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("attribute '{name}' is no UTF-8 text")))
+        };
         self.bytes(name)?.map(utf8).transpose()
     }
 
@@ -164,7 +172,8 @@ impl Attributes {
     /// When the attribute is of another kind, or one is no UTF-8.
     pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>> {
         let utf8 = |bytes: &Vec<u8>| {
-            String::from_utf8(bytes.clone()).map_err(|_| Error::invalid(format!("attribute '{name}' holds a text that is no UTF-8")))
+            String::from_utf8(bytes.clone())
+                .map_err(|_| Error::invalid(format!("attribute '{name}' holds a text that is no UTF-8")))
         };
         self.byte_strs(name)?.map(|texts| texts.iter().map(utf8).collect()).transpose()
     }

@@ -39,7 +39,12 @@ struct Builder<'m> {
 }
 
 impl Builder<'_> {
-    fn graph(&mut self, proto: &GraphProto, outer: Option<&mut dyn Outer>, opsets: &[OperatorSetIdProto]) -> Result<Graph> {
+    fn graph(
+        &mut self,
+        proto: &GraphProto,
+        outer: Option<&mut dyn Outer>,
+        opsets: &[OperatorSetIdProto],
+    ) -> Result<Graph> {
         if self.depth == MAX_DEPTH {
             return Err(Error::invalid(format!("graphs and functions are nested more than {MAX_DEPTH} deep")));
         }
@@ -167,7 +172,8 @@ impl Builder<'_> {
     /// The body of a function as a graph whose inputs and outputs are those of the call, by position.
     fn call(&mut self, function: &FunctionProto, call: &NodeProto, opsets: &[OperatorSetIdProto]) -> Result<Graph> {
         let mut proto = functions::instance(function, call);
-        let named = |name: &String| rekindle_state::onnx::proto::ValueInfoProto { name: name.clone(), ..Default::default() };
+        let named =
+            |name: &String| rekindle_state::onnx::proto::ValueInfoProto { name: name.clone(), ..Default::default() };
         proto.input = function.input.iter().map(named).collect();
         proto.output = function.output.iter().map(named).collect();
         self.graph(&proto, None, &functions::opsets(function, opsets))

@@ -22,7 +22,8 @@ impl<'m> Functions<'m> {
 
 /// The nodes of a function as a graph, for one call.
 pub(super) fn instance(function: &FunctionProto, call: &NodeProto) -> GraphProto {
-    let mut given: HashMap<&str, &AttributeProto> = function.attribute_proto.iter().map(|a| (a.name.as_str(), a)).collect();
+    let mut given: HashMap<&str, &AttributeProto> =
+        function.attribute_proto.iter().map(|a| (a.name.as_str(), a)).collect();
     given.extend(call.attribute.iter().map(|attribute| (attribute.name.as_str(), attribute)));
     GraphProto { node: function.node.iter().map(|node| substituted(node, &given)).collect(), ..GraphProto::default() }
 }

@@ -138,7 +138,8 @@ impl Model {
     }
 
     fn decode_with(bytes: Bytes, external: &mut External) -> Result<Self> {
-        let proto = ModelProto::decode(bytes).map_err(|error| Error::invalid(format!("it is no valid ONNX model: {error}")))?;
+        let proto =
+            ModelProto::decode(bytes).map_err(|error| Error::invalid(format!("it is no valid ONNX model: {error}")))?;
         Self::from_proto(&proto, external)
     }
 
@@ -158,7 +159,9 @@ impl Model {
                 return;
             }
             let operator = node.full_operator();
-            let known = missing.iter_mut().find(|known: &&mut Missing| known.operator == operator && known.version == node.version);
+            let known = missing
+                .iter_mut()
+                .find(|known: &&mut Missing| known.operator == operator && known.version == node.version);
             match known {
                 Some(known) => known.nodes.push(node.name.clone()),
                 None => missing.push(Missing { operator, version: node.version, nodes: vec![node.name.clone()] }),
@@ -185,7 +188,11 @@ impl Graph {
 impl Node {
     /// The operator, with its domain if that is not the standard one. A fused node goes by the name of its first operator.
     pub fn full_operator(&self) -> String {
-        if self.domain.is_empty() || self.domain == FUSED { self.operator.clone() } else { format!("{}.{}", self.domain, self.operator) }
+        if self.domain.is_empty() || self.domain == FUSED {
+            self.operator.clone()
+        } else {
+            format!("{}.{}", self.domain, self.operator)
+        }
     }
 }
 

@@ -40,7 +40,9 @@ pub(super) fn order(nodes: &[NodeProto]) -> Result<Vec<usize>> {
                         State::Done => {}
                         State::Waiting => {
                             let name = nodes[before].output.first().map_or("", String::as_str);
-                            return Err(Error::invalid(format!("the graph is cyclic: '{name}' is computed from itself")));
+                            return Err(Error::invalid(format!(
+                                "the graph is cyclic: '{name}' is computed from itself"
+                            )));
                         }
                     }
                 }

@@ -83,7 +83,8 @@ impl Weight {
 pub fn read(proto: &TensorProto, external: &mut External) -> Result<Weight> {
     let name = || if proto.name.is_empty() { "a tensor".to_string() } else { format!("tensor '{}'", proto.name) };
     let dtype = DType::from_number(proto.data_type);
-    let dtype = dtype.ok_or_else(|| Error::invalid(format!("{} has the unknown element type {}", name(), proto.data_type)))?;
+    let dtype =
+        dtype.ok_or_else(|| Error::invalid(format!("{} has the unknown element type {}", name(), proto.data_type)))?;
     let stored = tensor_value(proto, external).map_err(|error| error.within(name()))?;
     let shape = proto.dims.iter().map(|&axis| axis as usize).collect::<Vec<_>>();
     count(&shape)?;
@@ -107,7 +108,11 @@ pub fn read_sparse(proto: &SparseTensorProto, external: &mut External) -> Result
     let total = count(&shape)?;
     // Written out it may be far larger than its file.
     if total > MAX_SPARSE.max(values.len().saturating_mul(64)) {
-        return Err(Error::beyond(format!("a sparse tensor of shape {} with only {} values", show(&shape), values.len())));
+        return Err(Error::beyond(format!(
+            "a sparse tensor of shape {} with only {} values",
+            show(&shape),
+            values.len()
+        )));
     }
     let outside = || Error::invalid(format!("a sparse tensor has an index outside its shape {}", show(&shape)));
     let numbers = indices.int64s()?;
@@ -173,9 +178,9 @@ pub(crate) fn values(dtype: DType, bytes: &[u8]) -> Data {
         DType::U32 => numbers(bytes, u32::from_le_bytes),
         DType::U64 => numbers(bytes, u64::from_le_bytes),
         DType::Bool => numbers(bytes, |[byte]| byte != 0),
-        DType::C64 => {
-            numbers(bytes, |[a, b, c, d, e, f, g, h]: [u8; 8]| [f32::from_le_bytes([a, b, c, d]), f32::from_le_bytes([e, f, g, h])])
-        }
+        DType::C64 => numbers(bytes, |[a, b, c, d, e, f, g, h]: [u8; 8]| {
+            [f32::from_le_bytes([a, b, c, d]), f32::from_le_bytes([e, f, g, h])]
+        }),
         DType::C128 => numbers(bytes, |both: [u8; 16]| {
             let both = u128::from_le_bytes(both);
             [f64::from_bits(both as u64), f64::from_bits((both >> 64) as u64)]

@@ -103,15 +103,24 @@ fn prelu(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x, slope) = (inputs.array(0)?, inputs.array(1)?);
     // Before version 7, a vector of slopes had one for each channel.
     let channel = node.version < 7 && slope.rank() == 1 && x.rank() > 1 && slope.len() == x.shape()[1];
-    let slope = if channel { slope.reshaped([vec![slope.len()], vec![1; x.rank() - 2]].concat())? } else { slope.clone() };
+    let slope =
+        if channel { slope.reshaped([vec![slope.len()], vec![1; x.rank() - 2]].concat())? } else { slope.clone() };
     let both = Broadcast::new(&[x.shape(), slope.shape()])?;
     if both.shape != x.shape() {
-        return Err(Error::invalid(format!("a slope of shape {:?} does not fit an input of shape {:?}", slope.shape(), x.shape())));
+        return Err(Error::invalid(format!(
+            "a slope of shape {:?} does not fit an input of shape {:?}",
+            slope.shape(),
+            x.shape()
+        )));
     }
     if x.dtype().is_int() {
         let slopes = slope.ints()?;
         let apply = |(i, v): (usize, i128)| if v < 0 { v.wrapping_mul(slopes[both.at(1, i)]) } else { v };
-        return one(Array::of_ints(x.dtype(), both.shape.clone(), x.ints()?.into_iter().enumerate().map(apply).collect())?);
+        return one(Array::of_ints(
+            x.dtype(),
+            both.shape.clone(),
+            x.ints()?.into_iter().enumerate().map(apply).collect(),
+        )?);
     }
     let slopes = slope.floats()?;
     let apply = |(i, v): (usize, f64)| if v < 0.0 { v * slopes[both.at(1, i)] } else { v };
@@ -121,7 +130,8 @@ fn prelu(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 fn swiglu(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (gate, linear) = (inputs.array(0)?, inputs.array(1)?);
     if gate.shape() != linear.shape() || gate.dtype() != linear.dtype() {
-        let message = format!("its inputs have shapes {:?} and {:?}, which must be the same", gate.shape(), linear.shape());
+        let message =
+            format!("its inputs have shapes {:?} and {:?}, which must be the same", gate.shape(), linear.shape());
         return Err(Error::invalid(message));
     }
     let alpha = number(node, "alpha", 1.0)?;
@@ -138,7 +148,11 @@ fn clip(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
             bound.map(|values| values.first().copied().ok_or_else(|| Error::invalid("a bound is empty"))).transpose()
         };
         let (low, high) = (bound(1)?.unwrap_or(i128::MIN), bound(2)?.unwrap_or(i128::MAX));
-        return one(Array::of_ints(x.dtype(), x.shape().to_vec(), x.ints()?.into_iter().map(|v| v.max(low).min(high)).collect())?);
+        return one(Array::of_ints(
+            x.dtype(),
+            x.shape().to_vec(),
+            x.ints()?.into_iter().map(|v| v.max(low).min(high)).collect(),
+        )?);
     }
     let bound = |position: usize, name: &str| -> Result<Option<f64>> {
         match inputs.optional(position)? {
@@ -159,7 +173,8 @@ fn dropout(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let kept = |mask: Vec<bool>| Array::new(x.shape().to_vec(), mask);
     if !training || ratio == 0.0 {
         // The mask of the oldest versions has the type of the input.
-        let mask = if node.version < 10 { Array::filled(x.dtype(), x.shape(), 1.0)? } else { kept(vec![true; x.len()])? };
+        let mask =
+            if node.version < 10 { Array::filled(x.dtype(), x.shape(), 1.0)? } else { kept(vec![true; x.len()])? };
         return Ok(vec![x.clone().into(), mask.into()]);
     }
     if !(0.0..1.0).contains(&ratio) {

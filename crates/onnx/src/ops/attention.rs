@@ -40,10 +40,15 @@ pub(super) struct Heads {
 impl Heads {
     /// Of arrays with the axes batch, head, position, place.
     pub fn new(q: &Array, k: &Array, v: &Array) -> Result<Self> {
-        let (&[batch, queries, rows, depth], &[kb, keys, columns, kd], &[vb, values, vl, width]) = (q.shape(), k.shape(), v.shape()) else {
+        let (&[batch, queries, rows, depth], &[kb, keys, columns, kd], &[vb, values, vl, width]) =
+            (q.shape(), k.shape(), v.shape())
+        else {
             return Err(unfit(q, k, v));
         };
-        if [kb, kd, vb, values, vl] != [batch, depth, batch, keys, columns] || keys == 0 || !queries.is_multiple_of(keys) {
+        if [kb, kd, vb, values, vl] != [batch, depth, batch, keys, columns]
+            || keys == 0
+            || !queries.is_multiple_of(keys)
+        {
             return Err(unfit(q, k, v));
         }
         Ok(Self { batch, queries, group: queries / keys, rows, columns, depth, width })
@@ -56,14 +61,21 @@ impl Heads {
 }
 
 fn unfit(q: &Array, k: &Array, v: &Array) -> Error {
-    Error::invalid(format!("queries {:?}, keys {:?} and values {:?} do not fit together", q.shape(), k.shape(), v.shape()))
+    Error::invalid(format!(
+        "queries {:?}, keys {:?} and values {:?} do not fit together",
+        q.shape(),
+        k.shape(),
+        v.shape()
+    ))
 }
 
 /// `[batch, position, head · place]` as `[batch, head, position, place]`.
 pub(super) fn split_heads(array: &Array, heads: Option<i64>) -> Result<Array> {
     let &[batch, positions, hidden] = array.shape() else { return Ok(array.clone()) };
-    let heads = heads.and_then(|heads| usize::try_from(heads).ok()).filter(|&heads| heads > 0 && hidden.is_multiple_of(heads));
-    let heads = heads.ok_or_else(|| Error::invalid(format!("its number of heads does not divide a hidden size of {hidden}")))?;
+    let heads =
+        heads.and_then(|heads| usize::try_from(heads).ok()).filter(|&heads| heads > 0 && hidden.is_multiple_of(heads));
+    let heads = heads
+        .ok_or_else(|| Error::invalid(format!("its number of heads does not divide a hidden size of {hidden}")))?;
     permuted(&array.reshaped(vec![batch, positions, heads, hidden / heads])?, &[0, 2, 1, 3])
 }
 
@@ -98,7 +110,8 @@ impl Mask {
     /// `version` is that of the operator.
     pub fn new(mask: &Array, heads: &Heads, version: i64) -> Result<Self> {
         let full = [heads.batch, heads.queries, heads.rows, heads.columns];
-        let misfit = || Error::invalid(format!("a mask of shape {:?} does not fit scores of shape {full:?}", mask.shape()));
+        let misfit =
+            || Error::invalid(format!("a mask of shape {:?} does not fit scores of shape {full:?}", mask.shape()));
         let lead = 4_usize.checked_sub(mask.rank()).ok_or_else(misfit)?;
         let mut steps = [0; 4];
         for (axis, (&size, step)) in mask.shape().iter().zip(strides(mask.shape())).enumerate() {
@@ -135,7 +148,11 @@ impl Bias {
         for (column, out) in out.iter_mut().enumerate() {
             let masked = self.mask.as_ref().map_or(0.0, |mask| {
                 let [s, h, r, c] = mask.steps;
-                if column < mask.columns { mask.values[sample * s + head * h + row * r + column * c] } else { f64::NEG_INFINITY }
+                if column < mask.columns {
+                    mask.values[sample * s + head * h + row * r + column * c]
+                } else {
+                    f64::NEG_INFINITY
+                }
             });
             *out = if self.sees(sample, row, column) { masked } else { f64::NEG_INFINITY };
         }
@@ -213,7 +230,9 @@ fn attention(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 pub(super) fn precision(node: &Node) -> Result<Option<DType>> {
     let Some(number) = node.attributes.int("softmax_precision")? else { return Ok(None) };
     let dtype = DType::from_number(number as i32).filter(|dtype| dtype.is_float() && !dtype.is_small_float());
-    dtype.map(Some).ok_or_else(|| Error::invalid(format!("attribute 'softmax_precision' is {number}, which is no float type")))
+    dtype
+        .map(Some)
+        .ok_or_else(|| Error::invalid(format!("attribute 'softmax_precision' is {number}, which is no float type")))
 }
 
 /// Queries or keys times the root of the scale: so that products of narrow types do not overflow.

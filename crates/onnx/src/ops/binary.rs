@@ -32,7 +32,12 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
 }
 
 /// Two arrays of one type through a function of floats or one of integers (`None`: it has no result, as with division by 0).
-fn pair(a: &Array, b: &Array, of_floats: impl Fn(f64, f64) -> f64, of_ints: impl Fn(i128, i128) -> Option<i128>) -> Result<Array> {
+fn pair(
+    a: &Array,
+    b: &Array,
+    of_floats: impl Fn(f64, f64) -> f64,
+    of_ints: impl Fn(i128, i128) -> Option<i128>,
+) -> Result<Array> {
     same_type(a, b)?;
     let both = Broadcast::new(&[a.shape(), b.shape()])?;
     let total = crate::array::count(&both.shape)?;
@@ -62,7 +67,11 @@ fn arithmetic(
     one(pair(inputs.array(0)?, inputs.array(1)?, of_floats, of_ints)?)
 }
 
-fn fold(inputs: &Inputs<'_>, of_floats: impl Fn(f64, f64) -> f64, of_ints: impl Fn(i128, i128) -> Option<i128>) -> Result<Vec<Value>> {
+fn fold(
+    inputs: &Inputs<'_>,
+    of_floats: impl Fn(f64, f64) -> f64,
+    of_ints: impl Fn(i128, i128) -> Option<i128>,
+) -> Result<Vec<Value>> {
     let mut result = inputs.array(0)?.clone();
     for array in inputs.arrays()?.into_iter().skip(1) {
         result = pair(&result, array, &of_floats, &of_ints)?;
@@ -91,7 +100,9 @@ fn modulo(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let rest = a % b;
         if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
     };
-    arithmetic(inputs, floored, |a, b| a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }))
+    arithmetic(inputs, floored, |a, b| {
+        a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
+    })
 }
 
 /// The result has the type of the base; the exponent may have another.
@@ -122,7 +133,11 @@ fn logic(inputs: &Inputs<'_>, function: impl Fn(bool, bool) -> bool) -> Result<V
     one(Array::new(both.shape, values)?)
 }
 
-fn compare(inputs: &Inputs<'_>, of_floats: impl Fn(f64, f64) -> bool, of_ints: impl Fn(i128, i128) -> bool) -> Result<Vec<Value>> {
+fn compare(
+    inputs: &Inputs<'_>,
+    of_floats: impl Fn(f64, f64) -> bool,
+    of_ints: impl Fn(i128, i128) -> bool,
+) -> Result<Vec<Value>> {
     let (a, b) = (inputs.array(0)?, inputs.array(1)?);
     same_type(a, b)?;
     let both = Broadcast::new(&[a.shape(), b.shape()])?;

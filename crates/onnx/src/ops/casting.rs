@@ -63,7 +63,9 @@ fn bit_cast(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         // A byte holds an integer sign-extended, a code as it is.
         let spare = 8 - dtype.bits() as u32;
         let signed = dtype.is_signed_int();
-        bytes.iter_mut().for_each(|byte| *byte = if signed { ((*byte << spare) as i8 >> spare) as u8 } else { *byte << spare >> spare });
+        bytes.iter_mut().for_each(|byte| {
+            *byte = if signed { ((*byte << spare) as i8 >> spare) as u8 } else { *byte << spare >> spare }
+        });
     }
     one(Array::from_data(x.shape().to_vec(), weight::values(dtype, &bytes))?)
 }

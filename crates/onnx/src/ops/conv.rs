@@ -29,15 +29,20 @@ struct Channels {
 
 /// Checks ranks and channels. `transposed`: the weights have the input channels first.
 fn channels(node: &Node, x: &Array, w: &Array, bias: Option<&Array>, transposed: bool) -> Result<Channels> {
-    let mismatch = |what: String| Error::invalid(format!("an image of shape {:?} and weights of shape {:?}: {what}", x.shape(), w.shape()));
+    let mismatch = |what: String| {
+        Error::invalid(format!("an image of shape {:?} and weights of shape {:?}: {what}", x.shape(), w.shape()))
+    };
     if x.rank() < 3 || w.rank() != x.rank() {
         return Err(mismatch("expected both with the same number of axes, 3 or more".into()));
     }
     let groups = usize::try_from(node.attributes.int_or("group", 1)?).unwrap_or(0);
     let (images, from) = (x.shape()[0], x.shape()[1]);
     let per_group = groups > 0 && from.is_multiple_of(groups);
-    let fits =
-        if transposed { w.shape()[0] == from } else { per_group && w.shape()[1] == from / groups && w.shape()[0].is_multiple_of(groups) };
+    let fits = if transposed {
+        w.shape()[0] == from
+    } else {
+        per_group && w.shape()[1] == from / groups && w.shape()[0].is_multiple_of(groups)
+    };
     if !per_group || !fits {
         return Err(mismatch(format!("the channels do not fit in {groups} groups")));
     }
@@ -179,7 +184,11 @@ impl Groups<'_> {
                     let y = &mut y[row / taps * pixels..][..pixels];
                     for segment in &segments[row % taps] {
                         let source = &columns[segment.position - start..][..segment.count];
-                        y[segment.offset..].iter_mut().step_by(step).zip(source).for_each(|(slot, &value)| *slot += value);
+                        y[segment.offset..]
+                            .iter_mut()
+                            .step_by(step)
+                            .zip(source)
+                            .for_each(|(slot, &value)| *slot += value);
                     }
                 }
             }
@@ -210,14 +219,18 @@ fn transposed_window(node: &Node, x: &[usize], kernel: &[usize]) -> Result<Windo
     let extra = sizes(node, "output_padding", rank, 0)?.unwrap_or_else(|| vec![0; rank]);
     let automatic = node.attributes.text_or("auto_pad", "NOTSET")?;
     let same = matches!(automatic, "SAME_UPPER" | "SAME_LOWER");
-    let pads = if automatic == "NOTSET" || automatic.is_empty() { sizes(node, "pads", 2 * rank, -(1 << 31))? } else { None };
+    let pads =
+        if automatic == "NOTSET" || automatic.is_empty() { sizes(node, "pads", 2 * rank, -(1 << 31))? } else { None };
     // Some exporters give the whole shape instead of the spatial sizes.
     let mut wanted = node.attributes.ints("output_shape")?.filter(|shape| !shape.is_empty());
     if let Some(shape) = wanted.filter(|shape| shape.len() == rank + 2) {
         wanted = Some(&shape[2..]);
     }
     if wanted.is_some_and(|shape| shape.len() != rank || shape.iter().any(|size| !(0..1 << 31).contains(size))) {
-        return Err(Error::invalid(format!("its output_shape {:?} does not fit {rank} spatial axes", wanted.unwrap_or_default())));
+        return Err(Error::invalid(format!(
+            "its output_shape {:?} does not fit {rank} spatial axes",
+            wanted.unwrap_or_default()
+        )));
     }
     for axis in 0..rank {
         let full = (x[axis] as i64 - 1) * window.steps[axis] as i64 + extra[axis] + window.span(axis);

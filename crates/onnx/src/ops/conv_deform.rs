@@ -31,18 +31,25 @@ fn deformed<T: Real>(node: &Node, inputs: &Inputs<'_>, x: &Array) -> Result<Arra
     let (taps, plane) = (window.taps()?, count(&window.out)?);
     let fits = |all: usize, parts: usize| parts > 0 && all.is_multiple_of(parts);
     if !fits(from, groups) || !fits(to, groups) || !fits(from, offset_groups) || per_group != from / groups {
-        let message = format!("weights of {:?} on {from} channels do not fit {groups} groups and {offset_groups} of offsets", w.shape());
+        let message = format!(
+            "weights of {:?} on {from} channels do not fit {groups} groups and {offset_groups} of offsets",
+            w.shape()
+        );
         return Err(Error::invalid(message));
     }
     let parts = [images, offset_groups * taps, window.out[0], window.out[1]];
     let expected = [images, 2 * offset_groups * taps, window.out[0], window.out[1]];
-    if offsets.shape() != expected || mask.is_some_and(|mask| mask.shape() != parts) || bias.is_some_and(|bias| bias.len() != to) {
+    if offsets.shape() != expected
+        || mask.is_some_and(|mask| mask.shape() != parts)
+        || bias.is_some_and(|bias| bias.len() != to)
+    {
         return Err(Error::invalid(format!(
             "offsets of shape {:?} (expected {expected:?}), or a mask or bias that does not fit",
             offsets.shape()
         )));
     }
-    let (x_values, w, offsets, mask) = (read::<T>(x)?, read::<T>(w)?, offsets.floats()?, mask.map(Array::floats).transpose()?);
+    let (x_values, w, offsets, mask) =
+        (read::<T>(x)?, read::<T>(w)?, offsets.floats()?, mask.map(Array::floats).transpose()?);
     let mut y = filled::<T>([images, to, plane], bias)?;
     let terms = per_group * taps;
     let mut columns = zeros::<T>(&[terms, plane])?;
@@ -55,7 +62,8 @@ fn deformed<T: Real>(node: &Node, inputs: &Inputs<'_>, x: &Array) -> Result<Arra
             let moved = image * offset_groups * taps + channel / (from / offset_groups) * taps + tap;
             for (position, slot) in columns.iter_mut().enumerate() {
                 let place = |axis: usize, window_index: usize, tap_index: usize| {
-                    let base = (window_index * window.steps[axis] + tap_index * window.dilations[axis]) as f64 - window.begin[axis] as f64;
+                    let base = (window_index * window.steps[axis] + tap_index * window.dilations[axis]) as f64
+                        - window.begin[axis] as f64;
                     base + offsets[(2 * moved + axis) * plane + position]
                 };
                 let row = place(0, position / window.out[1], tap / kernel_width);
@@ -66,7 +74,13 @@ fn deformed<T: Real>(node: &Node, inputs: &Inputs<'_>, x: &Array) -> Result<Arra
         }
         let target = &mut y[group * (to / groups) * plane..][..to / groups * plane];
         let w = &w[group % groups * (to / groups) * terms..][..to / groups * terms];
-        add_strided(Matrix::new(w, terms), Matrix::new(&columns, plane), target, plane, Size { m: to / groups, k: terms, n: plane });
+        add_strided(
+            Matrix::new(w, terms),
+            Matrix::new(&columns, plane),
+            target,
+            plane,
+            Size { m: to / groups, k: terms, n: plane },
+        );
     }
     write(x.dtype(), vec![images, to, window.out[0], window.out[1]], y)
 }

@@ -23,7 +23,8 @@ fn qlinear_conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x_scale, y_scale) = (inputs.array(1)?.float()? as f32, inputs.array(6)?.float()? as f32);
     let zero = inputs.optional(7)?;
     let dtype = zero.map_or(x.dtype(), Array::dtype);
-    let (least, greatest) = dtype.int_range().ok_or_else(|| Error::invalid(format!("expected a quantized type, found {dtype}")))?;
+    let (least, greatest) =
+        dtype.int_range().ok_or_else(|| Error::invalid(format!("expected a quantized type, found {dtype}")))?;
     let zero = zero.map_or(Ok(0.0), Array::float)?;
     let (shape, sums) = sums(node, (x, inputs.optional(2)?), (w, inputs.optional(5)?), inputs.optional(8)?)?;
     let w_scales = per_channel(inputs.array(4)?, w)?;
@@ -50,7 +51,10 @@ fn sums(
         let zeros = per_channel(zero, w)?;
         let size = w_values.len() / zeros.len();
         if size > 0 {
-            w_values.chunks_mut(size).zip(&zeros).for_each(|(values, zero)| values.iter_mut().for_each(|value| *value -= zero));
+            w_values
+                .chunks_mut(size)
+                .zip(&zeros)
+                .for_each(|(values, zero)| values.iter_mut().for_each(|value| *value -= zero));
         }
     }
     let (window, sums) = convolved(node, x, w, &x_values, &w_values, bias)?;
@@ -60,7 +64,11 @@ fn sums(
 /// One value for all output channels or one for each.
 fn per_channel(values: &Array, w: &Array) -> Result<Vec<f64>> {
     if values.len() != 1 && (values.is_empty() || w.shape().first() != Some(&values.len())) {
-        return Err(Error::invalid(format!("{} scales or zero points for weights of shape {:?}", values.len(), w.shape())));
+        return Err(Error::invalid(format!(
+            "{} scales or zero points for weights of shape {:?}",
+            values.len(),
+            w.shape()
+        )));
     }
     values.floats()
 }

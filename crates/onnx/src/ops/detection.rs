@@ -31,7 +31,8 @@ impl Edges {
 
     /// What two boxes share, as a part of what they cover together.
     fn overlap(&self, other: &Self) -> f64 {
-        let along = |axis: usize| (self.high[axis].min(other.high[axis]) - self.low[axis].max(other.low[axis])).max(0.0);
+        let along =
+            |axis: usize| (self.high[axis].min(other.high[axis]) - self.low[axis].max(other.low[axis])).max(0.0);
         let shared = along(0) * along(1);
         let (a, b) = (self.area(), other.area());
         if a <= 0.0 || b <= 0.0 || shared <= 0.0 { 0.0 } else { shared / (a + b - shared) }
@@ -45,10 +46,18 @@ fn non_max_suppression(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let threshold = inputs.optional(3)?.map_or(Ok(0.0), Array::float)?;
     let least = inputs.optional(4)?.map(Array::float).transpose()?;
     let (&[batch, count, 4], &[score_batch, classes, score_count]) = (boxes.shape(), scores.shape()) else {
-        return Err(Error::invalid(format!("boxes of shape {:?} with scores of shape {:?}", boxes.shape(), scores.shape())));
+        return Err(Error::invalid(format!(
+            "boxes of shape {:?} with scores of shape {:?}",
+            boxes.shape(),
+            scores.shape()
+        )));
     };
     if batch != score_batch || count != score_count {
-        return Err(Error::invalid(format!("boxes of shape {:?} with scores of shape {:?}", boxes.shape(), scores.shape())));
+        return Err(Error::invalid(format!(
+            "boxes of shape {:?} with scores of shape {:?}",
+            boxes.shape(),
+            scores.shape()
+        )));
     }
     let limit = usize::try_from(limit).unwrap_or(0);
     let (boxes, scores) = (boxes.floats()?, scores.floats()?);

@@ -39,7 +39,11 @@ fn einsum(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let arrays = inputs.arrays()?;
     let terms: Vec<&str> = left.split(',').collect();
     if terms.len() != arrays.len() || arrays.is_empty() {
-        return Err(Error::invalid(format!("the equation '{equation}' is of {} operands, and there are {}", terms.len(), arrays.len())));
+        return Err(Error::invalid(format!(
+            "the equation '{equation}' is of {} operands, and there are {}",
+            terms.len(),
+            arrays.len()
+        )));
     }
     let dtype = arrays[0].dtype();
     let mut operands = Vec::new();
@@ -122,16 +126,22 @@ fn contract_all(operands: Vec<Operand>, output: &[Label], dtype: DType) -> Resul
     if distinct.len() != output.len() || !distinct.iter().all(|label| sizes.contains_key(label)) {
         return Err(Error::invalid("its output names a label twice, or one that no input has"));
     }
-    let mut operands =
-        operands.into_iter().map(|operand| plain(&operand, &sizes, dtype)).collect::<Result<std::collections::VecDeque<_>>>()?;
+    let mut operands = operands
+        .into_iter()
+        .map(|operand| plain(&operand, &sizes, dtype))
+        .collect::<Result<std::collections::VecDeque<_>>>()?;
     let mut result = operands.pop_front().ok_or_else(|| Error::invalid("there are no operands"))?;
     while let Some(next) = operands.pop_front() {
-        let needed: BTreeSet<Label> =
-            operands.iter().flat_map(|operand| operand.labels.iter().copied()).chain(distinct.iter().copied()).collect();
+        let needed: BTreeSet<Label> = operands
+            .iter()
+            .flat_map(|operand| operand.labels.iter().copied())
+            .chain(distinct.iter().copied())
+            .collect();
         result = contract(result, next, &needed)?;
     }
     let result = summed(result, &distinct)?;
-    let order: Option<Vec<usize>> = output.iter().map(|label| result.labels.iter().position(|own| own == label)).collect();
+    let order: Option<Vec<usize>> =
+        output.iter().map(|label| result.labels.iter().position(|own| own == label)).collect();
     permuted(&result.array, &order.ok_or_else(|| Error::invalid("its output names a label that no input has"))?)
 }
 
@@ -161,12 +171,14 @@ fn plain(operand: &Operand, sizes: &BTreeMap<Label, usize>, dtype: DType) -> Res
 
 /// The operand with its axes in the order of the labels.
 fn ordered(operand: &Operand, labels: &[Label]) -> Result<Array> {
-    let order: Vec<usize> = labels.iter().filter_map(|label| operand.labels.iter().position(|own| own == label)).collect();
+    let order: Vec<usize> =
+        labels.iter().filter_map(|label| operand.labels.iter().position(|own| own == label)).collect();
     permuted(&operand.array, &order)
 }
 
 fn product(operand: &Operand, labels: &[Label]) -> usize {
-    let size = |label: &Label| operand.labels.iter().position(|own| own == label).map_or(1, |at| operand.array.shape()[at]);
+    let size =
+        |label: &Label| operand.labels.iter().position(|own| own == label).map_or(1, |at| operand.array.shape()[at]);
     labels.iter().map(size).product()
 }
 
@@ -191,10 +203,15 @@ fn contract(a: Operand, b: Operand, needed: &BTreeSet<Label>) -> Result<Operand>
     let (both, only_a): (Vec<Label>, Vec<Label>) = a.labels.iter().partition(|label| b.labels.contains(label));
     let (stack, inner): (Vec<Label>, Vec<Label>) = both.into_iter().partition(|label| needed.contains(label));
     let only_b: Vec<Label> = b.labels.iter().copied().filter(|label| !a.labels.contains(label)).collect();
-    let [stacks, rows, depth, columns] = [product(&a, &stack), product(&a, &only_a), product(&a, &inner), product(&b, &only_b)];
+    let [stacks, rows, depth, columns] =
+        [product(&a, &stack), product(&a, &only_a), product(&a, &inner), product(&b, &only_b)];
     let left = ordered(&a, &[stack.clone(), only_a.clone(), inner.clone()].concat())?;
     let right = ordered(&b, &[stack.clone(), inner, only_b.clone()].concat())?;
-    let shape = left.shape()[..stack.len() + only_a.len()].iter().chain(&right.shape()[right.rank() - only_b.len()..]).copied().collect();
+    let shape = left.shape()[..stack.len() + only_a.len()]
+        .iter()
+        .chain(&right.shape()[right.rank() - only_b.len()..])
+        .copied()
+        .collect();
     let array = matmul(&left.reshaped(vec![stacks, rows, depth])?, &right.reshaped(vec![stacks, depth, columns])?)?;
     Ok(Operand { labels: [stack, only_a, only_b].concat(), array: array.reshaped(shape)? })
 }
@@ -220,7 +237,8 @@ fn det(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 fn eliminate(matrix: &mut [f64], size: usize) -> f64 {
     let mut result = 1.0;
     for column in 0..size {
-        let pivot = (column..size).max_by(|&a, &b| matrix[a * size + column].abs().total_cmp(&matrix[b * size + column].abs()));
+        let pivot =
+            (column..size).max_by(|&a, &b| matrix[a * size + column].abs().total_cmp(&matrix[b * size + column].abs()));
         let pivot = pivot.unwrap_or(column);
         if pivot != column {
             (0..size).for_each(|at| matrix.swap(pivot * size + at, column * size + at));

@@ -16,7 +16,12 @@ type Modify<'m> = &'m dyn Fn(&str, Array) -> Result<Array>;
 pub(crate) fn flex_attention(node: &Node, inputs: &Inputs<'_>, modify: Modify<'_>) -> Result<Array> {
     let (q, k, v) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
     if k.dtype() != q.dtype() || v.dtype() != q.dtype() {
-        return Err(Error::invalid(format!("queries, keys and values have the types {}, {} and {}", q.dtype(), k.dtype(), v.dtype())));
+        return Err(Error::invalid(format!(
+            "queries, keys and values have the types {}, {} and {}",
+            q.dtype(),
+            k.dtype(),
+            v.dtype()
+        )));
     }
     let heads = Heads::new(q, k, v)?;
     let default = if q.dtype() == DType::F64 { DType::F64 } else { DType::F32 };

@@ -36,7 +36,9 @@ impl Plan {
             factor += 1;
         }
         if factors.last().is_some_and(|&last| last > GREATEST_FACTOR) {
-            return Err(Error::beyond(format!("a transform of {n} values, with a prime factor above {GREATEST_FACTOR},")));
+            return Err(Error::beyond(format!(
+                "a transform of {n} values, with a prime factor above {GREATEST_FACTOR},"
+            )));
         }
         let root = |i: usize| {
             let angle = -2.0 * std::f64::consts::PI * i as f64 / n as f64;

@@ -41,7 +41,8 @@ fn gather(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let chosen = positions(indices, size)?;
     let shape = [&x.shape()[..axis], indices.shape(), &x.shape()[axis + 1..]].concat();
     count(&shape)?;
-    let starts: Vec<_> = (0..outer).flat_map(|o| chosen.iter().map(move |position| (o * size + position) * inner)).collect();
+    let starts: Vec<_> =
+        (0..outer).flat_map(|o| chosen.iter().map(move |position| (o * size + position) * inner)).collect();
     one(x.blocks(shape, &starts, inner)?)
 }
 
@@ -102,7 +103,8 @@ pub(super) fn block_positions(x: &Array, indices: &Array, batch: usize) -> Resul
 
 fn gather_nd(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
-    let batch = usize::try_from(node.attributes.int_or("batch_dims", 0)?).map_err(|_| Error::invalid("batch_dims is negative"))?;
+    let batch = usize::try_from(node.attributes.int_or("batch_dims", 0)?)
+        .map_err(|_| Error::invalid("batch_dims is negative"))?;
     let (starts, block) = block_positions(x, indices, batch)?;
     let depth = indices.shape().last().copied().unwrap_or(0);
     let shape = [&indices.shape()[..indices.rank() - 1], &x.shape()[batch + depth..]].concat();
@@ -118,6 +120,8 @@ fn compress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     };
     let size = x.shape()[axis];
     let mut axes = vec![None; x.rank()];
-    axes[axis] = Some(condition.iter().take(size).enumerate().filter(|(_, holds)| **holds).map(|(position, _)| position).collect());
+    axes[axis] = Some(
+        condition.iter().take(size).enumerate().filter(|(_, holds)| **holds).map(|(position, _)| position).collect(),
+    );
     one(x.select(&axes)?)
 }

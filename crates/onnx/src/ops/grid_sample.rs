@@ -49,7 +49,11 @@ impl Axis {
     fn taps(&self, coordinate: f32, taps: &mut Vec<(usize, f32)>) {
         taps.clear();
         let size = self.size as f32;
-        let mut at = if self.corners { (coordinate + 1.0) / 2.0 * (size - 1.0) } else { ((coordinate + 1.0) * size - 1.0) / 2.0 };
+        let mut at = if self.corners {
+            (coordinate + 1.0) / 2.0 * (size - 1.0)
+        } else {
+            ((coordinate + 1.0) * size - 1.0) / 2.0
+        };
         if self.mode == Mode::Nearest {
             at = at.round_ties_even();
         }
@@ -182,7 +186,8 @@ fn affine_grid(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let corners = node.attributes.flag("align_corners", false)?;
     let spatial: Option<Vec<usize>> = size.iter().skip(2).map(|&size| usize::try_from(size).ok()).collect();
     let spatial = spatial.filter(|spatial| (2..=3).contains(&spatial.len()));
-    let spatial = spatial.ok_or_else(|| Error::invalid(format!("an image of sizes {size:?}: expected 4 or 5 of them")))?;
+    let spatial =
+        spatial.ok_or_else(|| Error::invalid(format!("an image of sizes {size:?}: expected 4 or 5 of them")))?;
     let rank = spatial.len();
     let images = theta.shape().first().copied().unwrap_or(0);
     if theta.shape() != [images, rank, rank + 1] || size[0] != images as i64 {

@@ -33,7 +33,12 @@ pub(super) fn divide_by_rms<T: Real>(row: &mut [T], epsilon: T) -> T {
 }
 
 /// Combines every value with that of an array that broadcasts to their shape.
-pub(super) fn combine<T: Real>(values: &mut [T], shape: &[usize], part: &Array, apply: impl Fn(&mut T, T)) -> Result<()> {
+pub(super) fn combine<T: Real>(
+    values: &mut [T],
+    shape: &[usize],
+    part: &Array,
+    apply: impl Fn(&mut T, T),
+) -> Result<()> {
     let part_values = read::<T>(part)?;
     // The usual case: one number for each place of a row.
     if !part.is_empty() && shape.ends_with(part.shape()) {
@@ -44,7 +49,10 @@ pub(super) fn combine<T: Real>(values: &mut [T], shape: &[usize], part: &Array, 
     }
     let both = Broadcast::new(&[shape, part.shape()])?;
     if both.shape != shape {
-        return Err(Error::invalid(format!("a scale or bias of shape {:?} does not fit an input of shape {shape:?}", part.shape())));
+        return Err(Error::invalid(format!(
+            "a scale or bias of shape {:?} does not fit an input of shape {shape:?}",
+            part.shape()
+        )));
     }
     values.iter_mut().enumerate().for_each(|(i, v)| apply(v, part_values[both.at(1, i)]));
     Ok(())

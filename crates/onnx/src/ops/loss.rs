@@ -35,7 +35,11 @@ fn loss(node: &Node, inputs: &Inputs<'_>, scores: &Array, logs: &[f64]) -> Resul
     let target = inputs.array(1)?;
     let expected = [&scores.shape()[..1], &scores.shape()[2..]].concat();
     if target.shape() != expected {
-        return Err(Error::invalid(format!("a target of shape {:?} does not fit scores of shape {:?}", target.shape(), scores.shape())));
+        return Err(Error::invalid(format!(
+            "a target of shape {:?} does not fit scores of shape {:?}",
+            target.shape(),
+            scores.shape()
+        )));
     }
     let weights = inputs.optional(2)?.map(Array::floats).transpose()?;
     if let Some(weights) = weights.as_ref().filter(|weights| weights.len() != classes) {

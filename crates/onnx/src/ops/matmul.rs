@@ -31,7 +31,8 @@ impl Stacks {
         let unfit = || Error::invalid(format!("shapes {a:?} and {b:?} cannot be multiplied as matrices"));
         let (&[.., k], &[.., last]) = (a, b) else { return Err(unfit()) };
         let (rows, lead_a) = if let [lead @ .., m, _] = a { (Some(*m), lead) } else { (None, &[] as &[usize]) };
-        let (columns, depth, lead_b) = if let [lead @ .., depth, n] = b { (Some(*n), *depth, lead) } else { (None, last, &[] as &[usize]) };
+        let (columns, depth, lead_b) =
+            if let [lead @ .., depth, n] = b { (Some(*n), *depth, lead) } else { (None, last, &[] as &[usize]) };
         if k != depth {
             return Err(unfit());
         }
@@ -95,7 +96,10 @@ fn beside(part: &Array, matrix: &Array, rows: bool) -> Result<Broadcast> {
     };
     let both = Broadcast::new(&[matrix.shape(), &shape])?;
     if both.shape != matrix.shape() {
-        return Err(Error::invalid(format!("a zero point of shape {shape:?} does not fit a matrix of shape {:?}", matrix.shape())));
+        return Err(Error::invalid(format!(
+            "a zero point of shape {shape:?} does not fit a matrix of shape {:?}",
+            matrix.shape()
+        )));
     }
     Ok(both)
 }
@@ -110,19 +114,25 @@ fn matmul_integer(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 fn qlinear_matmul(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (a, b) = (inputs.array(0)?, inputs.array(3)?);
     let stacks = Stacks::new(a.shape(), b.shape())?;
-    let products = stacks.multiply(&centred(a, inputs.optional(2)?, true)?, &centred(b, inputs.optional(5)?, false)?)?;
+    let products =
+        stacks.multiply(&centred(a, inputs.optional(2)?, true)?, &centred(b, inputs.optional(5)?, false)?)?;
     let zero = inputs.array(7)?;
     let Some((least, greatest)) = zero.dtype().int_range() else {
         return Err(Error::beyond(format!("a result of type {}", zero.dtype())));
     };
     let scale = inputs.array(6)?;
-    let row = |scale: &Array| if scale.len() > 1 && scale.rank() == 1 { vec![scale.len(), 1] } else { scale.shape().to_vec() };
+    let row = |scale: &Array| {
+        if scale.len() > 1 && scale.rank() == 1 { vec![scale.len(), 1] } else { scale.shape().to_vec() }
+    };
     let column = |scale: &Array| if scale.len() == 1 { Vec::new() } else { scale.shape().to_vec() };
     let (a_scale, b_scale) = (inputs.array(1)?, inputs.array(4)?);
     // A vector for the result counts rows, as for the left matrix.
     let shapes = [stacks.shape.clone(), row(a_scale), column(b_scale), row(scale), row(zero)];
     let all = Broadcast::new(
-        &shapes.iter().map(|shape| if shape.iter().product::<usize>() == 1 { &[] } else { shape.as_slice() }).collect::<Vec<_>>(),
+        &shapes
+            .iter()
+            .map(|shape| if shape.iter().product::<usize>() == 1 { &[] } else { shape.as_slice() })
+            .collect::<Vec<_>>(),
     )?;
     if all.shape != stacks.shape {
         return Err(Error::invalid("its scales do not fit its matrices"));
@@ -152,7 +162,11 @@ pub(super) fn gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (alpha, beta) = (node.attributes.float_or("alpha", 1.0)?, node.attributes.float_or("beta", 1.0)?);
     let flip = [node.attributes.flag("transA", false)?, node.attributes.flag("transB", false)?];
     let (&[a0, a1], &[b0, b1]) = (a.shape(), b.shape()) else {
-        return Err(Error::invalid(format!("shapes {:?} and {:?} are not those of two matrices", a.shape(), b.shape())));
+        return Err(Error::invalid(format!(
+            "shapes {:?} and {:?} are not those of two matrices",
+            a.shape(),
+            b.shape()
+        )));
     };
     let (m, k) = if flip[0] { (a1, a0) } else { (a0, a1) };
     let (depth, n) = if flip[1] { (b1, b0) } else { (b0, b1) };
@@ -161,18 +175,31 @@ pub(super) fn gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     if let Some(c) = c
         && broadcast_shape(&[&stacks.shape, c.shape()])? != stacks.shape
     {
-        return Err(Error::invalid(format!("C of shape {:?} does not fit a product of shape {:?}", c.shape(), stacks.shape)));
+        return Err(Error::invalid(format!(
+            "C of shape {:?} does not fit a product of shape {:?}",
+            c.shape(),
+            stacks.shape
+        )));
     }
     let (alpha, beta) = (f64::from(alpha), f64::from(beta));
     if a.dtype().is_int() {
-        let product = stacks.multiply(&turned(&a.int64s()?, flip[0], a0, a1), &turned(&b.int64s()?, flip[1], b0, b1))?;
+        let product =
+            stacks.multiply(&turned(&a.int64s()?, flip[0], a0, a1), &turned(&b.int64s()?, flip[1], b0, b1))?;
         if (alpha, beta) == (1.0, 1.0) {
             let c = c.map(|c| Ok::<_, Error>((c, c.int64s()?))).transpose()?;
-            return one(of_int64s(a.dtype(), stacks.shape.clone(), with_bias(product, &stacks.shape, c, |v, c| v.wrapping_add(c))?)?);
+            return one(of_int64s(
+                a.dtype(),
+                stacks.shape.clone(),
+                with_bias(product, &stacks.shape, c, |v, c| v.wrapping_add(c))?,
+            )?);
         }
         let product = product.into_iter().map(|v| alpha * v as f64).collect();
         let c = c.map(|c| Ok::<_, Error>((c, c.floats()?))).transpose()?;
-        return one(Array::of_floats(a.dtype(), stacks.shape.clone(), with_bias(product, &stacks.shape, c, |v, c| v + beta * c)?)?);
+        return one(Array::of_floats(
+            a.dtype(),
+            stacks.shape.clone(),
+            with_bias(product, &stacks.shape, c, |v, c| v + beta * c)?,
+        )?);
     }
     with_real!(a.dtype(), T => {
         let mut product = stacks.multiply(&turned(&read::<T>(a)?, flip[0], a0, a1), &turned(&read::<T>(b)?, flip[1], b0, b1))?;
@@ -189,7 +216,12 @@ fn turned<T: Copy>(matrix: &[T], flip: bool, rows: usize, columns: usize) -> std
     if flip { transposed(matrix, rows, columns).into() } else { matrix.into() }
 }
 
-fn with_bias<T: Copy>(mut values: Vec<T>, shape: &[usize], bias: Option<(&Array, Vec<T>)>, add: impl Fn(T, T) -> T) -> Result<Vec<T>> {
+fn with_bias<T: Copy>(
+    mut values: Vec<T>,
+    shape: &[usize],
+    bias: Option<(&Array, Vec<T>)>,
+    add: impl Fn(T, T) -> T,
+) -> Result<Vec<T>> {
     if let Some((array, bias)) = bias {
         let both = Broadcast::new(&[shape, array.shape()])?;
         values.iter_mut().enumerate().for_each(|(i, value)| *value = add(*value, bias[both.at(1, i)]));

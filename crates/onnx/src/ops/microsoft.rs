@@ -83,8 +83,10 @@ fn fused_gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let plain = gemm(node, inputs)?;
     let x = plain[0].array()?;
     let mut values = x.floats()?;
-    let parameters: Vec<f32> =
-        [node.attributes.float("activation_alpha")?, node.attributes.float("activation_beta")?].into_iter().flatten().collect();
+    let parameters: Vec<f32> = [node.attributes.float("activation_alpha")?, node.attributes.float("activation_beta")?]
+        .into_iter()
+        .flatten()
+        .collect();
     activate(node, &parameters, &mut values)?;
     one(Array::of_floats(x.dtype(), x.shape().to_vec(), values)?)
 }
@@ -118,7 +120,12 @@ pub(super) fn activate(node: &Node, parameters: &[f32], values: &mut [f64]) -> R
 /// The right matrix is kept transposed, in blocks of small integers, each block with a scale and perhaps a zero point.
 fn matmul_n_bits(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let size = |name: &str, default: Option<i64>| -> Result<usize> {
-        let value = node.attributes.int(name)?.or(default).and_then(|value| usize::try_from(value).ok()).filter(|&value| value > 0);
+        let value = node
+            .attributes
+            .int(name)?
+            .or(default)
+            .and_then(|value| usize::try_from(value).ok())
+            .filter(|&value| value > 0);
         value.ok_or_else(|| Error::invalid(format!("attribute '{name}' is not a positive number")))
     };
     let (k, n, bits, block) = (size("K", None)?, size("N", None)?, size("bits", Some(4))?, size("block_size", None)?);
@@ -132,7 +139,9 @@ fn matmul_n_bits(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let wanted = [n, blocks, bytes].iter().try_fold(1_usize, |total, &size| total.checked_mul(size));
     if wanted != Some(packed.len()) || scales.len() != n * blocks {
         let found = format!("{} bytes and {} scales", packed.len(), scales.len());
-        return Err(Error::invalid(format!("{found} are not those of {n} columns of {blocks} blocks of {block} values")));
+        return Err(Error::invalid(format!(
+            "{found} are not those of {n} columns of {blocks} blocks of {block} values"
+        )));
     }
     let code = |bytes: &[u8], at: usize| (bytes[at / each] >> (at % each * bits)) & (0xff >> (8 - bits));
     let per_column = blocks.div_ceil(each);
@@ -213,7 +222,11 @@ fn embed_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let mut add = |ids: Vec<i64>, table: &Array| -> Result<()> {
         let &[known, width] = table.shape() else { return Err(Error::invalid("a table does not have 2 axes")) };
         if width != size || !(ids.len() == batch * length || ids.len() == length) {
-            return Err(Error::invalid(format!("a table of shape {:?} and {} ids do not fit the words", table.shape(), ids.len())));
+            return Err(Error::invalid(format!(
+                "a table of shape {:?} and {} ids do not fit the words",
+                table.shape(),
+                ids.len()
+            )));
         }
         let rows = table.floats()?;
         for (i, out) in sum.chunks_mut(size.max(1)).enumerate() {
@@ -241,7 +254,12 @@ fn embed_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         Some(mask) if mask.len() == batch * length => {
             mask.chunks(length.max(1)).map(|row| row.iter().filter(|&&m| m == 1).count() as i32).collect()
         }
-        Some(mask) => return Err(Error::invalid(format!("a mask of {} values does not fit {batch} × {length} words", mask.len()))),
+        Some(mask) => {
+            return Err(Error::invalid(format!(
+                "a mask of {} values does not fit {batch} × {length} words",
+                mask.len()
+            )));
+        }
         None => vec![0_i32; batch],
     };
     let mut counts: Vec<i32> = counts;
@@ -259,7 +277,8 @@ fn dequantized(inputs: &Inputs<'_>, position: usize) -> Result<Vec<f64>> {
 /// Floats as small integers with the scale at the position and the zero point after it.
 fn requantized(inputs: &Inputs<'_>, position: usize, shape: Vec<usize>, values: Vec<f64>) -> Result<Vec<Value>> {
     let dtype = inputs.array(0)?.dtype();
-    let (least, greatest) = dtype.int_range().ok_or_else(|| Error::invalid(format!("expected integers, found {dtype}")))?;
+    let (least, greatest) =
+        dtype.int_range().ok_or_else(|| Error::invalid(format!("expected integers, found {dtype}")))?;
     let scale = inputs.array(position)?.float()?;
     let zero = inputs.optional(position + 1)?.map_or(Ok(0.0), Array::float)?;
     let code = |v: f64| (((v / scale).round_ties_even() + zero) as i128).clamp(least, greatest);

@@ -50,8 +50,12 @@ fn mask(node: &Node, words: Option<&Array>, bias: Option<&Array>, heads: &Heads)
                     let row = |&length: &i64| (0..columns).map(move |column| hidden((column as i64) < length));
                     (vec![batch, 1, 1, columns], given.iter().flat_map(row).collect())
                 }
-                [b, c] if [b, c] == [batch, columns] => (vec![b, 1, 1, c], given.into_iter().map(|v| hidden(v > 0)).collect()),
-                [b, r, c] if [b, r, c] == [batch, rows, columns] => (vec![b, 1, r, c], given.into_iter().map(|v| hidden(v > 0)).collect()),
+                [b, c] if [b, c] == [batch, columns] => {
+                    (vec![b, 1, 1, c], given.into_iter().map(|v| hidden(v > 0)).collect())
+                }
+                [b, r, c] if [b, r, c] == [batch, rows, columns] => {
+                    (vec![b, 1, r, c], given.into_iter().map(|v| hidden(v > 0)).collect())
+                }
                 _ => return Err(Error::beyond(format!("a mask of shape {:?}", words.shape()))),
             };
             Some(Array::of_floats(crate::DType::F64, shape, values)?)
@@ -69,7 +73,13 @@ fn mask(node: &Node, words: Option<&Array>, bias: Option<&Array>, heads: &Heads)
 }
 
 /// Attention of split heads; `past` is the number of keys that were there before.
-fn attend(node: &Node, [q, k, v]: [&Array; 3], words: Option<&Array>, bias: Option<&Array>, past: usize) -> Result<Array> {
+fn attend(
+    node: &Node,
+    [q, k, v]: [&Array; 3],
+    words: Option<&Array>,
+    bias: Option<&Array>,
+    past: usize,
+) -> Result<Array> {
     let heads = Heads::new(q, k, v)?;
     let bias = Bias {
         mask: mask(node, words, bias, &heads)?,

@@ -157,7 +157,9 @@ pub(crate) fn around(shape: &[usize], axis: usize) -> (usize, usize, usize) {
 pub(crate) fn concat(arrays: &[&Array], axis: usize) -> Result<Array> {
     let first = arrays.first().ok_or_else(|| Error::invalid("there is nothing to concatenate"))?;
     let same = |array: &&&Array| {
-        let rest = |shape: &[usize]| shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &size)| size).collect::<Vec<_>>();
+        let rest = |shape: &[usize]| {
+            shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &size)| size).collect::<Vec<_>>()
+        };
         array.dtype() == first.dtype() && array.rank() == first.rank() && rest(array.shape()) == rest(first.shape())
     };
     if axis >= first.rank() || !arrays.iter().all(|array| same(&array)) {

@@ -41,8 +41,9 @@ fn split(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
                 Some(parts) => usize::try_from(parts).ok().filter(|&parts| parts <= node.outputs.len()),
                 None => Some(node.outputs.len()),
             };
-            let parts =
-                parts.filter(|&parts| parts > 0).ok_or_else(|| Error::invalid("it is split into more parts than it has outputs"))?;
+            let parts = parts
+                .filter(|&parts| parts > 0)
+                .ok_or_else(|| Error::invalid("it is split into more parts than it has outputs"))?;
             // The last part may be shorter.
             let length = size.div_ceil(parts);
             (0..parts).map(|part| length.min(size.saturating_sub(part * length))).collect()
@@ -116,10 +117,12 @@ fn transpose(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 /// Batch, channels, height, width and the block size.
 fn image(node: &Node, x: &Array) -> Result<([usize; 4], usize)> {
     let shape = <[usize; 4]>::try_from(x.shape());
-    let shape = shape.map_err(|_| Error::invalid(format!("expected images as [N, C, H, W], found shape {:?}", x.shape())))?;
+    let shape =
+        shape.map_err(|_| Error::invalid(format!("expected images as [N, C, H, W], found shape {:?}", x.shape())))?;
     let block = node.attributes.int("blocksize")?.and_then(|block| usize::try_from(block).ok());
-    let block =
-        block.filter(|&block| block > 0 && block < 1 << 20).ok_or_else(|| Error::invalid("attribute 'blocksize' should be 1 or more"))?;
+    let block = block
+        .filter(|&block| block > 0 && block < 1 << 20)
+        .ok_or_else(|| Error::invalid("attribute 'blocksize' should be 1 or more"))?;
     Ok((shape, block))
 }
 
@@ -171,7 +174,9 @@ fn reverse_sequence(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 /// The part of each matrix above or below a diagonal; zeros elsewhere.
 fn trilu(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
-    let &[.., rows, columns] = x.shape() else { return Err(Error::invalid("expected matrices, found a tensor of fewer than 2 axes")) };
+    let &[.., rows, columns] = x.shape() else {
+        return Err(Error::invalid("expected matrices, found a tensor of fewer than 2 axes"));
+    };
     let diagonal = inputs.optional(1)?.map_or(Ok(0), Array::int)?;
     let upper = node.attributes.flag("upper", true)?;
     let zero = Data::zeros(x.dtype(), 1);

@@ -77,9 +77,12 @@ impl Settings {
         let mut number = 0;
         for (i, &start) in self.starts.iter().enumerate() {
             let (length, end) = (i + 1, self.starts.get(i + 1).copied().unwrap_or(pool.len()));
-            let runs = pool.get(start..end).ok_or_else(|| Error::invalid("attribute 'ngram_counts' does not fit its words"))?;
+            let runs = pool
+                .get(start..end)
+                .ok_or_else(|| Error::invalid("attribute 'ngram_counts' does not fit its words"))?;
             for run in runs.chunks_exact(length) {
-                let column = self.columns.get(number).ok_or_else(|| Error::invalid("attribute 'ngram_indexes' is too short"))?;
+                let column =
+                    self.columns.get(number).ok_or_else(|| Error::invalid("attribute 'ngram_indexes' is too short"))?;
                 number += 1;
                 if (self.min..=self.max).contains(&length) {
                     known.entry(run.iter().collect()).or_insert(*column);

@@ -134,7 +134,8 @@ fn group(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let channels = Channels::of(x);
     let groups = node.attributes.int("num_groups")?.and_then(|groups| usize::try_from(groups).ok());
     let groups = groups.filter(|&groups| groups > 0 && channels.count.is_multiple_of(groups));
-    let groups = groups.ok_or_else(|| Error::invalid(format!("attribute 'num_groups' does not divide {} channels", channels.count)))?;
+    let groups = groups
+        .ok_or_else(|| Error::invalid(format!("attribute 'num_groups' does not divide {} channels", channels.count)))?;
     let (each, epsilon) = (channels.count / groups, epsilon(node)?);
     let of_groups = node.version < 21;
     let named = if of_groups { Channels { count: groups, inner: 1 } } else { channels };

@@ -87,8 +87,10 @@ fn top_k(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         Some(k) => k.int()?,
         None => node.attributes.int("k")?.ok_or_else(|| Error::invalid("input 1, the number of values, is missing"))?,
     };
-    let k =
-        usize::try_from(k).ok().filter(|&k| k <= size).ok_or_else(|| Error::invalid(format!("{k} values of an axis of size {size}")))?;
+    let k = usize::try_from(k)
+        .ok()
+        .filter(|&k| k <= size)
+        .ok_or_else(|| Error::invalid(format!("{k} values of an axis of size {size}")))?;
     let largest = node.attributes.flag("largest", true)?;
     let keys = Keys::new(x)?;
     let mut shape = x.shape().to_vec();
@@ -129,7 +131,9 @@ fn unique(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let compare = |a: usize, b: usize| {
         let mut elements = (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i)));
         let at = |part: usize, (o, i): (usize, usize)| (o * size + part) * inner + i;
-        elements.find_map(|place| Some(keys.compare(at(a, place), at(b, place))).filter(|order| order.is_ne())).unwrap_or(Ordering::Equal)
+        elements
+            .find_map(|place| Some(keys.compare(at(a, place), at(b, place))).filter(|order| order.is_ne()))
+            .unwrap_or(Ordering::Equal)
     };
     let mut order: Vec<usize> = (0..size).collect();
     order.sort_by(|&a, &b| compare(a, b));

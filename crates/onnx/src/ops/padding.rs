@@ -65,7 +65,11 @@ fn pad(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         None => (0..x.rank()).collect::<Vec<_>>(),
     };
     if pads.len() != 2 * axes.len() {
-        return Err(Error::invalid(format!("{} pads for {} axes: each has one before and one after", pads.len(), axes.len())));
+        return Err(Error::invalid(format!(
+            "{} pads for {} axes: each has one before and one after",
+            pads.len(),
+            axes.len()
+        )));
     }
     let mut borders = vec![(0, 0); x.rank()];
     for (i, &axis) in axes.iter().enumerate() {
@@ -92,7 +96,9 @@ fn padded(x: &Array, borders: &[(i64, i64)], mode: Mode, fill: &Array) -> Result
     let list = |((&size, &(before, after)), &length): ((&usize, &(i64, i64)), &usize)| -> Positions {
         let first = -before.min(0);
         let kept = size as i64 - first + after.min(0);
-        (0..length as i64).map(|i| mode.at(i - before.max(0), kept).map(|position| (position + first) as usize)).collect()
+        (0..length as i64)
+            .map(|i| mode.at(i - before.max(0), kept).map(|position| (position + first) as usize))
+            .collect()
     };
     let axes: Vec<_> = x.shape().iter().zip(borders).zip(&lengths).map(list).collect();
     x.select_or(&axes, fill)
@@ -147,7 +153,10 @@ fn col_to_image(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         steps.push(free.ok_or_else(|| Error::invalid("a patch is larger than the image"))? / stride[axis] + 1);
     }
     if patch == 0 || rows % patch != 0 || count(&steps)? != columns {
-        return Err(Error::invalid(format!("shape {:?} does not hold patches of {block:?} at {steps:?} places", x.shape())));
+        return Err(Error::invalid(format!(
+            "shape {:?} does not hold patches of {block:?} at {steps:?} places",
+            x.shape()
+        )));
     }
     let channels = rows / patch;
     let total = count(&[batch, channels, pixels])?;

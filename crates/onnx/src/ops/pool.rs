@@ -118,9 +118,12 @@ impl<'n> Pool<'n> {
     /// For each window along an axis: the first pixel that it meets, how many, and how many taps are in the padded image.
     fn axis(&self, axis: usize) -> Vec<(usize, usize, usize)> {
         let window = &self.window;
-        let (kernel, dilation, size) = (window.kernel[axis] as i64, window.dilations[axis] as i64, window.image[axis] as i64);
+        let (kernel, dilation, size) =
+            (window.kernel[axis] as i64, window.dilations[axis] as i64, window.image[axis] as i64);
         // Taps before a limit, counted from the first.
-        let before = |start: i64, limit: i64| if limit <= start { 0 } else { ((limit - start + dilation - 1) / dilation).min(kernel) };
+        let before = |start: i64, limit: i64| {
+            if limit <= start { 0 } else { ((limit - start + dilation - 1) / dilation).min(kernel) }
+        };
         let place = |i: usize| {
             let start = i as i64 * window.steps[axis] as i64 - window.begin[axis];
             let (outside, inside) = (before(start, 0), before(start, size));
@@ -131,7 +134,13 @@ impl<'n> Pool<'n> {
     }
 
     /// Adds the offsets of the pixels of one window in row-major order; gives the number of its taps in the padded image.
-    fn lay_out(&self, position: usize, axes: &[Vec<(usize, usize, usize)>], steps: &[usize], offsets: &mut Vec<usize>) -> usize {
+    fn lay_out(
+        &self,
+        position: usize,
+        axes: &[Vec<(usize, usize, usize)>],
+        steps: &[usize],
+        offsets: &mut Vec<usize>,
+    ) -> usize {
         let start = offsets.len();
         offsets.push(0);
         let mut rest = position;
@@ -167,7 +176,11 @@ fn max_pool(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let pool = Pool::new(node, x)?;
     // Integers are exact as 64-bit floats.
-    if x.dtype().is_int() { greatest::<f64>(node, &pool) } else { with_real!(x.dtype(), T => greatest::<T>(node, &pool)) }
+    if x.dtype().is_int() {
+        greatest::<f64>(node, &pool)
+    } else {
+        with_real!(x.dtype(), T => greatest::<T>(node, &pool))
+    }
 }
 
 /// The greatest values, and where they are in the whole input.
@@ -189,10 +202,14 @@ fn greatest<T: Real>(node: &Node, pool: &Pool<'_>) -> Result<Vec<Value>> {
     // A window on padding alone has the least value of the type, which stands after all others.
     let least = pool.x.dtype().int_range().map_or_else(|| lowest(pool.x), |(least, _)| least as f64);
     let least = Array::of_floats(pool.x.dtype(), vec![1], vec![least])?;
-    let indices: Vec<usize> =
-        places.iter().enumerate().map(|(i, place)| place.map_or(pool.x.len(), |place| i / plane * image + place)).collect();
+    let indices: Vec<usize> = places
+        .iter()
+        .enumerate()
+        .map(|(i, place)| place.map_or(pool.x.len(), |place| i / plane * image + place))
+        .collect();
     let y = if places.contains(&None) {
-        let with_least = Data::concat(&[pool.x.data(), least.data()]).ok_or_else(|| Error::invalid("it has no input"))?;
+        let with_least =
+            Data::concat(&[pool.x.data(), least.data()]).ok_or_else(|| Error::invalid("it has no input"))?;
         Array::from_data(shape.clone(), with_least.take(&indices))?
     } else {
         pool.x.take(shape.clone(), &indices)?

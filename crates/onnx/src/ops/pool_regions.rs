@@ -19,14 +19,19 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
 fn max_unpool(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
     if x.rank() < 3 || indices.shape() != x.shape() {
-        return Err(Error::invalid(format!("values of shape {:?} with positions of shape {:?}", x.shape(), indices.shape())));
+        return Err(Error::invalid(format!(
+            "values of shape {:?} with positions of shape {:?}",
+            x.shape(),
+            indices.shape()
+        )));
     }
     let spatial = &x.shape()[2..];
     let window = Window::without_padding(node, spatial, None)?;
     let pads = sizes(node, "pads", 2 * spatial.len(), -(1 << 31))?.unwrap_or_else(|| vec![0; 2 * spatial.len()]);
     let mut inner = x.shape()[..2].to_vec();
     for (axis, &size) in spatial.iter().enumerate() {
-        let size = (size as i64 - 1) * window.steps[axis] as i64 - pads[axis] - pads[spatial.len() + axis] + window.kernel[axis] as i64;
+        let size = (size as i64 - 1) * window.steps[axis] as i64 - pads[axis] - pads[spatial.len() + axis]
+            + window.kernel[axis] as i64;
         inner.push(usize::try_from(size).map_err(|_| Error::invalid("its padding leaves nothing of the result"))?);
     }
     let shape: Vec<usize> = match inputs.ints(2)? {
@@ -41,7 +46,8 @@ fn max_unpool(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let mut y = zeros(&shape)?;
     for (value, position) in x.floats()?.into_iter().zip(indices.int64s()?) {
         let position = usize::try_from(position).ok().filter(|&position| position < places);
-        let position = position.ok_or_else(|| Error::invalid(format!("a position outside a result of shape {inner:?}")))?;
+        let position =
+            position.ok_or_else(|| Error::invalid(format!("a position outside a result of shape {inner:?}")))?;
         y[index_of(position, &inner).iter().zip(&steps).map(|(i, step)| i * step).sum::<usize>()] = value;
     }
     one(Array::of_floats(x.dtype(), shape, y)?)
@@ -93,7 +99,8 @@ impl Regions {
 fn max_roi_pool(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let pooled = sizes(node, "pooled_shape", 2, 1)?.ok_or_else(|| Error::invalid("it has no pooled_shape"))?;
-    let regions = Regions::new(x, inputs.array(1)?, 5, node.attributes.float_or("spatial_scale", 1.0)?, (pooled[0], pooled[1]))?;
+    let regions =
+        Regions::new(x, inputs.array(1)?, 5, node.attributes.float_or("spatial_scale", 1.0)?, (pooled[0], pooled[1]))?;
     let (rows, columns) = regions.out;
     let mut y = regions.results()?;
     for region in regions.boxes.chunks_exact(5) {
@@ -113,7 +120,8 @@ fn max_roi_pool(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
                 let mut best = None;
                 for row in range(i / columns, rows, top, height, regions.height) {
                     let values = columns_met.clone().map(|column| plane[row * regions.width + column]);
-                    best = values.fold(best, |best: Option<f64>, value| Some(best.map_or(value, |best| best.max(value))));
+                    best =
+                        values.fold(best, |best: Option<f64>, value| Some(best.map_or(value, |best| best.max(value))));
                 }
                 y.push(best.unwrap_or(0.0));
             }
@@ -145,7 +153,8 @@ fn roi_align(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let corner = |i: usize| region[i] * regions.scale - if shifted { 0.5 } else { 0.0 };
         let (left, top) = (corner(0), corner(1));
         let length = |length: f64| if shifted { length } else { length.max(1.0) };
-        let (bin_width, bin_height) = (length(corner(2) - left) / columns as f64, length(corner(3) - top) / rows as f64);
+        let (bin_width, bin_height) =
+            (length(corner(2) - left) / columns as f64, length(corner(3) - top) / rows as f64);
         let samples = |bin: f64| if ratio > 0 { ratio as f64 } else { bin.ceil() };
         let (across, down) = (samples(bin_width), samples(bin_height));
         if !(across * down * (rows * columns) as f64).is_finite() || across * down > 1e8 {
@@ -154,7 +163,8 @@ fn roi_align(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let points: Vec<_> = (0..rows * columns)
             .map(|i| {
                 let place = move |j: f64, bin: f64, count: f64| (j + 0.5) * bin / count;
-                let each = (0..down as usize).flat_map(move |row| (0..across as usize).map(move |column| (row as f64, column as f64)));
+                let each = (0..down as usize)
+                    .flat_map(move |row| (0..across as usize).map(move |column| (row as f64, column as f64)));
                 let point = |(row, column): (f64, f64)| {
                     let y = top + (i / columns) as f64 * bin_height + place(row, bin_height, down);
                     let x = left + (i % columns) as f64 * bin_width + place(column, bin_width, across);

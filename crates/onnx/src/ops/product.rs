@@ -125,7 +125,8 @@ pub(super) fn add_strided<T: Ring>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: &mut [
                     }
                 }
                 for (panel, j) in (0..width).step_by(wide).enumerate() {
-                    let sums = tile(&a_panel[..depth * tall], &b_panels[panel * depth * wide..(panel + 1) * depth * wide]);
+                    let sums =
+                        tile(&a_panel[..depth * tall], &b_panels[panel * depth * wide..(panel + 1) * depth * wide]);
                     let columns = wide.min(width - j);
                     for (i, sums) in sums.iter().enumerate().take(height) {
                         let start = (i0 + i) * stride + j0 + j;
@@ -223,7 +224,8 @@ mod tests {
             let size = Size { m, k, n };
             let a: Vec<i64> = (0..m * k).map(|i| ((i * 7) % 11) as i64 - 5).collect();
             let b: Vec<i64> = (0..k * n).map(|i| ((i * 5) % 13) as i64 - 6).collect();
-            let exact: Vec<i64> = (0..m * n).map(|i| 1 + (0..k).map(|p| a[i / n * k + p] * b[p * n + i % n]).sum::<i64>()).collect();
+            let exact: Vec<i64> =
+                (0..m * n).map(|i| 1 + (0..k).map(|p| a[i / n * k + p] * b[p * n + i % n]).sum::<i64>()).collect();
             let mut found = vec![1; m * n];
             add_product(&a, &b, &mut found, size);
             assert_eq!(found, exact, "{size:?}");

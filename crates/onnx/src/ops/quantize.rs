@@ -22,7 +22,8 @@ enum Scales {
 
 impl Scales {
     fn new(node: &Node, x: &Array, scale: &Array) -> Result<Self> {
-        let block = usize::try_from(node.attributes.int_or("block_size", 0)?).map_err(|_| Error::invalid("block_size is negative"))?;
+        let block = usize::try_from(node.attributes.int_or("block_size", 0)?)
+            .map_err(|_| Error::invalid("block_size is negative"))?;
         if scale.rank() == 0 || (scale.len() == 1 && block == 0) {
             return if scale.len() == 1 { Ok(Self::One) } else { Err(Error::invalid("the scale is empty")) };
         }
@@ -44,7 +45,9 @@ impl Scales {
         match *self {
             Self::One => 0,
             Self::Axis { size, inner } => i / inner % size,
-            Self::Blocks { size, inner, block, blocks } => (i / inner / size * blocks + i / inner % size / block) * inner + i % inner,
+            Self::Blocks { size, inner, block, blocks } => {
+                (i / inner / size * blocks + i / inner % size / block) * inner + i % inner
+            }
         }
     }
 }
@@ -53,7 +56,11 @@ impl Scales {
 fn zero_points(zero: Option<&Array>, scale: &Array) -> Result<Option<Vec<f64>>> {
     let Some(zero) = zero else { return Ok(None) };
     if zero.len() != scale.len() {
-        return Err(Error::invalid(format!("zero points of shape {:?} do not fit scales of shape {:?}", zero.shape(), scale.shape())));
+        return Err(Error::invalid(format!(
+            "zero points of shape {:?} do not fit scales of shape {:?}",
+            zero.shape(),
+            scale.shape()
+        )));
     }
     zero.floats().map(Some)
 }
@@ -107,11 +114,16 @@ fn dynamic(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     count(x.shape())?;
     let values = x.expect::<f32>()?;
-    let (least, greatest) = values.iter().fold((0_f32, 0_f32), |(least, greatest), &value| (least.min(value), greatest.max(value)));
+    let (least, greatest) =
+        values.iter().fold((0_f32, 0_f32), |(least, greatest), &value| (least.min(value), greatest.max(value)));
     let scale = (greatest - least) / 255.0;
     // Values that are all 0 have no range: any scale does.
     let zero = if scale == 0.0 { 0.0 } else { (-least / scale).clamp(0.0, 255.0).round_ties_even() };
     let by = if scale == 0.0 { 1.0 } else { scale };
     let codes = values.iter().map(|value| ((value / by).round_ties_even() + zero).clamp(0.0, 255.0) as u8).collect();
-    Ok(vec![Array::new(x.shape().to_vec(), codes)?.into(), Array::scalar(scale).into(), Array::scalar(zero as u8).into()])
+    Ok(vec![
+        Array::new(x.shape().to_vec(), codes)?.into(),
+        Array::scalar(scale).into(),
+        Array::scalar(zero as u8).into(),
+    ])
 }

@@ -8,14 +8,19 @@ use crate::array::count;
 use crate::{Array, DType, Error, Node, Result, Value};
 
 /// Operators that draw random values.
-pub(crate) const DRAWING: &[&str] = &["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
+pub(crate) const DRAWING: &[&str] =
+    &["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
 
 pub(super) fn find(operator: &str) -> Option<HostOp> {
     Some(match operator {
         "RandomUniform" => |node, _| uniform(node, shape(node)?, None),
         "RandomNormal" => |node, _| normal(node, shape(node)?, None),
-        "RandomUniformLike" => |node, inputs| uniform(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype())),
-        "RandomNormalLike" => |node, inputs| normal(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype())),
+        "RandomUniformLike" => {
+            |node, inputs| uniform(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype()))
+        }
+        "RandomNormalLike" => {
+            |node, inputs| normal(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype()))
+        }
         "Bernoulli" => bernoulli,
         "Multinomial" => multinomial,
         _ => return None,
@@ -61,7 +66,12 @@ fn shape(node: &Node) -> Result<Vec<usize>> {
 }
 
 /// Floats of the type that the node asks for, else that of the input if it has floats.
-fn floats(node: &Node, shape: Vec<usize>, like: Option<DType>, mut next: impl FnMut(&mut Generator) -> f64) -> Result<Vec<Value>> {
+fn floats(
+    node: &Node,
+    shape: Vec<usize>,
+    like: Option<DType>,
+    mut next: impl FnMut(&mut Generator) -> f64,
+) -> Result<Vec<Value>> {
     let dtype = dtype_attribute(node, "dtype")?.or(like).unwrap_or(DType::F32);
     let mut generator = Generator::new(node)?;
     let values = (0..count(&shape)?).map(|_| next(&mut generator)).collect();
@@ -69,12 +79,14 @@ fn floats(node: &Node, shape: Vec<usize>, like: Option<DType>, mut next: impl Fn
 }
 
 fn uniform(node: &Node, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Value>> {
-    let (low, high) = (f64::from(node.attributes.float_or("low", 0.0)?), f64::from(node.attributes.float_or("high", 1.0)?));
+    let (low, high) =
+        (f64::from(node.attributes.float_or("low", 0.0)?), f64::from(node.attributes.float_or("high", 1.0)?));
     floats(node, shape, like, |generator| low + generator.unit() * (high - low))
 }
 
 fn normal(node: &Node, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Value>> {
-    let (mean, scale) = (f64::from(node.attributes.float_or("mean", 0.0)?), f64::from(node.attributes.float_or("scale", 1.0)?));
+    let (mean, scale) =
+        (f64::from(node.attributes.float_or("mean", 0.0)?), f64::from(node.attributes.float_or("scale", 1.0)?));
     floats(node, shape, like, |generator| mean + scale * generator.normal())
 }
 
@@ -82,13 +94,17 @@ fn normal(node: &Node, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Val
 fn bernoulli(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let mut chances = x.floats()?.into_iter();
-    floats(node, x.shape().to_vec(), Some(x.dtype()), |generator| f64::from(generator.unit() < chances.next().unwrap_or(0.0)))
+    floats(node, x.shape().to_vec(), Some(x.dtype()), |generator| {
+        f64::from(generator.unit() < chances.next().unwrap_or(0.0))
+    })
 }
 
 /// Classes drawn by the logarithms of their chances.
 fn multinomial(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
-    let &[batch, classes] = x.shape() else { return Err(Error::invalid(format!("expected [N, classes], found shape {:?}", x.shape()))) };
+    let &[batch, classes] = x.shape() else {
+        return Err(Error::invalid(format!("expected [N, classes], found shape {:?}", x.shape())));
+    };
     let samples = sizes(&[node.attributes.int_or("sample_size", 1)?])?[0];
     let dtype = dtype_attribute(node, "dtype")?.unwrap_or(DType::I32);
     if classes == 0 {

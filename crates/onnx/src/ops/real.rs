@@ -88,9 +88,11 @@ macro_rules! real {
 }
 
 real!(f32, vector_math::sigmoid, vector_math::tanh);
-real!(f64, |values: &mut [f64]| values.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp())), |values: &mut [f64]| values
-    .iter_mut()
-    .for_each(|v| *v = v.tanh()));
+real!(
+    f64,
+    |values: &mut [f64]| values.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp())),
+    |values: &mut [f64]| values.iter_mut().for_each(|v| *v = v.tanh())
+);
 
 /// Runs the body with `$real` as the type that floats of an element type are computed in.
 macro_rules! with_real {

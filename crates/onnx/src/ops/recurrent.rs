@@ -146,7 +146,10 @@ fn network<T: Real>(node: &Node, inputs: &Inputs<'_>, cell: Cell) -> Result<Vec<
 fn lengths(given: Option<Vec<i64>>, size: Sizes) -> Result<Vec<usize>> {
     let Some(given) = given else { return Ok(vec![size.steps; size.batch]) };
     if given.len() != size.batch || given.iter().any(|&length| !(0..=size.steps as i64).contains(&length)) {
-        return Err(Error::invalid(format!("sequence_lens {given:?} do not fit {} sequences of {} steps", size.batch, size.steps)));
+        return Err(Error::invalid(format!(
+            "sequence_lens {given:?} do not fit {} sequences of {} steps",
+            size.batch, size.steps
+        )));
     }
     Ok(given.into_iter().map(|length| length as usize).collect())
 }
@@ -195,7 +198,11 @@ impl<T: Real> Layer<'_, T> {
         let early = if self.cell == Cell::Gru { 2 * hidden } else { gates };
         let r = transposed(&self.r[..early * hidden], early, hidden);
         let late = transposed(&self.r[early * hidden..], gates - early, hidden);
-        let mut work = Work { gates: vec![T::default(); batch * gates], state: h.to_vec(), early: vec![T::default(); batch * early] };
+        let mut work = Work {
+            gates: vec![T::default(); batch * gates],
+            state: h.to_vec(),
+            early: vec![T::default(); batch * early],
+        };
         let mut cells = c.to_vec();
         for turn in 0..steps {
             let step = |item: usize| if backward { lengths[item] - 1 - turn } else { turn };
@@ -235,9 +242,15 @@ impl<T: Real> Layer<'_, T> {
             self.activations[0].apply(&mut row[..2 * hidden]);
         }
         // What the product takes, in the place of the state to come.
-        for ((state, row), h) in work.state.chunks_exact_mut(hidden).zip(work.gates.chunks_exact(3 * hidden)).zip(h.chunks_exact(hidden)) {
+        for ((state, row), h) in
+            work.state.chunks_exact_mut(hidden).zip(work.gates.chunks_exact(3 * hidden)).zip(h.chunks_exact(hidden))
+        {
             let reset = &row[hidden..2 * hidden];
-            state.iter_mut().zip(reset).zip(h).for_each(|((slot, &r), &h)| *slot = if self.reset_after { h } else { r * h });
+            state
+                .iter_mut()
+                .zip(reset)
+                .zip(h)
+                .for_each(|((slot, &r), &h)| *slot = if self.reset_after { h } else { r * h });
         }
         let mut product = vec![T::default(); h.len()];
         if self.reset_after {
@@ -252,7 +265,9 @@ impl<T: Real> Layer<'_, T> {
                 *slot += if self.reset_after { r * product } else { product };
             }
             self.activations[1].apply(candidate);
-            for (((state, &h), &z), &new) in work.state[range.clone()].iter_mut().zip(&h[range]).zip(update).zip(&*candidate) {
+            for (((state, &h), &z), &new) in
+                work.state[range.clone()].iter_mut().zip(&h[range]).zip(update).zip(&*candidate)
+            {
                 *state = (T::of(1.0) - z) * new + z * h;
             }
         }
@@ -268,7 +283,10 @@ impl<T: Real> Layer<'_, T> {
             let (forget, candidate) = rest.split_at_mut(hidden);
             let peep = |gate: &mut [T], which: usize, c: &[T]| {
                 if let Some(peepholes) = self.peepholes {
-                    gate.iter_mut().zip(&peepholes[which * hidden..]).zip(c).for_each(|((slot, &p), &c)| *slot += p * c);
+                    gate.iter_mut()
+                        .zip(&peepholes[which * hidden..])
+                        .zip(c)
+                        .for_each(|((slot, &p), &c)| *slot += p * c);
                 }
             };
             peep(input, 0, c);

@@ -43,7 +43,9 @@ impl<T: Real> Activation<T> {
     pub fn apply_plain(&self, values: &mut [T]) {
         match self.function {
             Function::All(function) => function(values),
-            Function::Each(function) => values.iter_mut().for_each(|value| *value = function(*value, self.alpha, self.beta)),
+            Function::Each(function) => {
+                values.iter_mut().for_each(|value| *value = function(*value, self.alpha, self.beta))
+            }
         }
     }
 }
@@ -63,13 +65,18 @@ pub(super) fn activations<T: Real>(node: &Node, defaults: &[&str], directions: u
     let functions = names.into_iter().map(|name| {
         let zero = T::default();
         // The function, and its constants where it has them: the next of the attributes, or else these.
-        let (function, alpha, beta): (Function<T>, Option<f64>, Option<f64>) = match name.to_ascii_lowercase().as_str() {
+        let (function, alpha, beta): (Function<T>, Option<f64>, Option<f64>) = match name.to_ascii_lowercase().as_str()
+        {
             "sigmoid" => (Function::All(T::sigmoids), None, None),
             "tanh" => (Function::All(T::tanhs), None, None),
             "relu" => (Function::Each(|x, _, _| if x < T::default() { T::default() } else { x }), None, None),
             "affine" => (Function::Each(|x, alpha, beta| alpha * x + beta), Some(1.0), Some(0.0)),
-            "leakyrelu" => (Function::Each(|x, alpha, _| if x < T::default() { alpha * x } else { x }), Some(0.01), None),
-            "thresholdedrelu" => (Function::Each(|x, alpha, _| if x < alpha { T::default() } else { x }), Some(1.0), None),
+            "leakyrelu" => {
+                (Function::Each(|x, alpha, _| if x < T::default() { alpha * x } else { x }), Some(0.01), None)
+            }
+            "thresholdedrelu" => {
+                (Function::Each(|x, alpha, _| if x < alpha { T::default() } else { x }), Some(1.0), None)
+            }
             "scaledtanh" => (Function::Each(|x, alpha, beta| alpha * (beta * x).tanh()), Some(1.0), Some(1.0)),
             "hardsigmoid" => (
                 Function::Each(|x, alpha, beta| {
@@ -85,10 +92,16 @@ pub(super) fn activations<T: Real>(node: &Node, defaults: &[&str], directions: u
                 Some(0.2),
                 Some(0.5),
             ),
-            "elu" => (Function::Each(|x, alpha, _| if x < T::default() { alpha * (x.exp() - T::of(1.0)) } else { x }), Some(1.0), None),
+            "elu" => (
+                Function::Each(|x, alpha, _| if x < T::default() { alpha * (x.exp() - T::of(1.0)) } else { x }),
+                Some(1.0),
+                None,
+            ),
             "softsign" => (Function::Each(|x, _, _| x / (T::of(1.0) + x.abs())), None, None),
             "softplus" => {
-                let softplus = |x: T, _, _| if x > T::default() { x + (T::of(1.0) + (-x).exp()).ln() } else { (T::of(1.0) + x.exp()).ln() };
+                let softplus = |x: T, _, _| {
+                    if x > T::default() { x + (T::of(1.0) + (-x).exp()).ln() } else { (T::of(1.0) + x.exp()).ln() }
+                };
                 (Function::Each(softplus), None, None)
             }
             _ => return Err(Error::invalid(format!("the activation '{name}' is unknown"))),
@@ -101,6 +114,7 @@ pub(super) fn activations<T: Real>(node: &Node, defaults: &[&str], directions: u
 }
 
 fn constants(node: &Node, name: &str) -> Result<std::vec::IntoIter<f64>> {
-    let values: Vec<f64> = node.attributes.floats(name)?.unwrap_or_default().iter().map(|&value| value.into()).collect();
+    let values: Vec<f64> =
+        node.attributes.floats(name)?.unwrap_or_default().iter().map(|&value| value.into()).collect();
     Ok(values.into_iter())
 }

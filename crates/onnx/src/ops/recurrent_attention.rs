@@ -26,10 +26,9 @@ fn rotary(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     };
     let turned = match node.attributes.int_or("rotary_embedding_dim", 0)? {
         0 => width,
-        size => usize::try_from(size)
-            .ok()
-            .filter(|&size| size <= width)
-            .ok_or_else(|| Error::invalid(format!("attribute 'rotary_embedding_dim' is {size}, and a head has {width} places")))?,
+        size => usize::try_from(size).ok().filter(|&size| size <= width).ok_or_else(|| {
+            Error::invalid(format!("attribute 'rotary_embedding_dim' is {size}, and a head has {width} places"))
+        })?,
     };
     let half = turned / 2;
     let (cos, sin) = (inputs.array(1)?, inputs.array(2)?);
@@ -39,7 +38,13 @@ fn rotary(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Values with the axes batch, head, position, place, turned by the angles in a row of the tables for each position of each sample.
-pub(super) fn rotated(x: &Array, [cos, sin]: [&Array; 2], rows: &[usize], half: usize, interleaved: bool) -> Result<Array> {
+pub(super) fn rotated(
+    x: &Array,
+    [cos, sin]: [&Array; 2],
+    rows: &[usize],
+    half: usize,
+    interleaved: bool,
+) -> Result<Array> {
     let &[_, heads, positions, width] = x.shape() else {
         return Err(Error::invalid(format!("values of shape {:?} do not have 4 axes", x.shape())));
     };
@@ -60,7 +65,12 @@ pub(super) fn rotated(x: &Array, [cos, sin]: [&Array; 2], rows: &[usize], half: 
 }
 
 /// For each position of each sample, the row of the tables of cosines and sines.
-pub(super) fn angles(cos: &Array, sin: &Array, given: Option<&Array>, [batch, positions, half]: [usize; 3]) -> Result<Vec<usize>> {
+pub(super) fn angles(
+    cos: &Array,
+    sin: &Array,
+    given: Option<&Array>,
+    [batch, positions, half]: [usize; 3],
+) -> Result<Vec<usize>> {
     let unfit = || {
         let shapes = format!("cosines {:?} and sines {:?}", cos.shape(), sin.shape());
         Error::invalid(format!("{shapes} do not fit {batch} samples of {positions} positions with {half} pairs"))
@@ -69,7 +79,11 @@ pub(super) fn angles(cos: &Array, sin: &Array, given: Option<&Array>, [batch, po
         return Err(unfit());
     }
     let Some(given) = given else {
-        return if cos.shape() == [batch, positions, half] { Ok((0..batch * positions).collect()) } else { Err(unfit()) };
+        return if cos.shape() == [batch, positions, half] {
+            Ok((0..batch * positions).collect())
+        } else {
+            Err(unfit())
+        };
     };
     let &[known, _] = cos.shape() else { return Err(unfit()) };
     if given.shape() != [batch, positions] {
@@ -89,10 +103,13 @@ fn linear(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         "delta" => (false, true),
         "gated_delta" => (true, true),
         other => {
-            return Err(Error::invalid(format!("attribute 'update_rule' is '{other}', not 'linear', 'gated', 'delta' or 'gated_delta'")));
+            return Err(Error::invalid(format!(
+                "attribute 'update_rule' is '{other}', not 'linear', 'gated', 'delta' or 'gated_delta'"
+            )));
         }
     };
-    let number = |name: &str| node.attributes.int(name)?.ok_or_else(|| Error::invalid(format!("it has no attribute '{name}'")));
+    let number =
+        |name: &str| node.attributes.int(name)?.ok_or_else(|| Error::invalid(format!("it has no attribute '{name}'")));
     let (query_heads, heads) = (number("q_num_heads")?, number("kv_num_heads")?);
     let query = inputs.array(0)?;
     if query.rank() != 3 {
@@ -108,7 +125,9 @@ fn linear(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let gate = |position: usize, used: bool, name: &str| -> Result<Option<&Array>> {
         match (inputs.optional(position)?, used) {
             (Some(array), true) if array.rank() == 3 && array.shape()[..2] == [batch, sizes.rows] => Ok(Some(array)),
-            (Some(array), true) => Err(Error::invalid(format!("a {name} of shape {:?} does not fit the queries", array.shape()))),
+            (Some(array), true) => {
+                Err(Error::invalid(format!("a {name} of shape {:?} does not fit the queries", array.shape())))
+            }
             (None, false) => Ok(None),
             (None, true) => Err(Error::invalid(format!("the rule '{rule}' needs a {name}"))),
             (Some(_), false) => Err(Error::invalid(format!("the rule '{rule}' takes no {name}"))),
@@ -116,7 +135,9 @@ fn linear(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     };
     let (decay, beta) = (gate(4, gated, "decay")?, gate(5, delta, "beta")?);
     let (decays, betas) = (decay.map_or(1, |decay| decay.shape()[2]), beta.map_or(1, |beta| beta.shape()[2]));
-    if (decay.is_some() && decays != kept && decays != kept * sizes.depth) || (beta.is_some() && betas != kept && betas != 1) {
+    if (decay.is_some() && decays != kept && decays != kept * sizes.depth)
+        || (beta.is_some() && betas != kept && betas != 1)
+    {
         return Err(Error::invalid(format!("{decays} decays and {betas} betas do not fit {kept} heads")));
     }
     let state_shape = [batch, kept, sizes.depth, sizes.width];
@@ -202,7 +223,11 @@ impl<T: Real> Gates<T> {
 fn causal_conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x, weight, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
     let (&[batch, channels, length], &[kernels, 1, size]) = (x.shape(), weight.shape()) else {
-        return Err(Error::invalid(format!("an input {:?} and a weight {:?} do not fit together", x.shape(), weight.shape())));
+        return Err(Error::invalid(format!(
+            "an input {:?} and a weight {:?} do not fit together",
+            x.shape(),
+            weight.shape()
+        )));
     };
     let bias_fits = bias.is_none_or(|bias| bias.shape() == [channels]);
     if kernels != channels || size == 0 || !bias_fits || weight.dtype() != x.dtype() {
@@ -211,12 +236,16 @@ fn causal_conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let smooth = match node.attributes.text_or("activation", "none")? {
         "none" => false,
         "silu" | "swish" => true,
-        other => return Err(Error::invalid(format!("attribute 'activation' is '{other}', not 'none', 'silu' or 'swish'"))),
+        other => {
+            return Err(Error::invalid(format!("attribute 'activation' is '{other}', not 'none', 'silu' or 'swish'")));
+        }
     };
     let past_shape = vec![batch, channels, size - 1];
     let past = match inputs.optional(3)? {
         Some(past) if past.shape() == past_shape => past.clone(),
-        Some(past) => return Err(Error::invalid(format!("a past state of shape {:?} is not {past_shape:?}", past.shape()))),
+        Some(past) => {
+            return Err(Error::invalid(format!("a past state of shape {:?} is not {past_shape:?}", past.shape())));
+        }
         None => Array::from_data(past_shape.clone(), Data::zeros(x.dtype(), crate::array::count(&past_shape)?))?,
     };
     let padded = concat(&[&past, x], 2)?;

@@ -46,7 +46,11 @@ reduction!(MAX, max, Some(|row, (least, _)| row.iter().copied().max().unwrap_or(
 reduction!(MIN, min, Some(|row, (_, greatest)| row.iter().copied().min().unwrap_or(greatest)));
 reduction!(L1, sum_abs, Some(|row, _| row.iter().map(|v| v.abs()).sum()));
 reduction!(L2, norm, None);
-reduction!(SUM_SQUARE, sum_square, Some(|row, _| row.iter().fold(0, |sum: i128, &v| sum.wrapping_add(v.wrapping_mul(v)))));
+reduction!(
+    SUM_SQUARE,
+    sum_square,
+    Some(|row, _| row.iter().fold(0, |sum: i128, &v| sum.wrapping_add(v.wrapping_mul(v))))
+);
 reduction!(LOG_SUM, log_sum, None);
 reduction!(LOG_SUM_EXP, log_sum_exp, None);
 
@@ -128,7 +132,9 @@ fn reduce(node: &Node, inputs: &Inputs<'_>, reduction: &Reduction) -> Result<Vec
     let range = if dtype == DType::Bool { Some((0, 1)) } else { dtype.int_range() };
     let range = range.ok_or_else(|| Error::invalid(format!("expected numbers, found {dtype}")))?;
     match reduction.ints {
-        Some(function) => one(Array::of_ints(dtype, shape, each(&x.ints()?, size, zeros(&rows)?, |row| function(row, range)))?),
+        Some(function) => {
+            one(Array::of_ints(dtype, shape, each(&x.ints()?, size, zeros(&rows)?, |row| function(row, range)))?)
+        }
         None => one(Array::of_floats(dtype, shape, each(&x.floats()?, size, zeros(&rows)?, reduction.wide))?),
     }
 }

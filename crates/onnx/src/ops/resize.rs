@@ -27,7 +27,12 @@ fn upsample(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         (Some(scales), _) => scales.floats()?.into_iter().map(|scale| scale as f32).collect(),
         (None, Some(scales)) => scales.to_vec(),
         // Version 1: images alone.
-        (None, None) => vec![1.0, 1.0, node.attributes.float_or("height_scale", 1.0)?, node.attributes.float_or("width_scale", 1.0)?],
+        (None, None) => vec![
+            1.0,
+            1.0,
+            node.attributes.float_or("height_scale", 1.0)?,
+            node.attributes.float_or("width_scale", 1.0)?,
+        ],
     };
     let targets = by_scales(x, &(0..x.rank()).collect::<Vec<_>>(), &scales)?;
     one(old(node, x, &targets)?)
@@ -60,7 +65,9 @@ fn resize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let given = |position: usize| inputs.optional(position).map(|array| array.filter(|array| !array.is_empty()));
     let mut targets = match (given(2)?, inputs.ints(3)?.filter(|sizes| !sizes.is_empty())) {
         (_, Some(sizes)) => by_sizes(x, &axes, &sizes, attributes.text_or("keep_aspect_ratio_policy", "stretch")?)?,
-        (Some(scales), None) => by_scales(x, &axes, &scales.floats()?.into_iter().map(|scale| scale as f32).collect::<Vec<_>>())?,
+        (Some(scales), None) => {
+            by_scales(x, &axes, &scales.floats()?.into_iter().map(|scale| scale as f32).collect::<Vec<_>>())?
+        }
         (None, None) => return Err(Error::invalid("it has neither scales nor sizes")),
     };
     let coordinates = Coordinates::named(attributes.text_or("coordinate_transformation_mode", "half_pixel")?)?;
@@ -160,7 +167,8 @@ fn resized(
     }
     let range = x.dtype().int_range().ok_or_else(|| Error::beyond(format!("{} between values", x.dtype())))?;
     let values = weighted::<f64>(x.shape(), &x.floats()?, &plans, extrapolation)?;
-    let rounded = values.into_iter().map(|value| value.round_ties_even().clamp(range.0 as f64, range.1 as f64)).collect();
+    let rounded =
+        values.into_iter().map(|value| value.round_ties_even().clamp(range.0 as f64, range.1 as f64)).collect();
     Array::of_floats(x.dtype(), shape, rounded)
 }
 

@@ -164,13 +164,22 @@ pub(super) struct Taps {
 }
 
 impl Taps {
-    pub fn new(scale: Scale, coordinates: Coordinates, region: (f32, f32), kernel: Kernel, exclude_outside: bool) -> Result<Self> {
+    pub fn new(
+        scale: Scale,
+        coordinates: Coordinates,
+        region: (f32, f32),
+        kernel: Kernel,
+        exclude_outside: bool,
+    ) -> Result<Self> {
         // An antialiasing kernel grows as the axis shrinks.
         let antialias = matches!(kernel, Kernel::Linear { antialias: true } | Kernel::Cubic { antialias: true, .. });
         let shrink = if antialias { f64::from(scale.factor.min(1.0)) } else { 1.0 };
         let before = (kernel.reach() / shrink).ceil() as i64 - 1;
         if before > 1 << 31 {
-            return Err(Error::invalid(format!("an axis made {} times as large is too small for antialiasing", scale.factor)));
+            return Err(Error::invalid(format!(
+                "an axis made {} times as large is too small for antialiasing",
+                scale.factor
+            )));
         }
         let width = if kernel.reach() == 0.0 { 1 } else { 2 * (before as usize + 1) };
         let last = scale.from as i64 - 1;

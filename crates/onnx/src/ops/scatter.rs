@@ -19,10 +19,15 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
 fn put(x: &Array, positions: &[usize], updates: &Array, reduction: &str) -> Result<Array> {
     if updates.dtype() != x.dtype() || updates.len() != positions.len() {
         let found = format!("{} updates of type {}", updates.len(), updates.dtype());
-        return Err(Error::invalid(format!("expected {} updates of type {}, found {found}", positions.len(), x.dtype())));
+        return Err(Error::invalid(format!(
+            "expected {} updates of type {}, found {found}",
+            positions.len(),
+            x.dtype()
+        )));
     }
     if reduction == "none" {
-        let pool = Data::concat(&[x.data(), updates.data()]).ok_or_else(|| Error::invalid("there is nothing to scatter"))?;
+        let pool =
+            Data::concat(&[x.data(), updates.data()]).ok_or_else(|| Error::invalid("there is nothing to scatter"))?;
         let mut from: Vec<usize> = (0..x.len()).collect();
         positions.iter().enumerate().for_each(|(i, &position)| from[position] = x.len() + i);
         return Array::from_data(x.shape().to_vec(), pool.take(&from));
@@ -42,11 +47,17 @@ fn put(x: &Array, positions: &[usize], updates: &Array, reduction: &str) -> Resu
             _ => i128::min,
         };
         let mut values = x.ints()?;
-        positions.iter().zip(updates.ints()?).for_each(|(&position, update)| values[position] = of_ints(values[position], update));
+        positions
+            .iter()
+            .zip(updates.ints()?)
+            .for_each(|(&position, update)| values[position] = of_ints(values[position], update));
         return Array::of_ints(x.dtype(), x.shape().to_vec(), values);
     }
     let mut values = x.floats()?;
-    positions.iter().zip(updates.floats()?).for_each(|(&position, update)| values[position] = of_floats(values[position], update));
+    positions
+        .iter()
+        .zip(updates.floats()?)
+        .for_each(|(&position, update)| values[position] = of_floats(values[position], update));
     Array::of_floats(x.dtype(), x.shape().to_vec(), values)
 }
 
@@ -54,7 +65,11 @@ fn scatter_elements(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x, indices, updates) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
     let axis = axis(node.attributes.int_or("axis", 0)?, x.rank())?;
     if indices.shape() != updates.shape() {
-        return Err(Error::invalid(format!("indices of shape {:?} for updates of shape {:?}", indices.shape(), updates.shape())));
+        return Err(Error::invalid(format!(
+            "indices of shape {:?} for updates of shape {:?}",
+            indices.shape(),
+            updates.shape()
+        )));
     }
     one(put(x, &element_positions(x, indices, axis)?, updates, node.attributes.text_or("reduction", "none")?)?)
 }
@@ -78,7 +93,11 @@ fn tensor_scatter(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     };
     let fits = |(i, (&new, &old)): (usize, (&usize, &usize))| if i == axis { new <= old } else { new == old };
     if axis == 0 || update.rank() != cache.rank() || !update.shape().iter().zip(cache.shape()).enumerate().all(fits) {
-        return Err(Error::invalid(format!("an update of shape {:?} does not fit a cache of shape {:?}", update.shape(), cache.shape())));
+        return Err(Error::invalid(format!(
+            "an update of shape {:?} does not fit a cache of shape {:?}",
+            update.shape(),
+            cache.shape()
+        )));
     }
     let (outer, size, inner) = around(cache.shape(), axis);
     let (new, batch) = (update.shape()[axis], cache.shape()[0]);
@@ -90,8 +109,10 @@ fn tensor_scatter(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     for o in 0..outer {
         let begin = begins[o / (outer / batch)];
         for i in 0..new as i64 {
-            let at =
-                begin.checked_add(i).filter(|&at| at >= 0).ok_or_else(|| Error::invalid(format!("write index {begin} is out of range")))?;
+            let at = begin
+                .checked_add(i)
+                .filter(|&at| at >= 0)
+                .ok_or_else(|| Error::invalid(format!("write index {begin} is out of range")))?;
             let at = position(if circular { at % size as i64 } else { at }, size)?;
             positions.extend((0..inner).map(|rest| (o * size + at) * inner + rest));
         }

@@ -9,7 +9,9 @@ use crate::{Array, Error, Node, Result, Value};
 pub(super) fn find(operator: &str) -> Option<HostOp> {
     Some(match operator {
         "SequenceEmpty" => |_, _| Ok(vec![Value::Sequence(Vec::new())]),
-        "SequenceConstruct" => |_, inputs| Ok(vec![Value::Sequence(inputs.arrays()?.into_iter().cloned().map(Value::from).collect())]),
+        "SequenceConstruct" => {
+            |_, inputs| Ok(vec![Value::Sequence(inputs.arrays()?.into_iter().cloned().map(Value::from).collect())])
+        }
         "SequenceLength" => |_, inputs| one(Array::scalar(inputs.value(0)?.sequence()?.len() as i64)),
         "SequenceAt" => at,
         "SequenceInsert" => insert,
@@ -17,7 +19,9 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
         "SplitToSequence" => split,
         "ConcatFromSequence" => join,
         "Optional" => optional,
-        "OptionalHasElement" => |_, inputs| one(Array::scalar(!matches!(inputs.get(0), None | Some(Value::Optional(None))))),
+        "OptionalHasElement" => {
+            |_, inputs| one(Array::scalar(!matches!(inputs.get(0), None | Some(Value::Optional(None)))))
+        }
         "OptionalGetElement" => get,
         _ => return None,
     })
@@ -72,7 +76,8 @@ fn split(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 fn join(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let mut arrays = inputs.value(0)?.sequence()?.iter().map(|value| value.array().cloned()).collect::<Result<Vec<_>>>()?;
+    let mut arrays =
+        inputs.value(0)?.sequence()?.iter().map(|value| value.array().cloned()).collect::<Result<Vec<_>>>()?;
     let new = node.attributes.flag("new_axis", false)?;
     let rank = arrays.first().map_or(0, Array::rank) + usize::from(new);
     let axis = axis(node.attributes.int_or("axis", 0)?, rank)?;
@@ -88,7 +93,9 @@ fn join(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 
 fn optional(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     match inputs.get(0) {
-        Some(value @ Value::Optional(_)) => Err(Error::invalid(format!("expected a tensor or a sequence, found {}", value.kind()))),
+        Some(value @ Value::Optional(_)) => {
+            Err(Error::invalid(format!("expected a tensor or a sequence, found {}", value.kind())))
+        }
         value => Ok(vec![Value::Optional(value.cloned().map(Box::new))]),
     }
 }

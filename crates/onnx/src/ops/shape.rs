@@ -25,7 +25,8 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
 fn shape(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let shape = inputs.array(0)?.shape();
     let rank = shape.len() as i64;
-    let at = |position: i64| (if position < 0 { position.saturating_add(rank) } else { position }).clamp(0, rank) as usize;
+    let at =
+        |position: i64| (if position < 0 { position.saturating_add(rank) } else { position }).clamp(0, rank) as usize;
     let (start, end) = (at(node.attributes.int_or("start", 0)?), at(node.attributes.int_or("end", rank)?));
     one(Array::vector(shape[start.min(end)..end].iter().map(|&size| size as i64).collect()))
 }
@@ -35,7 +36,9 @@ fn reshape(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let wanted = match inputs.ints(1)? {
         Some(wanted) => wanted,
-        None => node.attributes.ints("shape")?.ok_or_else(|| Error::invalid("input 1, the shape, is missing"))?.to_vec(),
+        None => {
+            node.attributes.ints("shape")?.ok_or_else(|| Error::invalid("input 1, the shape, is missing"))?.to_vec()
+        }
     };
     let keep_zero = node.attributes.flag("allowzero", false)?;
     let mut shape = Vec::with_capacity(wanted.len());
@@ -43,9 +46,10 @@ fn reshape(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     for (i, &size) in wanted.iter().enumerate() {
         shape.push(match size {
             -1 if open.replace(i).is_none() => 1,
-            0 if !keep_zero => {
-                *x.shape().get(i).ok_or_else(|| Error::invalid(format!("shape {wanted:?} keeps an axis that is not there")))?
-            }
+            0 if !keep_zero => *x
+                .shape()
+                .get(i)
+                .ok_or_else(|| Error::invalid(format!("shape {wanted:?} keeps an axis that is not there")))?,
             size => usize::try_from(size).map_err(|_| Error::invalid(format!("{wanted:?} is no shape")))?,
         });
     }
@@ -125,8 +129,9 @@ fn tile(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     if repeats.len() != x.rank() {
         return Err(Error::invalid(format!("{} repeats for {} axes", repeats.len(), x.rank())));
     }
-    let pairs =
-        |first: fn(usize, usize) -> [usize; 2]| x.shape().iter().zip(&repeats).flat_map(|(&size, &repeat)| first(size, repeat)).collect();
+    let pairs = |first: fn(usize, usize) -> [usize; 2]| {
+        x.shape().iter().zip(&repeats).flat_map(|(&size, &repeat)| first(size, repeat)).collect()
+    };
     let (apart, stretched): (Vec<_>, Vec<_>) = (pairs(|size, _| [1, size]), pairs(|size, repeat| [repeat, size]));
     let shape = x.shape().iter().zip(&repeats).map(|(&size, &repeat)| size.saturating_mul(repeat)).collect();
     one(x.reshaped(apart)?.broadcast_to(&stretched)?.reshaped(shape)?)
@@ -144,7 +149,9 @@ fn constant_of_shape(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 
 fn eye_like(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
-    let &[rows, columns] = x.shape() else { return Err(Error::invalid(format!("expected a matrix, found shape {:?}", x.shape()))) };
+    let &[rows, columns] = x.shape() else {
+        return Err(Error::invalid(format!("expected a matrix, found shape {:?}", x.shape())));
+    };
     let dtype = dtype_attribute(node, "dtype")?.unwrap_or(x.dtype());
     let shift = i128::from(node.attributes.int_or("k", 0)?);
     let mut values = vec![0_i128; x.len()];
@@ -160,13 +167,18 @@ fn range(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (start, limit, delta) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
     let dtype = start.dtype();
     if limit.dtype() != dtype || delta.dtype() != dtype {
-        return Err(Error::invalid(format!("its inputs are of types {dtype}, {} and {}", limit.dtype(), delta.dtype())));
+        return Err(Error::invalid(format!(
+            "its inputs are of types {dtype}, {} and {}",
+            limit.dtype(),
+            delta.dtype()
+        )));
     }
     let no_step = || Error::invalid("the step is 0");
     if dtype.is_int() {
         let (start, limit, delta) = (wide(start)?, wide(limit)?, wide(delta)?);
         let steps = (limit - start).checked_div(delta).ok_or_else(no_step)?;
-        let length = (steps + i128::from((limit - start) % delta != 0 && steps >= 0 && ((limit > start) == (delta > 0)))).max(0);
+        let length =
+            (steps + i128::from((limit - start) % delta != 0 && steps >= 0 && ((limit > start) == (delta > 0)))).max(0);
         let length = count(&[usize::try_from(length).unwrap_or(usize::MAX)])?;
         return one(Array::of_ints(dtype, vec![length], (0..length as i128).map(|i| start + i * delta).collect())?);
     }

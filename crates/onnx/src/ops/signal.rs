@@ -38,7 +38,11 @@ fn length(inputs: &Inputs<'_>, position: usize) -> Result<Option<usize>> {
 
 fn dft(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
-    let along = if node.version < 20 { node.attributes.int_or("axis", 1)? } else { inputs.optional(2)?.map_or(Ok(-2), Array::int)? };
+    let along = if node.version < 20 {
+        node.attributes.int_or("axis", 1)?
+    } else {
+        inputs.optional(2)?.map_or(Ok(-2), Array::int)?
+    };
     let along = axis(along, x.rank())?;
     if along + 1 == x.rank() {
         return Err(Error::invalid("its axis is that of the real and imaginary parts"));
@@ -96,7 +100,9 @@ fn stft(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let window = inputs.optional(2)?.map(Array::floats).transpose()?;
     let n = length(inputs, 3)?.or(window.as_ref().map(Vec::len)).unwrap_or(samples);
     if n == 0 || n > samples || window.as_ref().is_some_and(|window| window.len() > n) {
-        return Err(Error::invalid(format!("frames of {n} values, with their window, do not fit a signal of {samples}")));
+        return Err(Error::invalid(format!(
+            "frames of {n} values, with their window, do not fit a signal of {samples}"
+        )));
     }
     let values = complex(&signal)?;
     let frames = (samples - n) / step + 1;
@@ -141,7 +147,9 @@ fn window(node: &Node, inputs: &Inputs<'_>, [constant, first, second]: [f64; 3])
 
 /// Weights that turn a spectrum into bins of the mel scale: triangles between three neighbouring edges.
 fn mel_weight_matrix(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let number = |position: usize| length(inputs, position)?.ok_or_else(|| Error::invalid(format!("input {position} is missing")));
+    let number = |position: usize| {
+        length(inputs, position)?.ok_or_else(|| Error::invalid(format!("input {position} is missing")))
+    };
     let (bins, n, rate) = (number(0)?, number(1)?, number(2)?);
     let (low, high) = (inputs.array(3)?.float()?, inputs.array(4)?.float()?);
     let lines = n / 2 + 1;

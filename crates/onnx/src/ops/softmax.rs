@@ -18,7 +18,12 @@ pub(super) fn find(operator: &str) -> Option<HostOp> {
 }
 
 /// Applies a function to each row along an axis. Before version 13, the axis and all after it make up one row.
-fn along(node: &Node, inputs: &Inputs<'_>, narrow: impl Fn(&mut [f32]), wide: impl Fn(&mut [f64])) -> Result<Vec<Value>> {
+fn along(
+    node: &Node,
+    inputs: &Inputs<'_>,
+    narrow: impl Fn(&mut [f32]),
+    wide: impl Fn(&mut [f64]),
+) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let old = node.version < 13;
     let at = node.attributes.int_or("axis", if old { 1 } else { -1 })?;

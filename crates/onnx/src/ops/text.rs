@@ -24,7 +24,10 @@ fn concat(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     // Texts that are doubled again and again would soon be larger than memory.
     let bytes = (0..total).fold(0_usize, |sum, i| sum.saturating_add(x[both.at(0, i)].len() + y[both.at(1, i)].len()));
     count(&[bytes])?;
-    one(Array::new(both.shape.clone(), (0..total).map(|i| format!("{}{}", x[both.at(0, i)], y[both.at(1, i)])).collect())?)
+    one(Array::new(
+        both.shape.clone(),
+        (0..total).map(|i| format!("{}{}", x[both.at(0, i)], y[both.at(1, i)])).collect(),
+    )?)
 }
 
 /// The parts of each text along a new axis, filled up with empty ones, and their number.
@@ -65,7 +68,8 @@ fn words(text: &str, most: usize) -> Vec<String> {
 fn full_match(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let pattern = node.attributes.text("pattern")?.ok_or_else(|| Error::invalid("attribute 'pattern' is missing"))?;
-    let regex = Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|_| Error::invalid(format!("'{pattern}' is no regular expression")))?;
+    let regex = Regex::new(&format!(r"\A(?:{pattern})\z"))
+        .map_err(|_| Error::invalid(format!("'{pattern}' is no regular expression")))?;
     one(Array::new(x.shape().to_vec(), x.expect::<String>()?.iter().map(|text| regex.is_match(text)).collect())?)
 }
 
@@ -85,7 +89,8 @@ fn normalize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     if !matches!(x.shape(), [_] | [1, _]) {
         return Err(Error::invalid(format!("expected a list of texts as [C] or [1, C], found shape {:?}", x.shape())));
     }
-    let mut kept: Vec<String> = x.expect::<String>()?.iter().filter(|text| !is_stop(text)).map(|text| change(text)).collect();
+    let mut kept: Vec<String> =
+        x.expect::<String>()?.iter().filter(|text| !is_stop(text)).map(|text| change(text)).collect();
     // Nothing left is told as one empty text.
     if kept.is_empty() {
         kept.push(String::new());

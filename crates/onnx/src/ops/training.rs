@@ -28,7 +28,11 @@ fn step<const N: usize>(node: &Node, inputs: &Inputs<'_>, update: impl Fn(&mut E
     for i in 0..count {
         let arrays: Vec<&Array> = (0..N).map(|part| inputs.array(2 + part * count + i)).collect::<Result<_>>()?;
         if let Some(other) = arrays.iter().find(|array| array.shape() != arrays[0].shape()) {
-            let message = format!("a parameter of shape {:?} has a gradient or state of shape {:?}", arrays[0].shape(), other.shape());
+            let message = format!(
+                "a parameter of shape {:?} has a gradient or state of shape {:?}",
+                arrays[0].shape(),
+                other.shape()
+            );
             return Err(Error::invalid(message));
         }
         let mut parts = arrays.iter().map(|array| array.floats()).collect::<Result<Vec<_>>>()?;

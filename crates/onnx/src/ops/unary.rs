@@ -62,7 +62,11 @@ pub(super) fn float(inputs: &Inputs<'_>, function: impl Fn(f64) -> f64) -> Resul
 }
 
 /// A function that integers have too, exactly.
-pub(super) fn signed(inputs: &Inputs<'_>, of_float: impl Fn(f64) -> f64, of_int: impl Fn(i128) -> i128) -> Result<Vec<Value>> {
+pub(super) fn signed(
+    inputs: &Inputs<'_>,
+    of_float: impl Fn(f64) -> f64,
+    of_int: impl Fn(i128) -> i128,
+) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     if x.dtype().is_int() {
         return one(Array::of_ints(x.dtype(), x.shape().to_vec(), x.ints()?.into_iter().map(of_int).collect())?);

@@ -11,12 +11,14 @@ fn exp(x: f32) -> f32 {
     let shifted = x * std::f32::consts::LOG2_E + WHOLE;
     let power = shifted - WHOLE;
     let rest = x - power * LN_2.0 - power * LN_2.1;
-    let series =
-        (((((1.987_569_1e-4 * rest + 1.398_199_9e-3) * rest + 8.333_452e-3) * rest + 4.166_579_6e-2) * rest + 1.666_666_5e-1) * rest + 0.5)
-            * rest
-            * rest
-            + rest
-            + 1.0;
+    let series = (((((1.987_569_1e-4 * rest + 1.398_199_9e-3) * rest + 8.333_452e-3) * rest + 4.166_579_6e-2) * rest
+        + 1.666_666_5e-1)
+        * rest
+        + 0.5)
+        * rest
+        * rest
+        + rest
+        + 1.0;
     // The whole number as the exponent of a float.
     series * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
@@ -32,7 +34,8 @@ pub(super) fn tanh(values: &mut [f32]) {
         let x = *value;
         // Near zero the other form would lose digits.
         let square = x * x;
-        let series = ((((-5.704_988_7e-3 * square + 2.063_909e-2) * square - 5.373_971e-2) * square + 1.333_144_2e-1) * square
+        let series = ((((-5.704_988_7e-3 * square + 2.063_909e-2) * square - 5.373_971e-2) * square + 1.333_144_2e-1)
+            * square
             - 3.333_328e-1)
             * square
             * x
@@ -49,7 +52,10 @@ mod tests {
     /// Over the range in which the results differ from their limits, and at its ends.
     #[test]
     fn close_to_those_of_the_library() {
-        let xs: Vec<f32> = (-40_000..40_000).map(|k| k as f32 * 2.3e-3).chain([f32::INFINITY, f32::NEG_INFINITY, 1e-30, -0.0]).collect();
+        let xs: Vec<f32> = (-40_000..40_000)
+            .map(|k| k as f32 * 2.3e-3)
+            .chain([f32::INFINITY, f32::NEG_INFINITY, 1e-30, -0.0])
+            .collect();
         let (mut s, mut t) = (xs.clone(), xs.clone());
         sigmoid(&mut s);
         tanh(&mut t);

@@ -68,7 +68,10 @@ impl Window {
             let room = padded - window.span(axis);
             let mut windows = if ceil { -(-room).div_euclid(step) } else { room.div_euclid(step) } + 1;
             if windows < 1 {
-                let message = format!("its window spans {}, more than the {padded} of spatial axis {axis} with padding", window.span(axis));
+                let message = format!(
+                    "its window spans {}, more than the {padded} of spatial axis {axis} with padding",
+                    window.span(axis)
+                );
                 return Err(Error::invalid(message));
             }
             // The last window starts inside the image or the padding before it.
@@ -93,7 +96,9 @@ impl Window {
             }
             (Some(given), _) => given,
             (None, Some(weights)) if weights.len() == rank && !weights.contains(&0) => weights.to_vec(),
-            (None, Some(weights)) => return Err(Error::invalid(format!("a kernel of {weights:?} does not fit an image of {image:?}"))),
+            (None, Some(weights)) => {
+                return Err(Error::invalid(format!("a kernel of {weights:?} does not fit an image of {image:?}")));
+            }
             (None, None) => return Err(Error::invalid("it has no kernel_shape")),
         };
         let ones = || vec![1; rank];
@@ -128,7 +133,9 @@ impl Window {
         let image_strides = strides(&self.image);
         let (row_length, step, size) = (self.out[last], self.steps[last] as i64, self.image[last] as i64);
         // Windows of a row whose tap is inside the image: from `low` to before `high`.
-        let before = |limit: i64| (limit - shift(last)).div_euclid(step) + i64::from((limit - shift(last)).rem_euclid(step) != 0);
+        let before = |limit: i64| {
+            (limit - shift(last)).div_euclid(step) + i64::from((limit - shift(last)).rem_euclid(step) != 0)
+        };
         let (low, high) = (before(0).max(0) as usize, before(size).clamp(0, row_length as i64) as usize);
         let mut segments = Vec::new();
         let mut position = windows.start;

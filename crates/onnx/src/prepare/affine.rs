@@ -71,7 +71,9 @@ impl Layer {
         if bias.is_some() {
             let bias = draft.weight(bias).filter(|bias| bias.dtype == weight.dtype)?;
             // `Gemm` may add a column, or one number.
-            if bias.shape.iter().rev().enumerate().any(|(at, &size)| size != if at == 0 { channels } else { 1 }) || bias.shape.is_empty() {
+            if bias.shape.iter().rev().enumerate().any(|(at, &size)| size != if at == 0 { channels } else { 1 })
+                || bias.shape.is_empty()
+            {
                 return None;
             }
         }
@@ -111,7 +113,8 @@ fn normalization(draft: &Draft, node: &Node, channels: usize) -> Option<Affine> 
     };
     let (scale, shift, mean, variance) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
     let epsilon = f64::from(node.attributes.float_or("epsilon", 1e-5).ok()?);
-    let factors: Vec<f64> = scale.iter().zip(&variance).map(|(scale, variance)| scale / (variance + epsilon).sqrt()).collect();
+    let factors: Vec<f64> =
+        scale.iter().zip(&variance).map(|(scale, variance)| scale / (variance + epsilon).sqrt()).collect();
     let summands = shift.iter().zip(&mean).zip(&factors).map(|((shift, mean), factor)| shift - mean * factor).collect();
     Some(Affine { factors: Some(factors), summands })
 }
@@ -121,7 +124,12 @@ fn arithmetic(draft: &Draft, operator: &str, constant: ValueId, layer: &Layer) -
     let array = draft.floats(Some(constant))?;
     let behind = layer.rank - 2;
     let fits = array.rank() <= layer.rank
-        && array.shape().iter().rev().enumerate().all(|(at, &size)| size == 1 || at == behind && size == layer.channels);
+        && array
+            .shape()
+            .iter()
+            .rev()
+            .enumerate()
+            .all(|(at, &size)| size == 1 || at == behind && size == layer.channels);
     if !fits || array.dtype() != draft.weight(Some(layer.weight))?.dtype {
         return None;
     }

@@ -48,14 +48,16 @@ impl Draft {
     /// Puts nodes and constants back, without those that nothing uses any more.
     pub fn finish(mut self, graph: &mut Graph) {
         for at in (0..self.nodes.len()).rev() {
-            let used = |node: &Node| node.outputs.iter().flatten().any(|&id| self.uses[id].outside || self.uses[id].count > 0);
+            let used =
+                |node: &Node| node.outputs.iter().flatten().any(|&id| self.uses[id].outside || self.uses[id].count > 0);
             if self.nodes[at].as_ref().is_some_and(|node| !used(node)) {
                 self.take(at);
             }
         }
         graph.nodes = self.nodes.into_iter().flatten().collect();
         let uses = &self.uses;
-        graph.constants = self.constants.into_iter().filter(|(id, _)| uses[*id].outside || uses[*id].count > 0).collect();
+        graph.constants =
+            self.constants.into_iter().filter(|(id, _)| uses[*id].outside || uses[*id].count > 0).collect();
         graph.constants.sort_by_key(|(id, _)| *id);
         graph.names = self.names;
         graph.note_frees();
@@ -170,5 +172,6 @@ pub(super) fn input(node: &Node, position: usize) -> Option<ValueId> {
 
 /// Whether an attribute is an integer other than the default.
 pub(super) fn differs(node: &Node, name: &str, default: i64) -> bool {
-    !matches!(node.attributes.get(name), None | Some(Attribute::Int(_))) || node.attributes.int_or(name, default).ok() != Some(default)
+    !matches!(node.attributes.get(name), None | Some(Attribute::Int(_)))
+        || node.attributes.int_or(name, default).ok() != Some(default)
 }

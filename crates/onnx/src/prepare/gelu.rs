@@ -32,7 +32,9 @@ pub(super) fn merge(draft: &mut Draft, at: usize) -> Option<()> {
 fn argument(draft: &Draft, factors: [ValueId; 3]) -> Option<ValueId> {
     [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].into_iter().find_map(|order| {
         let [x, half, sum] = order.map(|place| factors[place]);
-        let fits = draft.weight(Some(x)).is_none() && draft.number(Some(half)) == Some(0.5) && inside_erf(draft, sum) == Some(x);
+        let fits = draft.weight(Some(x)).is_none()
+            && draft.number(Some(half)) == Some(0.5)
+            && inside_erf(draft, sum) == Some(x);
         fits.then_some(x)
     })
 }

@@ -30,7 +30,9 @@ pub(super) fn merge(draft: &mut Draft, at: usize) -> Option<()> {
     let x = input(subtract, 0)?;
     let whole = last_mean(draft, input(subtract, 1)?)? == x;
     // Scale and shift of one row, as the single operator takes them.
-    let row = |id: ValueId| draft.weight(Some(id)).filter(|weight| weight.shape.len() == 1).map(|weight| (weight.dtype, weight.shape[0]));
+    let row = |id: ValueId| {
+        draft.weight(Some(id)).filter(|weight| weight.shape.len() == 1).map(|weight| (weight.dtype, weight.shape[0]))
+    };
     let same = row(scale)? == row(shift)? && row(scale)?.1 > 1;
     if !squared || !whole || !same || !square.domain.is_empty() || add.version < 7 {
         return None;

@@ -58,7 +58,8 @@ fn both_wanted(own: &[Option<ValueId>], other: &[Option<ValueId>]) -> bool {
 
 /// The output of a node that gives its input as it is, and that input.
 fn passed_on(node: &Node) -> Option<(ValueId, ValueId)> {
-    let alone = node.domain.is_empty() && matches!(node.body, Body::Operator(_)) && node.outputs.iter().flatten().count() == 1;
+    let alone =
+        node.domain.is_empty() && matches!(node.body, Body::Operator(_)) && node.outputs.iter().flatten().count() == 1;
     let does_nothing = match node.operator.as_str() {
         "Identity" => true,
         // From version 12 on an input may say that it trains.
@@ -74,12 +75,18 @@ fn computed(node: &Node, constants: &HashMap<ValueId, Weight>) -> Option<Vec<(Va
     if DRAWING.contains(&node.operator.as_str()) || node.inputs.is_empty() {
         return None;
     }
-    let weights: Vec<Option<&Weight>> =
-        node.inputs.iter().map(|id| id.map(|id| constants.get(&id)).map_or(Some(None), |w| w.map(Some))).collect::<Option<_>>()?;
+    let weights: Vec<Option<&Weight>> = node
+        .inputs
+        .iter()
+        .map(|id| id.map(|id| constants.get(&id)).map_or(Some(None), |w| w.map(Some)))
+        .collect::<Option<_>>()?;
     let given: usize = weights.iter().flatten().map(|weight| weight.shape.iter().product::<usize>()).sum();
     let _limited = Limited::new(Limits { elements: given.max(MAX_GROWN), ..Limits::default() });
-    let arrays: Vec<Option<Value>> =
-        weights.iter().map(|weight| weight.map(|weight| weight.array().map(Value::from)).transpose()).collect::<crate::Result<_>>().ok()?;
+    let arrays: Vec<Option<Value>> = weights
+        .iter()
+        .map(|weight| weight.map(|weight| weight.array().map(Value::from)).transpose())
+        .collect::<crate::Result<_>>()
+        .ok()?;
     let outputs = operator(node, &Inputs::new(arrays.iter().map(Option::as_ref).collect())).ok()?;
     let mut values = Vec::new();
     for (position, id) in node.outputs.iter().enumerate() {

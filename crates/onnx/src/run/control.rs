@@ -61,10 +61,9 @@ impl<A: Accelerator> Run<'_, A> {
             let message = format!("its graph takes {} inputs and gets {}", graph.inputs.len(), inputs.len());
             return Err(Error::invalid(message));
         }
-        let captured = graph
-            .captures
-            .iter()
-            .map(|(outer, _)| (self.value)(*outer).ok_or_else(|| Error::invalid("a value that its graph uses is not there")));
+        let captured = graph.captures.iter().map(|(outer, _)| {
+            (self.value)(*outer).ok_or_else(|| Error::invalid("a value that its graph uses is not there"))
+        });
         let captured = captured.collect::<Result<Vec<_>>>()?;
         execute::graph(self.running, graph, inputs.into_iter().map(Some).collect(), captured, &mut |_, _| Ok(()))
     }
@@ -98,7 +97,8 @@ impl<A: Accelerator> Run<'_, A> {
             Some(Some(slot)) => self.array(slot)?.bool()?,
             _ => true,
         };
-        let mut carried = (2..self.inputs.len()).map(|position| self.input(position).cloned()).collect::<Result<Vec<_>>>()?;
+        let mut carried =
+            (2..self.inputs.len()).map(|position| self.input(position).cloned()).collect::<Result<Vec<_>>>()?;
         let stacked = body.outputs.len().checked_sub(1 + carried.len());
         let stacked = stacked.ok_or_else(|| Error::invalid("its body gives fewer values than it carries"))?;
         let mut collected: Vec<Vec<Array>> = vec![Vec::new(); stacked];
@@ -121,9 +121,11 @@ impl<A: Accelerator> Run<'_, A> {
             turn += 1;
         }
         for (list, port) in collected.iter().zip(&body.outputs[body.outputs.len() - stacked..]) {
-            let kind = if let crate::graph::Kind::Array(dtype, axes) = &port.kind { Some((*dtype, axes)) } else { None };
+            let kind =
+                if let crate::graph::Kind::Array(dtype, axes) = &port.kind { Some((*dtype, axes)) } else { None };
             let empty = kind.and_then(|(dtype, axes)| {
-                let sizes = axes.iter().flatten().map(|axis| if let crate::Axis::Size(size) = axis { *size } else { 0 });
+                let sizes =
+                    axes.iter().flatten().map(|axis| if let crate::Axis::Size(size) = axis { *size } else { 0 });
                 Some((dtype?, sizes.collect::<Vec<_>>()))
             });
             carried.push(Slot::host(stack(list, 0, empty)?));
@@ -140,7 +142,8 @@ impl<A: Accelerator> Run<'_, A> {
         if matches!(self.inputs.first(), Some(Some(_))) {
             return Err(Error::beyond("Scan of version 8 with sequences of different lengths"));
         }
-        let inputs = (1..self.inputs.len()).map(|position| self.array(self.input(position)?)).collect::<Result<Vec<_>>>()?;
+        let inputs =
+            (1..self.inputs.len()).map(|position| self.array(self.input(position)?)).collect::<Result<Vec<_>>>()?;
         let batch = inputs.first().and_then(|first| first.shape().first().copied()).unwrap_or(0);
         let mut collected: Vec<Vec<Array>> = Vec::new();
         for item in 0..batch {
@@ -161,8 +164,11 @@ impl<A: Accelerator> Run<'_, A> {
         let inputs: Option<Vec<_>> = inputs.iter().cloned().collect();
         let inputs = inputs.ok_or_else(|| Error::invalid("an input is missing"))?;
         let states = inputs.len().checked_sub(scans).ok_or_else(|| Error::invalid("fewer inputs than it scans"))?;
-        let outputs =
-            body.outputs.len().checked_sub(states).ok_or_else(|| Error::invalid("its body gives fewer values than it carries"))?;
+        let outputs = body
+            .outputs
+            .len()
+            .checked_sub(states)
+            .ok_or_else(|| Error::invalid("its body gives fewer values than it carries"))?;
         let list = |name: &str, length: usize| -> Result<Vec<i64>> {
             let given = attributes.ints(name)?.unwrap_or_default();
             Ok((0..length).map(|i| given.get(i).copied().unwrap_or(0)).collect())
@@ -204,16 +210,18 @@ impl<A: Accelerator> Run<'_, A> {
     /// The first input is a sequence; others are sequences of the same length or tensors that every turn gets.
     fn map(&self) -> Result<Vec<Slot<A::Tensor>>> {
         let body = self.graph("body")?;
-        let inputs = (0..self.inputs.len()).map(|position| self.value(self.input(position)?)).collect::<Result<Vec<_>>>()?;
+        let inputs =
+            (0..self.inputs.len()).map(|position| self.value(self.input(position)?)).collect::<Result<Vec<_>>>()?;
         let length = inputs.first().ok_or_else(|| Error::invalid("input 0 is missing"))?.sequence()?.len();
         let mut collected: Vec<Vec<Value>> = vec![Vec::new(); body.outputs.len()];
         for turn in 0..length {
             let mut call = Vec::new();
             for value in &inputs {
                 call.push(Slot::host(match value {
-                    Value::Sequence(values) => {
-                        values.get(turn).cloned().ok_or_else(|| Error::invalid("its sequences have different lengths"))?
-                    }
+                    Value::Sequence(values) => values
+                        .get(turn)
+                        .cloned()
+                        .ok_or_else(|| Error::invalid("its sequences have different lengths"))?,
                     other => other.clone(),
                 }));
             }
@@ -244,7 +252,8 @@ impl<A: Accelerator> Run<'_, A> {
 fn slice(array: &Array, along: usize, position: usize) -> Result<Array> {
     let shape = array.shape();
     let (outer, size, inner) = ops::around(shape, along);
-    let indices: Vec<usize> = (0..outer).flat_map(|o| (0..inner).map(move |i| (o * size + position) * inner + i)).collect();
+    let indices: Vec<usize> =
+        (0..outer).flat_map(|o| (0..inner).map(move |i| (o * size + position) * inner + i)).collect();
     let rest = shape.iter().enumerate().filter(|(axis, _)| *axis != along).map(|(_, &size)| size).collect();
     array.take(rest, &indices)
 }

@@ -28,7 +28,8 @@ pub(super) fn graph<A: Accelerator>(
     let constants = &running.constants.0[graph.id];
     for (node, plan) in graph.nodes.iter().zip(&running.plans.0[graph.id]) {
         crate::limit::node()?;
-        let outputs = run(running, node, plan, graph, &mut values).map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
+        let outputs = run(running, node, plan, graph, &mut values)
+            .map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
         if outputs.len() < node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
             let error = Error::beyond(format!("an output past the {} that it gives", outputs.len()));
             return Err(error.in_node(&node.name, &node.full_operator()));

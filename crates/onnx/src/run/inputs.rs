@@ -45,7 +45,9 @@ fn describe(kind: &Kind) -> String {
         Kind::Array(dtype, axes) => {
             let dtype = dtype.map_or("any type".to_string(), |dtype| dtype.to_string());
             match axes {
-                Some(axes) => format!("a tensor of {dtype} and shape [{}]", axes.iter().map(axis).collect::<Vec<_>>().join(", ")),
+                Some(axes) => {
+                    format!("a tensor of {dtype} and shape [{}]", axes.iter().map(axis).collect::<Vec<_>>().join(", "))
+                }
                 None => format!("a tensor of {dtype}"),
             }
         }
@@ -57,7 +59,9 @@ fn describe(kind: &Kind) -> String {
 /// Values on the device were made by another run or by the caller, who knows them: those on the host are checked.
 fn check<'g, T: Clone>(port: &'g Port, slot: &Slot<T>, sizes: &mut HashMap<&'g str, (usize, &'g str)>) -> Result<()> {
     let Some(value) = slot.on_host() else { return Ok(()) };
-    let wrong = |found: String| Error::Input(format!("the input '{}' should be {}, but is {found}", port.name, describe(&port.kind)));
+    let wrong = |found: String| {
+        Error::Input(format!("the input '{}' should be {}, but is {found}", port.name, describe(&port.kind)))
+    };
     match (&port.kind, value) {
         (Kind::Unknown, _) => Ok(()),
         (Kind::Array(dtype, axes), Value::Array(array)) => {

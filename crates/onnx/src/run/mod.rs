@@ -29,7 +29,12 @@ pub trait Accelerator {
     ///
     /// # Errors
     /// When the values do not fit the operator.
-    fn run(&self, node: &Node, plan: &Self::Plan, inputs: &mut [Option<Slot<Self::Tensor>>]) -> Result<Option<Vec<Slot<Self::Tensor>>>>;
+    fn run(
+        &self,
+        node: &Node,
+        plan: &Self::Plan,
+        inputs: &mut [Option<Slot<Self::Tensor>>],
+    ) -> Result<Option<Vec<Slot<Self::Tensor>>>>;
 
     /// Copies a tensor to the host.
     ///
@@ -99,7 +104,9 @@ impl<P> Plans<P> {
     /// The plans for a graph and those nested in it; `graphs` is how many the model has.
     fn new<A: Accelerator<Plan = P>>(accelerator: &A, graph: &Graph, graphs: usize) -> Self {
         let mut plans: Vec<Vec<_>> = (0..graphs).map(|_| Vec::new()).collect();
-        control::each_graph(graph, &mut |graph| plans[graph.id] = graph.nodes.iter().map(|node| accelerator.plan(node)).collect());
+        control::each_graph(graph, &mut |graph| {
+            plans[graph.id] = graph.nodes.iter().map(|node| accelerator.plan(node)).collect()
+        });
         Self(plans)
     }
 }
@@ -158,7 +165,11 @@ impl<A: Accelerator> Session<A> {
     ///
     /// # Errors
     /// As [`Session::new`].
-    pub fn prepared_with(model: impl Into<Arc<Model>>, accelerator: A, replaced: Vec<(ValueId, Weight, Slot<A::Tensor>)>) -> Result<Self> {
+    pub fn prepared_with(
+        model: impl Into<Arc<Model>>,
+        accelerator: A,
+        replaced: Vec<(ValueId, Weight, Slot<A::Tensor>)>,
+    ) -> Result<Self> {
         let mut session = Self::new(model, accelerator)?;
         let mut graph = session.model.graph.clone();
         let mut slots = Vec::with_capacity(replaced.len());
@@ -217,10 +228,13 @@ impl<A: Accelerator> Session<A> {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_slots(&self, inputs: Vec<(String, Slot<A::Tensor>)>) -> Result<Vec<Slot<A::Tensor>>> {
-        let Some(Prepared { graph, constants, plans }) = &self.prepared else { return self.run_watched(inputs, &mut |_, _| Ok(())) };
+        let Some(Prepared { graph, constants, plans }) = &self.prepared else {
+            return self.run_watched(inputs, &mut |_, _| Ok(()));
+        };
         let _limited = Limited::new(self.limits);
         let inputs = inputs::bind(&self.model.graph, inputs)?;
-        let changes_default = self.model.graph.inputs.iter().zip(&inputs).any(|(port, given)| port.optional && given.is_some());
+        let changes_default =
+            self.model.graph.inputs.iter().zip(&inputs).any(|(port, given)| port.optional && given.is_some());
         if changes_default {
             return execute::graph(&self.plain(), &self.model.graph, inputs, Vec::new(), &mut |_, _| Ok(()));
         }
@@ -232,7 +246,11 @@ impl<A: Accelerator> Session<A> {
     ///
     /// # Errors
     /// As [`Session::run`], or what `watch` answers.
-    pub fn run_watched(&self, inputs: Vec<(String, Slot<A::Tensor>)>, watch: Watch<'_, A::Tensor>) -> Result<Vec<Slot<A::Tensor>>> {
+    pub fn run_watched(
+        &self,
+        inputs: Vec<(String, Slot<A::Tensor>)>,
+        watch: Watch<'_, A::Tensor>,
+    ) -> Result<Vec<Slot<A::Tensor>>> {
         let _limited = Limited::new(self.limits);
         let inputs = inputs::bind(&self.model.graph, inputs)?;
         execute::graph(&self.plain(), &self.model.graph, inputs, Vec::new(), watch)

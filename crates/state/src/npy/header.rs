@@ -28,7 +28,11 @@ impl Header {
             [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([*a, *b])), 10),
             [2 | 3, _, a, b, c, d, ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 12),
             [1..=3, ..] | [] => return Err(Error::damaged("the .npy header is cut short")),
-            [version, ..] => return Err(Error::unsupported(format!("version {version} of the .npy format is not known, 1 to 3 are"))),
+            [version, ..] => {
+                return Err(Error::unsupported(format!(
+                    "version {version} of the .npy format is not known, 1 to 3 are"
+                )));
+            }
         };
         if length > MAX_HEADER {
             return Err(Error::damaged(format!("the .npy header claims {length} bytes, the limit is {MAX_HEADER}")));
@@ -137,7 +141,12 @@ impl<'a> Parser<'a> {
 
     fn text(&mut self) -> Result<&'a str> {
         self.skip();
-        let quote = self.rest.chars().next().filter(|quote| matches!(quote, '\'' | '"')).ok_or_else(|| broken("a text is missing"))?;
+        let quote = self
+            .rest
+            .chars()
+            .next()
+            .filter(|quote| matches!(quote, '\'' | '"'))
+            .ok_or_else(|| broken("a text is missing"))?;
         let (text, rest) = self.rest[1..].split_once(quote).ok_or_else(|| broken("a text has no end"))?;
         self.rest = rest;
         Ok(text)
@@ -146,11 +155,15 @@ impl<'a> Parser<'a> {
     fn descr(&mut self) -> Result<String> {
         self.skip();
         if self.rest.starts_with('[') {
-            return Err(Error::unsupported("an array of records (a structured type) is not read: save its fields as arrays of their own"));
+            return Err(Error::unsupported(
+                "an array of records (a structured type) is not read: save its fields as arrays of their own",
+            ));
         }
         let descr = self.text()?;
         if descr.contains('O') {
-            return Err(Error::unsupported("an array of Python objects is not read: reading it would run code; save plain arrays"));
+            return Err(Error::unsupported(
+                "an array of Python objects is not read: reading it would run code; save plain arrays",
+            ));
         }
         Ok(descr.to_string())
     }

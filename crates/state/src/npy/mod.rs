@@ -66,9 +66,19 @@ fn array(header: &Header, storage: Storage, start: u64) -> Result<Value> {
         return Err(Error::unsupported(format!("arrays of type {} in Fortran order are not read", header.descr)));
     }
     let bytes = storage.bytes()?;
-    let raw = bytes.get(start as usize..(start + needs) as usize).ok_or_else(|| Error::damaged("the array is cut short"))?.to_vec();
+    let raw = bytes
+        .get(start as usize..(start + needs) as usize)
+        .ok_or_else(|| Error::damaged("the array is cut short"))?
+        .to_vec();
     let shape = header.shape.clone();
-    Ok(Value::Array(Array { descr: header.descr.clone(), scalar: false, tensor: None, raw, shape, objects: Vec::new() }))
+    Ok(Value::Array(Array {
+        descr: header.descr.clone(),
+        scalar: false,
+        tensor: None,
+        raw,
+        shape,
+        objects: Vec::new(),
+    }))
 }
 
 /// numpy's description of an element type, where it has one.
@@ -107,7 +117,11 @@ fn for_numpy(name: &str, tensor: &Tensor, notes: &mut Vec<String>) -> Result<Opt
             Ok(Some(cast))
         }
         Err(error) if error.kind() == crate::ErrorKind::Unsupported => {
-            notes.push(format!("'{name}' is a {} {} tensor, which numpy lacks: it is left out", tensor.layout(), tensor.dtype()));
+            notes.push(format!(
+                "'{name}' is a {} {} tensor, which numpy lacks: it is left out",
+                tensor.layout(),
+                tensor.dtype()
+            ));
             Ok(None)
         }
         Err(error) => Err(error.within(format!("tensor '{name}'"))),

@@ -69,7 +69,10 @@ pub fn write_npz(path: &Path, root: &Value) -> Result<Vec<String>> {
         };
         match tensor {
             Some(tensor) => arrays.push((name.to_string(), tensor)),
-            None => notes.push(format!("'{name}' is of type {}, which a .npz file does not hold: it is left out", value.type_name())),
+            None => notes.push(format!(
+                "'{name}' is of type {}, which a .npz file does not hold: it is left out",
+                value.type_name()
+            )),
         }
     });
     let mut zip = ZipWriter::new(AtomicFile::create(path)?);

@@ -43,10 +43,13 @@ impl External {
     /// When it names no regular file beside the model, or more bytes than that file has.
     pub fn storage(&mut self, entries: &[StringStringEntryProto]) -> Result<Storage> {
         let field = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
-        let location = field("location").ok_or_else(|| Error::damaged("its data is in another file that is not named"))?;
+        let location =
+            field("location").ok_or_else(|| Error::damaged("its data is in another file that is not named"))?;
         let number = |key: &str| -> Result<Option<u64>> {
-            let parse =
-                |text: &str| text.parse().map_err(|_| Error::damaged(format!("the {key} of its data is '{text}', which is no number")));
+            let parse = |text: &str| {
+                text.parse()
+                    .map_err(|_| Error::damaged(format!("the {key} of its data is '{text}', which is no number")))
+            };
             field(key).map(parse).transpose()
         };
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
@@ -57,7 +60,9 @@ impl External {
             None => Some(held.max(offset)),
         };
         let slice = end.and_then(|end| map.slice(offset..end));
-        let slice = slice.ok_or_else(|| Error::damaged(format!("its data is past the end of '{location}', which has {held} bytes")))?;
+        let slice = slice.ok_or_else(|| {
+            Error::damaged(format!("its data is past the end of '{location}', which has {held} bytes"))
+        })?;
         Ok(Storage::new(slice, location))
     }
 
@@ -66,8 +71,9 @@ impl External {
             return Ok(map.clone());
         }
         let refused = || {
-            let message =
-                format!("its data is said to be in '{location}', outside the model's folder: only files beside the model are read");
+            let message = format!(
+                "its data is said to be in '{location}', outside the model's folder: only files beside the model are read"
+            );
             Error::unsupported(message)
         };
         let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
@@ -75,7 +81,12 @@ impl External {
             return Err(refused());
         }
         let path = self.folder.join(location);
-        let missing = |_| Error::new(ErrorKind::Io, format!("its data is in '{location}', which is not beside the model: put it there"));
+        let missing = |_| {
+            Error::new(
+                ErrorKind::Io,
+                format!("its data is in '{location}', which is not beside the model: put it there"),
+            )
+        };
         let real = std::fs::canonicalize(&path).map_err(missing)?;
         let folder = std::fs::canonicalize(&self.folder).map_err(|error| Error::io("open", &self.folder, error))?;
         // A link may lead out of the folder.
@@ -83,7 +94,9 @@ impl External {
             return Err(refused());
         }
         if !real.is_file() {
-            return Err(Error::unsupported(format!("its data is said to be in '{location}', which is no regular file")));
+            return Err(Error::unsupported(format!(
+                "its data is said to be in '{location}', which is no regular file"
+            )));
         }
         let map = Map::open(&real)?;
         self.maps.insert(location.to_string(), map.clone());

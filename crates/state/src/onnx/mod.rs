@@ -59,13 +59,14 @@ pub fn read_onnx(map: &Map) -> Result<(Content, OnnxSummary)> {
 
 fn read(map: &Map) -> Result<(Content, OnnxSummary)> {
     let bytes = Bytes::from_owner(Whole(map.clone()));
-    let model = proto::ModelProto::decode(bytes).map_err(|error| Error::damaged(format!("it is no valid ONNX model: {error}")))?;
+    let model = proto::ModelProto::decode(bytes)
+        .map_err(|error| Error::damaged(format!("it is no valid ONNX model: {error}")))?;
     let graph = model.graph.as_ref().ok_or_else(|| Error::damaged("the ONNX model has no graph"))?;
     let mut external = External::of(map);
     let mut root = StateDict::new();
     for initializer in &graph.initializer {
-        let value =
-            tensor::value(initializer, &mut external).map_err(|error| error.within(format!("initializer '{}'", initializer.name)))?;
+        let value = tensor::value(initializer, &mut external)
+            .map_err(|error| error.within(format!("initializer '{}'", initializer.name)))?;
         if root.insert(initializer.name.as_str(), value).is_some() {
             return Err(Error::damaged(format!("the initializer '{}' is there twice", initializer.name)));
         }

@@ -14,7 +14,9 @@ pub(super) fn has_outline(bytes: &[u8]) -> bool {
             }
             2 => {
                 let Some((length, after)) = varint(after) else { return false };
-                let Some(after) = usize::try_from(length).ok().and_then(|length| after.get(length..)) else { return false };
+                let Some(after) = usize::try_from(length).ok().and_then(|length| after.get(length..)) else {
+                    return false;
+                };
                 graph |= field == 7 && length > 0;
                 after
             }

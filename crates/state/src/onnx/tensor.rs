@@ -120,7 +120,9 @@ fn typed_data(proto: &TensorProto) -> Vec<u8> {
         Some(DType::U64) => proto.uint64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Some(DType::U32) => proto.uint64_data.iter().flat_map(|v| (*v as u32).to_le_bytes()).collect(),
         Some(DType::I32) => ints.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Some(DType::I16 | DType::U16 | DType::F16 | DType::BF16) => ints.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect(),
+        Some(DType::I16 | DType::U16 | DType::F16 | DType::BF16) => {
+            ints.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect()
+        }
         _ => ints.iter().map(|v| *v as u8).collect(),
     }
 }

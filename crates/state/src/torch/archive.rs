@@ -32,7 +32,8 @@ pub(crate) fn root_folder(zip: &Zip) -> Result<String> {
             "the zip archive has two pickles, '{first}data.pkl' and '{second}data.pkl': which one counts is ambiguous"
         ))),
         (None, _) => {
-            let names: Vec<_> = zip.entries().iter().take(3).map(|entry| format!("'{}'", entry.name.escape_debug())).collect();
+            let names: Vec<_> =
+                zip.entries().iter().take(3).map(|entry| format!("'{}'", entry.name.escape_debug())).collect();
             if zip.entries().iter().any(|entry| entry.name.ends_with("/.data/extern_modules")) {
                 return Err(Error::unsupported(
                     "an archive of torch.package holds a program's source text with its pickles, and is not read: save the state_dict with torch.save instead",
@@ -64,12 +65,16 @@ pub(crate) fn read_record(zip: &Zip, root: &str, name: &str, folder: &str, globa
             b"little" => false,
             b"big" => true,
             other => {
-                return Err(Error::damaged(format!("the byteorder record says '{}': expected little or big", other.escape_ascii())));
+                return Err(Error::damaged(format!(
+                    "the byteorder record says '{}': expected little or big",
+                    other.escape_ascii()
+                )));
             }
         },
     };
     let graph = pickle::read(&bytes).map_err(|error| error.within(name))?;
-    let mut storages = Storages { zip, prefix: format!("{root}{folder}"), big_endian, found: HashMap::new(), ranges: Vec::new() };
+    let mut storages =
+        Storages { zip, prefix: format!("{root}{folder}"), big_endian, found: HashMap::new(), ranges: Vec::new() };
     let value = pickle::build(&graph, &mut storages, globals)?;
     storages.check_overlap()?;
     Ok(value)
@@ -99,7 +104,10 @@ impl<'v> StorageId<'v> {
             return Err(Error::damaged(format!("a persistent id has {} parts, a storage's has 5", parts.len())));
         };
         if tag.as_str() != Some("storage") {
-            return Err(Error::damaged(format!("a persistent id of the unknown kind '{}'", tag.as_str().unwrap_or(tag.type_name()))));
+            return Err(Error::damaged(format!(
+                "a persistent id of the unknown kind '{}'",
+                tag.as_str().unwrap_or(tag.type_name())
+            )));
         }
         let Value::Global(class) = class else {
             return Err(Error::damaged(format!("the class of a storage is of type {}", class.type_name())));
@@ -111,7 +119,9 @@ impl<'v> StorageId<'v> {
             Value::Str(key) => key.clone(),
             Value::Int(key) => key.to_string(),
             Value::BigInt(key) => key.to_string(),
-            other => return Err(Error::damaged(format!("the key of a storage is of type {}, not text", other.type_name()))),
+            other => {
+                return Err(Error::damaged(format!("the key of a storage is of type {}, not text", other.type_name())));
+            }
         };
         let found = numel.as_int().and_then(|numel| u64::try_from(numel).ok());
         let Some(numel) = found.filter(|numel| numel.checked_mul(dtype.size() as u64).is_some()) else {
@@ -161,7 +171,9 @@ impl Storages<'_> {
         self.ranges.retain(|range| !range.is_empty());
         self.ranges.sort_unstable_by_key(|range| range.start);
         match self.ranges.windows(2).find(|pair| pair[0].end > pair[1].start) {
-            Some(pair) => Err(Error::damaged(format!("two storages of the zip archive overlap at byte {}", pair[1].start))),
+            Some(pair) => {
+                Err(Error::damaged(format!("two storages of the zip archive overlap at byte {}", pair[1].start)))
+            }
             None => Ok(()),
         }
     }

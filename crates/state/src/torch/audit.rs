@@ -335,7 +335,14 @@ const HARMLESS: &[(&str, &[&str])] = &[
     ("torch.storage", &["_load_from_bytes"]),
     (
         "torch.jit._pickle",
-        &["build_intlist", "build_tensorlist", "build_boollist", "build_doublelist", "restore_type_tag", "build_tensor_from_id"],
+        &[
+            "build_intlist",
+            "build_tensorlist",
+            "build_boollist",
+            "build_doublelist",
+            "restore_type_tag",
+            "build_tensor_from_id",
+        ],
     ),
     ("torch.nn.backends.thnn", &["_get_thnn_function_backend"]),
     ("torch._C", &["Generator", "ScriptObject"]),
@@ -359,7 +366,8 @@ const HARMLESS: &[(&str, &[&str])] = &[
     ("numpy.rec", &["recarray", "record"]),
 ];
 
-const PLACEMENTS: &[&str] = &["Shard", "_StridedShard", "Replicate", "Partial", "_Partial", "DTensorSpec", "TensorMeta"];
+const PLACEMENTS: &[&str] =
+    &["Shard", "_StridedShard", "Replicate", "Partial", "_Partial", "DTensorSpec", "TensorMeta"];
 
 const PATHS: &[&str] = &["PurePath", "PurePosixPath", "PureWindowsPath", "Path", "PosixPath", "WindowsPath"];
 
@@ -388,11 +396,14 @@ pub fn verdict(global: &Global) -> Verdict {
         let plain = name.split('.').next().unwrap_or(name);
         return match () {
             () if HARMLESS_BUILTINS.contains(&name) => Verdict::Harmless,
-            () if DANGEROUS_BUILTINS.contains(&plain) || name.contains('.') || name.starts_with("__") => Verdict::RunsCode,
+            () if DANGEROUS_BUILTINS.contains(&plain) || name.contains('.') || name.starts_with("__") => {
+                Verdict::RunsCode
+            }
             () => Verdict::Unknown,
         };
     }
-    let within = |package: &&str| module == *package || module.strip_prefix(*package).is_some_and(|rest| rest.starts_with('.'));
+    let within =
+        |package: &&str| module == *package || module.strip_prefix(*package).is_some_and(|rest| rest.starts_with('.'));
     let listed = HARMLESS.iter().any(|(at, names)| *at == module && names.contains(&name));
     if listed {
         return Verdict::Harmless;
@@ -401,10 +412,13 @@ pub fn verdict(global: &Global) -> Verdict {
         return Verdict::RunsCode;
     }
     // A dotted name reaches into a module's own imports: `torch.serialization` has `os.system`.
-    if name.contains('.') && name.split('.').any(|part| DANGEROUS_MODULES.contains(&part) || DANGEROUS_BUILTINS.contains(&part)) {
+    if name.contains('.')
+        && name.split('.').any(|part| DANGEROUS_MODULES.contains(&part) || DANGEROUS_BUILTINS.contains(&part))
+    {
         return Verdict::RunsCode;
     }
-    let class = name.trim_start_matches('_').starts_with(|first: char| first.is_ascii_uppercase()) && !name.contains('.');
+    let class =
+        name.trim_start_matches('_').starts_with(|first: char| first.is_ascii_uppercase()) && !name.contains('.');
     let known = HARMLESS_PREFIXES.iter().any(|prefix| module.starts_with(prefix)) && class
         || dtypes::by_global(global).is_some()
         || dtypes::of_storage(global).is_some()

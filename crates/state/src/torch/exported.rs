@@ -74,7 +74,8 @@ pub(crate) fn read_exported(zip: &Zip) -> Result<Content> {
         }
     }
     for inside in INSIDE {
-        let found = zip.entries().iter().find(|entry| entry.name == inside || entry.name.ends_with(&format!("/{inside}")));
+        let found =
+            zip.entries().iter().find(|entry| entry.name == inside || entry.name.ends_with(&format!("/{inside}")));
         let Some(entry) = found else { continue };
         if let Value::Dict(entries) = inner_file(&zip.read(&entry.name)?, &mut globals)? {
             entries.into_iter().for_each(|(key, value)| {
@@ -90,7 +91,13 @@ pub(crate) fn read_exported(zip: &Zip) -> Result<Content> {
     Ok(content(Value::Dict(dict), globals))
 }
 
-fn weight(zip: &Zip, folder: &str, payload: &Payload, storages: &mut HashMap<String, Storage>, globals: &mut Globals) -> Result<Value> {
+fn weight(
+    zip: &Zip,
+    folder: &str,
+    payload: &Payload,
+    storages: &mut HashMap<String, Storage>,
+    globals: &mut Globals,
+) -> Result<Value> {
     let entry = format!("{folder}{}", payload.path_name);
     if payload.use_pickle {
         return inner_file(&zip.read(&entry)?, globals);
@@ -112,7 +119,13 @@ fn weight(zip: &Zip, folder: &str, payload: &Payload, storages: &mut HashMap<Str
         }
     };
     let numbers = |numbers: &[Number]| numbers.iter().map(number).collect::<Result<Vec<u64>>>();
-    let view = View { storage, offset: number(&meta.storage_offset)?, strides: numbers(&meta.strides)?, conjugate: false, negative: false };
+    let view = View {
+        storage,
+        offset: number(&meta.storage_offset)?,
+        strides: numbers(&meta.strides)?,
+        conjugate: false,
+        negative: false,
+    };
     let mut tensor = Tensor::strided(dtype, &numbers(&meta.sizes)?, view)?;
     tensor.parameter = payload.is_param;
     tensor.requires_grad = meta.requires_grad;
@@ -147,6 +160,8 @@ fn dtype(number: u64) -> Result<DType> {
         33 => DType::F8E8M0Fnu,
         34 => DType::U32,
         35 => DType::U64,
-        other => return Err(Error::unsupported(format!("the element type has the number {other}, which is not known"))),
+        other => {
+            return Err(Error::unsupported(format!("the element type has the number {other}, which is not known")));
+        }
     })
 }

@@ -18,7 +18,10 @@ pub(crate) fn key(value: Value, place: usize) -> Result<Key> {
         Value::Device(name) => Key::Other(name),
         Value::Global(global) => Key::Other(global.to_string()),
         value @ (Value::List(_) | Value::Dict(_)) => {
-            return Err(Error::damaged(format!("a {} is the key of a dictionary, which Python does not allow", value.type_name())));
+            return Err(Error::damaged(format!(
+                "a {} is the key of a dictionary, which Python does not allow",
+                value.type_name()
+            )));
         }
         // Old optimizers keep their state by parameter: each is a key of its own.
         other => Key::Other(format!("<{} {place}>", other.type_name())),

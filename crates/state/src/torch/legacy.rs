@@ -16,7 +16,8 @@ pub(crate) fn is_legacy(bytes: &[u8]) -> bool {
     // The number's ten bytes come within the first few: protocol, perhaps a frame, the opcode and the length.
     const NUMBER: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
     let head = &bytes[..bytes.len().min(32)];
-    head.windows(NUMBER.len()).any(|window| window == NUMBER) || head.windows(MAGIC.len()).any(|window| window == MAGIC.as_bytes())
+    head.windows(NUMBER.len()).any(|window| window == NUMBER)
+        || head.windows(MAGIC.len()).any(|window| window == MAGIC.as_bytes())
 }
 
 /// Reads a file that `torch.save` wrote before 1.6, or with `_use_new_zipfile_serialization=False`.
@@ -35,7 +36,10 @@ pub(super) fn read(map: &Map, mut globals: Globals) -> Result<Content> {
     match plain(bytes, &mut at, &mut globals, "the protocol version")? {
         Value::Int(VERSION) => {}
         other => {
-            return Err(Error::unsupported(format!("protocol version {} of PyTorch's legacy format; {VERSION} is known", shown(&other))));
+            return Err(Error::unsupported(format!(
+                "protocol version {} of PyTorch's legacy format; {VERSION} is known",
+                shown(&other)
+            )));
         }
     }
     let info = plain(bytes, &mut at, &mut globals, "the system information")?;
@@ -152,7 +156,10 @@ impl Loader for Storages {
         let size = id.dtype.size() as u64;
         let held = storage.len() / size;
         if held != id.numel {
-            return Err(Error::damaged(format!("storage '{}' holds {held} elements, but the pickle says {}", id.key, id.numel)));
+            return Err(Error::damaged(format!(
+                "storage '{}' holds {held} elements, but the pickle says {}",
+                id.key, id.numel
+            )));
         }
         let (mut offset, mut numel) = (0, id.numel);
         // A window on the storage that is a storage of its own: (key, offset, size).
@@ -162,7 +169,10 @@ impl Loader for Storages {
                 return Err(Error::damaged(format!("the window on storage '{}' has no offset and size", id.key)));
             };
             if first.checked_add(count).is_none_or(|end| end > held) {
-                return Err(Error::damaged(format!("a window of {count} elements at {first} lies outside storage '{}' of {held}", id.key)));
+                return Err(Error::damaged(format!(
+                    "a window of {count} elements at {first} lies outside storage '{}' of {held}",
+                    id.key
+                )));
             }
             (offset, numel) = (first, count);
         }

@@ -25,7 +25,9 @@ impl Made {
 
     /// An argument that must be there.
     pub fn arg(&self, at: usize) -> Result<&Value> {
-        self.args.get(at).ok_or_else(|| Error::damaged(format!("{} is called with {} arguments, too few", self.class, self.args.len())))
+        self.args.get(at).ok_or_else(|| {
+            Error::damaged(format!("{} is called with {} arguments, too few", self.class, self.args.len()))
+        })
     }
 
     /// An argument, out of its place.
@@ -43,7 +45,9 @@ impl Made {
 /// A number that must not be negative.
 pub(crate) fn index(value: &Value, what: &str) -> Result<u64> {
     match value {
-        Value::Int(int) => u64::try_from(*int).map_err(|_| Error::damaged(format!("{what} of a tensor is negative: {int}"))),
+        Value::Int(int) => {
+            u64::try_from(*int).map_err(|_| Error::damaged(format!("{what} of a tensor is negative: {int}")))
+        }
         Value::BigInt(int) => Err(Error::damaged(format!("{what} of a tensor is beyond 64 bits: {int}"))),
         other => Err(Error::damaged(format!("{what} of a tensor is of type {}, not an integer", other.type_name()))),
     }

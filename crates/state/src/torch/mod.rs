@@ -48,7 +48,9 @@ pub(crate) fn read_pickle(map: &Map) -> Result<Content> {
             _ => error.within(format_args!("after a pickle of {at} bytes")),
         })?;
         if at == 0 && graph.len < bytes.len() && is_wrong_magic(&graph) {
-            return Err(Error::damaged("it begins like PyTorch's legacy format, but its magic number is another: the file is damaged"));
+            return Err(Error::damaged(
+                "it begins like PyTorch's legacy format, but its magic number is another: the file is damaged",
+            ));
         }
         values.push(pickle::build(&graph, &mut Bare, &mut globals)?);
         at += graph.len;
@@ -99,7 +101,9 @@ fn inner_file(bytes: &[u8], globals: &mut Globals) -> Result<Value> {
     let map = Map::from_bytes(Path::new(""), bytes.to_vec());
     let depth = globals.depth + 1;
     if depth > INNER {
-        return Err(Error::unsupported(format!("torch files lie more than {INNER} deep inside each other: such files are not read")));
+        return Err(Error::unsupported(format!(
+            "torch files lie more than {INNER} deep inside each other: such files are not read"
+        )));
     }
     let own = Globals { depth, ..Globals::default() };
     let inner = if is_legacy(bytes) {

@@ -42,7 +42,8 @@ fn mapping(value: &Value) -> Option<&StateDict> {
 
 /// The class of a module; some programs hand its name and source text to a function of their own (StyleGAN's persistence).
 fn class(object: &Object) -> Global {
-    let named = object.args.first().and_then(mapping).and_then(|handed| handed.get("class_name")).and_then(Value::as_str);
+    let named =
+        object.args.first().and_then(mapping).and_then(|handed| handed.get("class_name")).and_then(Value::as_str);
     match named {
         Some(name) => Global { module: object.class.module.clone(), name: name.to_string() },
         None => object.class.clone(),
@@ -55,7 +56,8 @@ fn members<'v>(object: &'v Object, name: &str) -> Option<&'v StateDict> {
 
 /// Whether an object is a pickled module.
 fn is_module(object: &Object) -> bool {
-    members(object, "_modules").is_some() && (members(object, "_parameters").is_some() || members(object, "_buffers").is_some())
+    members(object, "_modules").is_some()
+        && (members(object, "_parameters").is_some() || members(object, "_buffers").is_some())
 }
 
 /// Replaces every pickled module in a tree of values by its state dict. Gives the class trees, each with its path.
@@ -155,7 +157,9 @@ fn quantized(object: &Object, prefix: &str, dict: &mut StateDict) {
                 {
                     // The packed weight of an embedding is that one tensor.
                     let weight = match (key.text().as_ref(), parts) {
-                        ("_packed_weight", Value::Tuple(parts)) => parts.get(1).and_then(Value::as_slice).and_then(<[Value]>::first),
+                        ("_packed_weight", Value::Tuple(parts)) => {
+                            parts.get(1).and_then(Value::as_slice).and_then(<[Value]>::first)
+                        }
                         _ => None,
                     };
                     dict.insert(format!("{prefix}{}", key.text()), weight.unwrap_or(parts).clone());
@@ -203,7 +207,13 @@ fn tree(object: &Object, name: String) -> ModuleTree {
 
 fn is_plain(value: &Value) -> bool {
     match value {
-        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_) | Value::DType(_) | Value::Device(_) => true,
+        Value::None
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Str(_)
+        | Value::DType(_)
+        | Value::Device(_) => true,
         Value::Tuple(items) | Value::List(items) => items.len() <= 16 && items.iter().all(is_plain),
         _ => false,
     }

@@ -46,7 +46,9 @@ fn array(mut made: Made) -> Result<Value> {
             let objects = objects.clone();
             return Ok(Value::Array(Array { descr, scalar: false, tensor: None, raw: Vec::new(), shape, objects }));
         }
-        other => return Err(Error::damaged(format!("the elements of a numpy array are of type {}", other.type_name()))),
+        other => {
+            return Err(Error::damaged(format!("the elements of a numpy array are of type {}", other.type_name())));
+        }
     };
     from_bytes(descr, shape, bytes.to_vec(), *fortran, false).map(Value::Array)
 }
@@ -122,7 +124,9 @@ fn descr(value: &Value) -> Option<String> {
         _ => String::new(),
     };
     let size = match (name, state) {
-        ("V", Value::Tuple(state)) => state.get(5).and_then(Value::as_int).map(|size| size.to_string()).unwrap_or_default(),
+        ("V", Value::Tuple(state)) => {
+            state.get(5).and_then(Value::as_int).map(|size| size.to_string()).unwrap_or_default()
+        }
         _ => String::new(),
     };
     Some(format!("{order}{name}{size}{unit}"))

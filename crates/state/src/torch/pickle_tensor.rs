@@ -158,7 +158,10 @@ impl Pickler {
             }
             Quantization::PerChannel { scales, zero_points, axis, float_params } => {
                 self.op(op::MARK);
-                self.global("torch", if *float_params { "per_channel_affine_float_qparams" } else { "per_channel_affine" });
+                self.global(
+                    "torch",
+                    if *float_params { "per_channel_affine_float_qparams" } else { "per_channel_affine" },
+                );
                 self.bare_tensor(scales, false)?;
                 self.bare_tensor(zero_points, false)?;
                 self.int(*axis);

@@ -122,7 +122,10 @@ impl Pickler {
             }
             Value::Set(items) | Value::FrozenSet(items) => {
                 let mutable = |item: &Value| {
-                    matches!(item, Value::List(_) | Value::Set(_) | Value::FrozenSet(_) | Value::Dict(_) | Value::ByteArray(_))
+                    matches!(
+                        item,
+                        Value::List(_) | Value::Set(_) | Value::FrozenSet(_) | Value::Dict(_) | Value::ByteArray(_)
+                    )
                 };
                 if items.iter().any(mutable) {
                     self.note("is written as a list: its elements cannot be in a Python set");
@@ -159,7 +162,9 @@ impl Pickler {
             }
             Value::Global(global) if is_layout(global) => self.layout(&global.name)?,
             Value::Global(global) => self.left_out(&format!("names {global}, which torch.load would refuse")),
-            Value::Object(object) => self.left_out(&format!("is an instance of {}, which torch.load would refuse", object.class)),
+            Value::Object(object) => {
+                self.left_out(&format!("is an instance of {}, which torch.load would refuse", object.class))
+            }
         }
         Ok(())
     }
@@ -241,7 +246,8 @@ impl Pickler {
         if self.recall(&memo) {
             return Ok(());
         }
-        let length = u32::try_from(text.len()).map_err(|_| Error::unsupported("a text of 4 GiB or more does not go into a pickle"))?;
+        let length = u32::try_from(text.len())
+            .map_err(|_| Error::unsupported("a text of 4 GiB or more does not go into a pickle"))?;
         self.op(op::BINUNICODE);
         self.out.extend(length.to_le_bytes());
         self.out.extend(text.as_bytes());

@@ -30,10 +30,13 @@ pub(crate) fn call(mut made: Made, globals: &mut Globals) -> Result<Value> {
             Value::Str(text) => super::inner_file(text.as_bytes(), globals),
             _ => Err(made.wrong("the bytes of a torch file")),
         },
-        ("torch.jit._pickle", "build_intlist" | "build_tensorlist" | "build_boollist" | "build_doublelist" | "restore_type_tag") => {
-            Ok(made.take(0))
+        (
+            "torch.jit._pickle",
+            "build_intlist" | "build_tensorlist" | "build_boollist" | "build_doublelist" | "restore_type_tag",
+        ) => Ok(made.take(0)),
+        ("torch._tensor" | "torch.tensor" | "torch._utils", "_rebuild_from_type_v2" | "_rebuild_from_type") => {
+            from_type(made, globals)
         }
-        ("torch._tensor" | "torch.tensor" | "torch._utils", "_rebuild_from_type_v2" | "_rebuild_from_type") => from_type(made, globals),
         (module, name) if tensors::knows(module, name) => tensors::rebuild(made),
         (module, name) if numpy::knows(module, name) => numpy::rebuild(made),
         _ => Ok(made.object()),
@@ -49,8 +52,12 @@ fn dictionary(mut made: Made) -> Result<Value> {
         Value::Dict(entries) => dict = entries,
         Value::List(pairs) | Value::Tuple(pairs) => {
             for pair in pairs {
-                let (Value::Tuple(pair) | Value::List(pair)) = pair else { return Err(made.wrong("pairs of keys and values")) };
-                let Ok([key, value]) = <[Value; 2]>::try_from(pair) else { return Err(made.wrong("pairs of keys and values")) };
+                let (Value::Tuple(pair) | Value::List(pair)) = pair else {
+                    return Err(made.wrong("pairs of keys and values"));
+                };
+                let Ok([key, value]) = <[Value; 2]>::try_from(pair) else {
+                    return Err(made.wrong("pairs of keys and values"));
+                };
                 dict.insert(keys::key(key, dict.len())?, value);
             }
         }
@@ -71,7 +78,10 @@ fn dictionary(mut made: Made) -> Result<Value> {
 
 fn builtin(mut made: Made) -> Result<Value> {
     match (made.class.name.as_str(), made.args.as_slice()) {
-        (name @ ("set" | "frozenset"), [] | [Value::List(_) | Value::Tuple(_) | Value::Set(_) | Value::FrozenSet(_)]) => {
+        (
+            name @ ("set" | "frozenset"),
+            [] | [Value::List(_) | Value::Tuple(_) | Value::Set(_) | Value::FrozenSet(_)],
+        ) => {
             let kind = if name == "set" { Value::Set } else { Value::FrozenSet };
             let mut items = match made.take(0) {
                 Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => items,
@@ -180,14 +190,16 @@ fn from_type(mut made: Made, globals: &mut Globals) -> Result<Value> {
     };
     let class = made.take(1);
     let state = made.take(3);
-    let value = call(Made { class: function, args, state: None, items: Vec::new(), entries: StateDict::new() }, globals)?;
+    let value =
+        call(Made { class: function, args, state: None, items: Vec::new(), entries: StateDict::new() }, globals)?;
     match (value, class) {
         (Value::Tensor(mut tensor), Value::Global(class)) => {
             tensor.parameter |= class.name == "Parameter";
             Ok(Value::Tensor(tensor))
         }
         (value, Value::Global(class)) => {
-            Ok(Made { class, args: vec![value], state: Some(state), items: Vec::new(), entries: StateDict::new() }.object())
+            Ok(Made { class, args: vec![value], state: Some(state), items: Vec::new(), entries: StateDict::new() }
+                .object())
         }
         (value, _) => Ok(value),
     }
@@ -197,7 +209,9 @@ fn from_type(mut made: Made, globals: &mut Globals) -> Result<Value> {
 pub(crate) fn attributes(state: &Value) -> Vec<(&Key, &Value)> {
     match state {
         Value::Dict(dict) => dict.iter().collect(),
-        Value::Tuple(parts) if parts.len() == 2 && parts.iter().all(|part| matches!(part, Value::Dict(_) | Value::None)) => {
+        Value::Tuple(parts)
+            if parts.len() == 2 && parts.iter().all(|part| matches!(part, Value::Dict(_) | Value::None)) =>
+        {
             parts.iter().filter_map(Value::as_dict).flat_map(StateDict::iter).collect()
         }
         _ => Vec::new(),

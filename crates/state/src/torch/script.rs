@@ -12,13 +12,16 @@ use crate::{Content, DType, Error, Global, Key, Object, Result, StateDict, Tenso
 
 /// Whether an archive is TorchScript's, in either layout.
 pub(crate) fn is_script(zip: &Zip) -> bool {
-    let has = |end: &str| zip.entries().iter().any(|entry| entry.name == end || entry.name.ends_with(&format!("/{end}")));
+    let has =
+        |end: &str| zip.entries().iter().any(|entry| entry.name == end || entry.name.ends_with(&format!("/{end}")));
     has("constants.pkl") && has("data.pkl") || has("model.json")
 }
 
 /// Reads a TorchScript archive: the tensors under their `state_dict` names, and the class tree.
 pub(crate) fn read_script(zip: &Zip) -> Result<(Content, Option<ModuleTree>)> {
-    if let Some(entry) = zip.entries().iter().find(|entry| entry.name == "model.json" || entry.name.ends_with("/model.json")) {
+    if let Some(entry) =
+        zip.entries().iter().find(|entry| entry.name == "model.json" || entry.name.ends_with("/model.json"))
+    {
         let root = entry.name.trim_end_matches("model.json").to_string();
         return Ok((content(Value::Dict(read_model_json(zip, &root)?), Globals::default()), None));
     }
@@ -58,7 +61,10 @@ impl Code<'_> {
         let mut lists = 0;
         for line in text[start..].lines().skip(1).take(8) {
             let line = line.trim();
-            let Some(list) = line.strip_prefix("__parameters__ = [").or_else(|| line.strip_prefix("__buffers__ = [")) else { continue };
+            let Some(list) = line.strip_prefix("__parameters__ = [").or_else(|| line.strip_prefix("__buffers__ = ["))
+            else {
+                continue;
+            };
             lists += 1;
             names.extend(list.split('"').skip(1).step_by(2).map(str::to_string));
         }
@@ -201,14 +207,17 @@ impl Number {
     fn get(&self) -> Result<u64> {
         match self {
             Self::Int(int) => Ok(*int),
-            Self::Text(text) => text.parse().map_err(|_| Error::damaged(format!("model.json: '{}' is no number", text.escape_debug()))),
+            Self::Text(text) => {
+                text.parse().map_err(|_| Error::damaged(format!("model.json: '{}' is no number", text.escape_debug())))
+            }
         }
     }
 }
 
 fn read_model_json(zip: &Zip, root: &str) -> Result<StateDict> {
     let bytes = zip.read(&format!("{root}model.json"))?;
-    let model: Model = serde_json::from_slice(&bytes).map_err(|error| Error::damaged(format!("model.json is broken: {error}")))?;
+    let model: Model =
+        serde_json::from_slice(&bytes).map_err(|error| Error::damaged(format!("model.json is broken: {error}")))?;
     let mut storages = HashMap::new();
     let mut tensors = Vec::new();
     for (number, def) in model.tensors.iter().enumerate() {

@@ -28,13 +28,17 @@ impl PlannedStorage {
         let bytes = match &self.source {
             Bytes::Whole { storage, swap_unit } => {
                 let bytes = storage.bytes()?;
-                if storage.is_big_endian() && *swap_unit > 1 { Cow::Owned(swapped(bytes.into_owned(), *swap_unit)) } else { bytes }
+                if storage.is_big_endian() && *swap_unit > 1 {
+                    Cow::Owned(swapped(bytes.into_owned(), *swap_unit))
+                } else {
+                    bytes
+                }
             }
             Bytes::Values(tensor) => tensor.bytes()?,
         };
-        let bytes = bytes
-            .get(..self.nbytes as usize)
-            .ok_or_else(|| Error::damaged(format!("a storage gave {} bytes where it had announced {}", bytes.len(), self.nbytes)))?;
+        let bytes = bytes.get(..self.nbytes as usize).ok_or_else(|| {
+            Error::damaged(format!("a storage gave {} bytes where it had announced {}", bytes.len(), self.nbytes))
+        })?;
         write(bytes)
     }
 }
@@ -144,7 +148,15 @@ impl StoragePlan {
             let nbytes = tensor.nbytes();
             let key = self.push(Bytes::Values(tensor.clone()), nbytes, if untyped_only { 1 } else { size });
             let strides = contiguous(tensor.shape());
-            return Placed { key, nbytes, untyped: untyped_only, offset: 0, strides, conjugate: false, negative: false };
+            return Placed {
+                key,
+                nbytes,
+                untyped: untyped_only,
+                offset: 0,
+                strides,
+                conjugate: false,
+                negative: false,
+            };
         }
         let key = match self.by_id.get(&view.storage.id()) {
             Some(&key) => key,

@@ -19,7 +19,8 @@ pub(crate) fn is_tar(bytes: &[u8]) -> bool {
 /// Name, kind and size of the member whose header is at `at`; none if its checksum is wrong.
 fn header(bytes: &[u8], at: usize) -> Option<(String, u8, u64)> {
     let head = bytes.get(at..)?.get(..BLOCK)?;
-    let sum: u64 = head.iter().enumerate().map(|(i, &byte)| u64::from(if (148..156).contains(&i) { b' ' } else { byte })).sum();
+    let sum: u64 =
+        head.iter().enumerate().map(|(i, &byte)| u64::from(if (148..156).contains(&i) { b' ' } else { byte })).sum();
     if head[0] == 0 || octal(&head[148..156])? != sum {
         return None;
     }
@@ -40,7 +41,9 @@ fn members(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>> {
         let start = at + BLOCK;
         let end = usize::try_from(size).ok().and_then(|size| start.checked_add(size)).filter(|&end| end <= bytes.len());
         let Some(end) = end else {
-            return Err(Error::damaged(format!("the tar member '{name}' claims {size} bytes, the file ends before: it is cut short")));
+            return Err(Error::damaged(format!(
+                "the tar member '{name}' claims {size} bytes, the file ends before: it is cut short"
+            )));
         };
         if matches!(kind, 0 | b'0') {
             let name = name.rsplit('/').next().unwrap_or_default().to_string();
@@ -60,7 +63,10 @@ pub(crate) fn read_tar(map: &Map) -> Result<Content> {
             held.sort_unstable();
             Error::new(
                 crate::ErrorKind::UnknownFormat,
-                format!("a tar archive without a member '{name}' is no PyTorch file (it holds {}): unpack it first", held.join(", ")),
+                format!(
+                    "a tar archive without a member '{name}' is no PyTorch file (it holds {}): unpack it first",
+                    held.join(", ")
+                ),
             )
         })
     };
@@ -102,7 +108,9 @@ impl Cursor<'_> {
     fn count(&mut self, globals: &mut Globals) -> Result<usize> {
         let count = self.pickle(globals)?;
         let found = count.as_int().and_then(|count| usize::try_from(count).ok());
-        found.filter(|&count| count <= self.range.len()).ok_or_else(|| Error::damaged("the number of objects is out of range"))
+        found
+            .filter(|&count| count <= self.range.len())
+            .ok_or_else(|| Error::damaged("the number of objects is out of range"))
     }
 }
 
@@ -141,7 +149,9 @@ fn read_storages(map: &Map, range: Range<usize>, globals: &mut Globals) -> Resul
         let end = numel.checked_mul(dtype.size() as u64).and_then(|len| start.checked_add(len));
         let slice = end.filter(|&end| end <= cursor.range.end as u64).and_then(|end| map.slice(start..end));
         let Some(slice) = slice else {
-            return Err(Error::damaged(format!("storage '{id}' declares {numel} elements of {dtype}, more than follow")));
+            return Err(Error::damaged(format!(
+                "storage '{id}' declares {numel} elements of {dtype}, more than follow"
+            )));
         };
         cursor.range.start = (start + numel * dtype.size() as u64) as usize;
         let storage = Storage::new(slice, &id);
@@ -154,8 +164,12 @@ fn read_storages(map: &Map, range: Range<usize>, globals: &mut Globals) -> Resul
             let Some([id, whole, Value::Int(offset), Value::Int(numel)]) = window.as_slice() else {
                 return Err(Error::damaged("a window on a storage is not (key, key, offset, size)"));
             };
-            let whole = storages.get(&key(whole)?).cloned().ok_or_else(|| Error::damaged("a window on a storage that is not there"))?;
-            let (offset, numel) = (u64::try_from(*offset).unwrap_or(u64::MAX), u64::try_from(*numel).unwrap_or(u64::MAX));
+            let whole = storages
+                .get(&key(whole)?)
+                .cloned()
+                .ok_or_else(|| Error::damaged("a window on a storage that is not there"))?;
+            let (offset, numel) =
+                (u64::try_from(*offset).unwrap_or(u64::MAX), u64::try_from(*numel).unwrap_or(u64::MAX));
             if offset.checked_add(numel).is_none_or(|end| end > whole.numel) {
                 return Err(Error::damaged("a window lies outside its storage"));
             }
@@ -187,10 +201,15 @@ fn read_tensors(
         let mut shape = (0..axes).map(|_| cursor.size()).collect::<Result<Vec<_>>>()?;
         let strides = (0..axes).map(|_| cursor.size()).collect::<Result<Vec<_>>>()?;
         let offset = cursor.size()?;
-        let dtype = dtypes::of_tensor(class).ok_or_else(|| Error::unsupported(format!("{class} is no tensor class that is known")))?;
+        let dtype = dtypes::of_tensor(class)
+            .ok_or_else(|| Error::unsupported(format!("{class} is no tensor class that is known")))?;
         let (storage, offset) = match storages.get(&key(storage).unwrap_or_default()) {
-            Some(elements) if elements.dtype == dtype => (elements.storage.clone(), offset.saturating_add(elements.offset)),
-            Some(elements) => return Err(Error::damaged(format!("a {dtype} tensor on a storage of {}", elements.dtype))),
+            Some(elements) if elements.dtype == dtype => {
+                (elements.storage.clone(), offset.saturating_add(elements.offset))
+            }
+            Some(elements) => {
+                return Err(Error::damaged(format!("a {dtype} tensor on a storage of {}", elements.dtype)));
+            }
             // A tensor that was never given elements has no storage.
             None if matches!(storage, Value::None | Value::Int(0)) => (Storage::new(Vec::new(), ""), 0),
             None => return Err(Error::damaged("a tensor refers to a storage that is not there")),

@@ -2,7 +2,9 @@
 
 use crate::torch::dtypes;
 use crate::torch::made::{Made, index, sizes};
-use crate::{DType, Data, Error, Global, Object, Quantization, Result, StateDict, Storage, Tensor, Value, View, show_shape};
+use crate::{
+    DType, Data, Error, Global, Object, Quantization, Result, StateDict, Storage, Tensor, Value, View, show_shape,
+};
 
 /// Whether a global makes a tensor.
 pub(crate) fn knows(module: &str, name: &str) -> bool {
@@ -34,7 +36,13 @@ pub(crate) fn storage_value(class: Global, dtype: DType, storage: Storage, offse
     let view = View { storage, offset, strides: vec![1], conjugate: false, negative: false };
     let tensor = Tensor::strided(dtype, &[numel], view)?;
     let args = vec![Value::Tensor(tensor)];
-    Ok(Value::Object(Box::new(Object { class, args, state: Value::None, items: Vec::new(), entries: StateDict::new() })))
+    Ok(Value::Object(Box::new(Object {
+        class,
+        args,
+        state: Value::None,
+        items: Vec::new(),
+        entries: StateDict::new(),
+    })))
 }
 
 /// The elements of a storage that [`storage_value`] made.
@@ -96,7 +104,9 @@ pub(crate) fn rebuild(mut made: Made) -> Result<Value> {
 
 /// `_rebuild_tensor(storage, offset, size, stride)`, v2 with `requires_grad`, hooks and metadata, v3 with the type before those.
 fn strided(made: &Made) -> Result<Tensor> {
-    let Some(elements) = as_storage(made.arg(0)?) else { return Err(made.wrong("a storage, an offset, sizes and strides")) };
+    let Some(elements) = as_storage(made.arg(0)?) else {
+        return Err(made.wrong("a storage, an offset, sizes and strides"));
+    };
     let Some(base) = elements.view() else { return Err(made.wrong("a storage, an offset, sizes and strides")) };
     let newest = made.class.name == "_rebuild_tensor_v3";
     let dtype = if newest { dtype(made.arg(6)?)? } else { elements.dtype() };
@@ -178,11 +188,17 @@ fn sparse(mut made: Made) -> Result<Value> {
         "torch.sparse_coo" => {
             let indices = tensor(parts.get_mut(0))?;
             let values = tensor(parts.get_mut(1))?;
-            let shape =
-                parts.get(2).map(|size| sizes(size, "sizes")).transpose()?.ok_or_else(|| made.wrong("indices, values and sizes"))?;
+            let shape = parts
+                .get(2)
+                .map(|size| sizes(size, "sizes"))
+                .transpose()?
+                .ok_or_else(|| made.wrong("indices, values and sizes"))?;
             let coalesced = parts.get(3).and_then(Value::as_bool);
             let count = indices.shape().get(1).copied();
-            if indices.shape().len() != 2 || count != values.shape().first().copied() || indices.shape()[0] > shape.len() as u64 {
+            if indices.shape().len() != 2
+                || count != values.shape().first().copied()
+                || indices.shape()[0] > shape.len() as u64
+            {
                 return Err(Error::damaged(format!(
                     "a sparse tensor of shape {} has indices of shape {} and values of shape {}",
                     show_shape(&shape),
@@ -200,8 +216,11 @@ fn sparse(mut made: Made) -> Result<Value> {
         _ => return Err(Error::unsupported(format!("a sparse tensor of the unknown layout '{layout}'"))),
     };
     let (offsets, plain, values) = (tensor(parts.get_mut(0))?, tensor(parts.get_mut(1))?, tensor(parts.get_mut(2))?);
-    let shape =
-        parts.get(3).map(|size| sizes(size, "sizes")).transpose()?.ok_or_else(|| made.wrong("offsets, indices, values and sizes"))?;
+    let shape = parts
+        .get(3)
+        .map(|size| sizes(size, "sizes"))
+        .transpose()?
+        .ok_or_else(|| made.wrong("offsets, indices, values and sizes"))?;
     let dtype = values.dtype();
     let data = Data::SparseCompressed { layout: compressed, compressed: offsets, plain, values };
     Ok(Value::Tensor(Tensor::with_data(dtype, &shape, data)))
@@ -215,10 +234,14 @@ fn quantized(made: &Made) -> Result<Tensor> {
     let Value::Tuple(scheme) = made.arg(4)? else { return Err(wrong()) };
     let Some(Value::Global(kind)) = scheme.first() else { return Err(wrong()) };
     let scheme = match (kind.name.as_str(), &scheme[1..]) {
-        ("per_tensor_affine", [scale, zero_point]) => {
-            Quantization::PerTensor { scale: scale.as_float().ok_or_else(wrong)?, zero_point: zero_point.as_int().ok_or_else(wrong)? }
-        }
-        ("per_channel_affine" | "per_channel_affine_float_qparams", [Value::Tensor(scales), Value::Tensor(zero_points), axis]) => {
+        ("per_tensor_affine", [scale, zero_point]) => Quantization::PerTensor {
+            scale: scale.as_float().ok_or_else(wrong)?,
+            zero_point: zero_point.as_int().ok_or_else(wrong)?,
+        },
+        (
+            "per_channel_affine" | "per_channel_affine_float_qparams",
+            [Value::Tensor(scales), Value::Tensor(zero_points), axis],
+        ) => {
             Quantization::PerChannel {
                 scales: Box::new(scales.clone()),
                 zero_points: Box::new(zero_points.clone()),

@@ -72,7 +72,8 @@ fn find_end(bytes: &[u8]) -> Option<usize> {
     let last = bytes.len().checked_sub(END_LEN)?;
     let first = last.saturating_sub(usize::from(u16::MAX));
     (first..=last).rev().find(|&at| {
-        bytes[at..at + 4] == END && u16_at(bytes, at + 20).is_some_and(|comment| at + END_LEN + usize::from(comment) <= bytes.len())
+        bytes[at..at + 4] == END
+            && u16_at(bytes, at + 20).is_some_and(|comment| at + END_LEN + usize::from(comment) <= bytes.len())
     })
 }
 
@@ -100,8 +101,12 @@ impl Zip {
                 "the zip end record declares {count} entries, more than its directory of {size} bytes holds"
             )));
         }
-        let mut zip =
-            Self { map: map.clone(), entries: Vec::with_capacity(count as usize), index: HashMap::new(), duplicates: HashSet::new() };
+        let mut zip = Self {
+            map: map.clone(),
+            entries: Vec::with_capacity(count as usize),
+            index: HashMap::new(),
+            duplicates: HashSet::new(),
+        };
         let mut at = 0;
         for number in 0..count {
             let Some((entry, next)) = central_entry(table, at) else {
@@ -128,7 +133,9 @@ impl Zip {
 
     fn entry(&self, name: &str) -> Result<&Entry> {
         if self.duplicates.contains(name) {
-            return Err(Error::damaged(format!("the zip archive has two entries named '{name}': which one counts is ambiguous")));
+            return Err(Error::damaged(format!(
+                "the zip archive has two entries named '{name}': which one counts is ambiguous"
+            )));
         }
         match self.index.get(name) {
             Some(&index) => Ok(&self.entries[index]),
@@ -140,7 +147,9 @@ impl Zip {
     fn range(&self, entry: &Entry) -> Result<Range<u64>> {
         let name = &entry.name;
         if entry.flags & 1 != 0 {
-            return Err(Error::unsupported(format!("the zip entry '{name}' is encrypted: unpack the archive with its password first")));
+            return Err(Error::unsupported(format!(
+                "the zip entry '{name}' is encrypted: unpack the archive with its password first"
+            )));
         }
         if entry.method != 0 && entry.method != 8 {
             return Err(Error::unsupported(format!(
@@ -149,11 +158,14 @@ impl Zip {
             )));
         }
         let bytes = self.map.bytes();
-        let outside = || Error::damaged(format!("the zip entry '{name}' lies outside the file of {} bytes", bytes.len()));
+        let outside =
+            || Error::damaged(format!("the zip entry '{name}' lies outside the file of {} bytes", bytes.len()));
         let header = usize::try_from(entry.header).map_err(|_| outside())?;
         let local = bytes.get(header..).and_then(|rest| rest.get(..LOCAL_LEN)).ok_or_else(outside)?;
         if local[..4] != LOCAL {
-            return Err(Error::damaged(format!("the zip entry '{name}' has no header at byte {header}, where the directory places it")));
+            return Err(Error::damaged(format!(
+                "the zip entry '{name}' has no header at byte {header}, where the directory places it"
+            )));
         }
         let name_len = u16_at(local, 26).map_or(0, usize::from);
         let extra_len = u16_at(local, 28).map_or(0, usize::from);
@@ -167,10 +179,16 @@ impl Zip {
         let start = (header + LOCAL_LEN + name_len + extra_len) as u64;
         let end = start.checked_add(entry.packed).filter(|&end| end <= bytes.len() as u64);
         let Some(end) = end else {
-            return Err(Error::damaged(format!("the zip entry '{name}' claims {} bytes, the file ends before", entry.packed)));
+            return Err(Error::damaged(format!(
+                "the zip entry '{name}' claims {} bytes, the file ends before",
+                entry.packed
+            )));
         };
         if entry.method == 0 && entry.packed != entry.size {
-            return Err(Error::damaged(format!("the stored zip entry '{name}' has two sizes, {} and {}", entry.packed, entry.size)));
+            return Err(Error::damaged(format!(
+                "the stored zip entry '{name}' has two sizes, {} and {}",
+                entry.packed, entry.size
+            )));
         }
         Ok(start..end)
     }
@@ -232,7 +250,9 @@ fn directory(bytes: &[u8], end: usize) -> Result<(u64, u64, u64)> {
     };
     let at = u64_at(bytes, locator + 8).and_then(|at| usize::try_from(at).ok()).ok_or_else(broken)?;
     if bytes.get(at..).and_then(|rest| rest.get(..4)) != Some(&END64[..]) {
-        return Err(Error::damaged(format!("the zip archive has no 64-bit end record at byte {at}, where its locator points")));
+        return Err(Error::damaged(format!(
+            "the zip archive has no 64-bit end record at byte {at}, where its locator points"
+        )));
     }
     let field = |offset| u64_at(bytes, at + offset).ok_or_else(broken);
     Ok((field(32)?, field(40)?, field(48)?))
@@ -288,7 +308,8 @@ fn check_crc(name: &str, bytes: &[u8], crc: u32) -> Result<()> {
 }
 
 fn inflate(name: &str, packed: &[u8], size: u64) -> Result<Vec<u8>> {
-    let wanted = usize::try_from(size).map_err(|_| Error::unsupported(format!("the zip entry '{name}' is too large for this machine")))?;
+    let wanted = usize::try_from(size)
+        .map_err(|_| Error::unsupported(format!("the zip entry '{name}' is too large for this machine")))?;
     let mut bytes = Vec::new();
     // A deflated stream grows at most 1032 times, so what it can hold is known before anything is allocated.
     if size / 1032 > packed.len() as u64 {
@@ -297,7 +318,10 @@ fn inflate(name: &str, packed: &[u8], size: u64) -> Result<Vec<u8>> {
     bytes
         .try_reserve_exact(wanted)
         .map_err(|_| Error::unsupported(format!("not enough memory for the zip entry '{name}' of {size} bytes")))?;
-    flate2::read::DeflateDecoder::new(packed).take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| broken(name, &error))?;
+    flate2::read::DeflateDecoder::new(packed)
+        .take(size.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| broken(name, &error))?;
     if bytes.len() != wanted {
         return Err(short(name, bytes.len() as u64, size));
     }

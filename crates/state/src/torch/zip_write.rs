@@ -190,7 +190,8 @@ fn version(zip64: bool) -> u16 {
 }
 
 fn name_length(name: &str) -> Result<u16> {
-    u16::try_from(name.len()).map_err(|_| Error::unsupported(format!("a name of {} bytes does not go into a zip archive", name.len())))
+    u16::try_from(name.len())
+        .map_err(|_| Error::unsupported(format!("a name of {} bytes does not go into a zip archive", name.len())))
 }
 
 #[cfg(test)]

@@ -41,7 +41,8 @@ impl FlatTensor {
         if bytes.len() as u64 == self.nbytes() {
             return Ok(bytes);
         }
-        let message = format!("tensor '{}' gave {} bytes where it had announced {}", self.name, bytes.len(), self.nbytes());
+        let message =
+            format!("tensor '{}' gave {} bytes where it had announced {}", self.name, bytes.len(), self.nbytes());
         Err(Error::damaged(message))
     }
 }
@@ -87,7 +88,9 @@ struct Share {
 /// What can share: a plain view with elements.
 fn sharing(tensor: &Tensor) -> Option<(&View, (u64, DType))> {
     match tensor.data() {
-        Data::Strided(view) if !view.conjugate && !view.negative && tensor.numel() > 0 => Some((view, (view.storage.id(), tensor.dtype()))),
+        Data::Strided(view) if !view.conjugate && !view.negative && tensor.numel() > 0 => {
+            Some((view, (view.storage.id(), tensor.dtype())))
+        }
         _ => None,
     }
 }
@@ -148,7 +151,8 @@ impl Flattener {
     /// Whether the tree is a dictionary of plain tensors that a reader without the structure gives back the same.
     fn is_plain(&self, root: &Value) -> bool {
         let Value::Dict(dict) = root else { return false };
-        let simple = |tensor: &Tensor| !tensor.parameter && !tensor.requires_grad && matches!(tensor.data(), Data::Strided(_));
+        let simple =
+            |tensor: &Tensor| !tensor.parameter && !tensor.requires_grad && matches!(tensor.data(), Data::Strided(_));
         matches!(dict.kind(), DictKind::Plain | DictKind::Ordered)
             && dict.metadata().is_none()
             && self.storages.is_empty()
@@ -282,7 +286,8 @@ impl Flattener {
         }
         if let Some((view, id)) = sharing(tensor) {
             let share = self.shares.seen.get(&id);
-            let shared = share.filter(|share| share.tensors > 1 && rebuildable(share.last - share.first + 1, share.elements));
+            let shared =
+                share.filter(|share| share.tensors > 1 && rebuildable(share.last - share.first + 1, share.elements));
             if let Some(share) = shared {
                 let storages = &mut self.storages;
                 let group = *self.groups.entry(id).or_insert_with(|| {
@@ -292,7 +297,8 @@ impl Flattener {
                 node.insert("storage".into(), json!(group));
                 node.insert("offset".into(), json!(view.offset - share.first));
                 // The stride of an axis with one element means nothing and may be any number.
-                let strides: Vec<u64> = tensor.shape().iter().zip(&view.strides).map(|(&axis, &s)| if axis == 1 { 1 } else { s }).collect();
+                let strides: Vec<u64> =
+                    tensor.shape().iter().zip(&view.strides).map(|(&axis, &s)| if axis == 1 { 1 } else { s }).collect();
                 node.insert("strides".into(), json!(strides));
             }
         }
@@ -311,7 +317,8 @@ impl Flattener {
         let (dtype, shape) = if (self.native)(tensor.dtype()) {
             (tensor.dtype(), tensor.shape().to_vec())
         } else {
-            let note = format!("'{name}' is {}, which this format has no name for: it is stored as bytes", tensor.dtype());
+            let note =
+                format!("'{name}' is {}, which this format has no name for: it is stored as bytes", tensor.dtype());
             self.notes.push(note);
             (DType::U8, vec![tensor.nbytes()])
         };

@@ -6,7 +6,10 @@ use serde_json::{Map as JsonMap, Value as Json};
 
 use super::scatter::{Part, Scatter};
 use super::{APART, MAX_DEPTH, VERSION, rebuildable};
-use crate::{Array, DType, Data, DictKind, Error, Global, Key, Object, Quantization, Result, StateDict, Storage, Tensor, Value, View};
+use crate::{
+    Array, DType, Data, DictKind, Error, Global, Key, Object, Quantization, Result, StateDict, Storage, Tensor, Value,
+    View,
+};
 
 /// Rebuilds a tree; `None` when the structure is not one of these tensors (another program changed the file), which is then best
 /// read as a plain dictionary.
@@ -15,7 +18,8 @@ pub(crate) fn unflatten(structure: &str, tensors: &[(String, Tensor)]) -> Result
     if structure.get("version").and_then(Json::as_i64) != Some(VERSION) {
         return Ok(None);
     }
-    let list = |name: &str| structure.get(name).and_then(Json::as_array).ok_or_else(|| broken(&format!("no list of {name}")));
+    let list =
+        |name: &str| structure.get(name).and_then(Json::as_array).ok_or_else(|| broken(&format!("no list of {name}")));
     let (sizes, nodes) = (list("storages")?, list("nodes")?);
     let root = structure.get("root").ok_or_else(|| broken("no root"))?;
     let mut names = Vec::new();
@@ -94,7 +98,8 @@ fn float(node: &Json) -> Result<f64> {
 fn unhex(node: &Json) -> Result<Vec<u8>> {
     let digits = text(node)?.as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let bytes: Option<Vec<u8>> = digits.chunks(2).map(|pair| Some((digit(pair[0])? << 4) | digit(*pair.get(1)?)?)).collect();
+    let bytes: Option<Vec<u8>> =
+        digits.chunks(2).map(|pair| Some((digit(pair[0])? << 4) | digit(*pair.get(1)?)?)).collect();
     bytes.ok_or_else(|| broken("bytes are unreadable"))
 }
 
@@ -150,7 +155,8 @@ impl<'a> Rebuilder<'a> {
     fn storages(&self, sizes: &[Json], shared: &[&JsonMap<String, Json>]) -> Result<Vec<Group>> {
         let mut parts: Vec<Vec<Part>> = (0..sizes.len()).map(|_| Vec::new()).collect();
         for fields in shared {
-            let group = field(fields, "storage")?.as_u64().and_then(|group| parts.get_mut(usize::try_from(group).ok()?));
+            let group =
+                field(fields, "storage")?.as_u64().and_then(|group| parts.get_mut(usize::try_from(group).ok()?));
             let group = group.ok_or_else(|| broken("a storage that there is none of"))?;
             let stored = self.tensors.get(text(field(fields, "tensor")?)?).copied().flatten();
             let tensor = typed(stored.ok_or_else(|| broken("a tensor that there is none of"))?, fields)?;
@@ -221,7 +227,8 @@ impl<'a> Rebuilder<'a> {
     }
 
     fn node_apart(&mut self, index: &Json) -> Result<Value> {
-        let node = index.as_u64().and_then(|index| self.nodes.get_mut(usize::try_from(index).ok()?)).and_then(Option::take);
+        let node =
+            index.as_u64().and_then(|index| self.nodes.get_mut(usize::try_from(index).ok()?)).and_then(Option::take);
         let node = node.ok_or_else(|| broken("a node is used twice or not there"))?;
         if self.depth > MAX_DEPTH / APART {
             return Err(broken("it nests too deeply"));
@@ -234,7 +241,10 @@ impl<'a> Rebuilder<'a> {
 
     fn dict(&mut self, fields: &JsonMap<String, Json>) -> Result<StateDict> {
         let (kind, entries) = first(fields)?;
-        let entries = entries.as_array().filter(|entries| entries.len() % 2 == 0).ok_or_else(|| broken("a dictionary has no pairs"))?;
+        let entries = entries
+            .as_array()
+            .filter(|entries| entries.len() % 2 == 0)
+            .ok_or_else(|| broken("a dictionary has no pairs"))?;
         let mut dict = StateDict::new();
         for pair in entries.chunks_exact(2) {
             let value = self.value(&pair[1])?;
@@ -279,7 +289,8 @@ impl<'a> Rebuilder<'a> {
             "sparse_compressed" => {
                 let layouts = ["sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"];
                 let name = text(field(fields, "layout")?)?;
-                let layout = layouts.into_iter().find(|layout| *layout == name).ok_or_else(|| broken("an unknown layout"))?;
+                let layout =
+                    layouts.into_iter().find(|layout| *layout == name).ok_or_else(|| broken("an unknown layout"))?;
                 let compressed = self.boxed(fields, "compressed")?;
                 let (plain, values) = (self.boxed(fields, "plain")?, self.boxed(fields, "values")?);
                 let data = Data::SparseCompressed { layout, compressed, plain, values };
@@ -296,7 +307,10 @@ impl<'a> Rebuilder<'a> {
     fn strided(&mut self, name: &Json, fields: &JsonMap<String, Json>) -> Result<Tensor> {
         let tensor = typed(self.stored(name)?, fields)?;
         let Some(group) = fields.get("storage").and_then(Json::as_u64) else { return Ok(tensor) };
-        let group = usize::try_from(group).ok().and_then(|group| self.groups.get(group)).ok_or_else(|| broken("an unknown storage"))?;
+        let group = usize::try_from(group)
+            .ok()
+            .and_then(|group| self.groups.get(group))
+            .ok_or_else(|| broken("an unknown storage"))?;
         let offset = field(fields, "offset")?.as_u64().and_then(|offset| offset.checked_add(group.base));
         let offset = offset.ok_or_else(|| broken("an offset is no number"))?;
         let strides = numbers(field(fields, "strides")?)?;
@@ -318,7 +332,8 @@ impl<'a> Rebuilder<'a> {
                 float_params: flag(fields, "float_params"),
             }
         } else {
-            let zero_point = field(fields, "zero_point")?.as_i64().ok_or_else(|| broken("a zero point is no number"))?;
+            let zero_point =
+                field(fields, "zero_point")?.as_i64().ok_or_else(|| broken("a zero point is no number"))?;
             Quantization::PerTensor { scale: float(field(fields, "scale")?)?, zero_point }
         };
         Ok(Tensor::with_data(dtype, &shape, Data::Quantized { view, scheme }))
@@ -330,14 +345,19 @@ fn typed(stored: &Tensor, fields: &JsonMap<String, Json>) -> Result<Tensor> {
     let Some(name) = fields.get("dtype") else { return Ok(stored.clone()) };
     let view = stored.view().ok_or_else(|| broken("a tensor without bytes"))?;
     let tensor = Tensor::contiguous(dtype(name)?, &numbers(field(fields, "shape")?)?, view.storage.clone(), 0)?;
-    if tensor.nbytes() == stored.nbytes() { Ok(tensor) } else { Err(broken("a tensor's bytes are not those of its shape")) }
+    if tensor.nbytes() == stored.nbytes() {
+        Ok(tensor)
+    } else {
+        Err(broken("a tensor's bytes are not those of its shape"))
+    }
 }
 
 fn group(elements: &Json, parts: Vec<Part>) -> Result<Group> {
     let elements = elements.as_u64().ok_or_else(|| broken("a storage's size is no number"))?;
     let seen = parts.iter().fold(0_u64, |seen, part| seen.saturating_add(part.tensor.numel()));
     let size = parts.first().map_or(1, |part| part.tensor.dtype().size());
-    let alike = parts.iter().all(|part| part.tensor.dtype().size() == size && part.strides.len() == part.tensor.shape().len());
+    let alike =
+        parts.iter().all(|part| part.tensor.dtype().size() == size && part.strides.len() == part.tensor.shape().len());
     if !alike || !rebuildable(elements, seen) {
         return Err(broken("a storage does not fit its tensors"));
     }
@@ -359,9 +379,11 @@ fn group(elements: &Json, parts: Vec<Part>) -> Result<Group> {
 fn scatter_checked(scatter: Scatter) -> Result<Scatter> {
     for part in &scatter.parts {
         let mut steps = part.tensor.shape().iter().zip(&part.strides);
-        let last = steps.try_fold(part.offset, |at, (&axis, &stride)| at.checked_add(axis.saturating_sub(1).checked_mul(stride)?));
+        let last = steps
+            .try_fold(part.offset, |at, (&axis, &stride)| at.checked_add(axis.saturating_sub(1).checked_mul(stride)?));
         // One step further is computed on the way from row to row.
-        let far = part.tensor.shape().iter().zip(&part.strides).map(|(&axis, &stride)| axis.saturating_mul(stride)).max();
+        let far =
+            part.tensor.shape().iter().zip(&part.strides).map(|(&axis, &stride)| axis.saturating_mul(stride)).max();
         if last.is_none_or(|last| last >= scatter.elements) || far > Some(1 << 62) || part.tensor.numel() == 0 {
             return Err(broken("a tensor lies outside its storage"));
         }

@@ -49,7 +49,9 @@ impl Scatter {
         let mut at = part.offset;
         for element in values.chunks_exact(self.size) {
             let start = at as usize * self.size;
-            let target = out.get_mut(start..start + self.size).ok_or_else(|| Error::damaged("a view lies outside its storage"))?;
+            let target = out
+                .get_mut(start..start + self.size)
+                .ok_or_else(|| Error::damaged("a view lies outside its storage"))?;
             target.copy_from_slice(element);
             for axis in (0..shape.len()).rev() {
                 index[axis] += 1;

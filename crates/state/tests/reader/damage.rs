@@ -73,7 +73,9 @@ fn changed_pickles() {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     for path in files() {
         let mut good = std::fs::read(&path).unwrap();
-        let Some(start) = good.windows(4).position(|window| window == b"\x80\x02}q" || window == b"\x80\x02cc" || window == b"\x80\x02}(")
+        let Some(start) = good
+            .windows(4)
+            .position(|window| window == b"\x80\x02}q" || window == b"\x80\x02cc" || window == b"\x80\x02}(")
         else {
             continue;
         };
@@ -137,13 +139,18 @@ fn several_pickles() {
 #[test]
 fn inner_files_are_judged() {
     let evil = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02cos\nsystem\nX\x01\0\0\0x\x85R.\x80\x02].";
-    let call = [b"ctorch.storage\n_load_from_bytes\nB".as_slice(), &(evil.len() as u32).to_le_bytes(), evil, b"\x85R"].concat();
+    let call = [b"ctorch.storage\n_load_from_bytes\nB".as_slice(), &(evil.len() as u32).to_le_bytes(), evil, b"\x85R"]
+        .concat();
     let kept = [b"\x80\x03".as_slice(), &call, b"."].concat();
     let dropped = [b"\x80\x03".as_slice(), &call, b"0K\x01."].concat();
     for (pickle, named) in [(kept, "os.system"), (dropped, "torch.load")] {
         let listing = read(&Map::from_bytes(Path::new("inner"), pickle)).unwrap().listing(false).unwrap();
         assert!(!listing.safe);
-        assert!(listing.globals.iter().any(|global| global.name == named && global.verdict == "runs code"), "{:?}", listing.globals);
+        assert!(
+            listing.globals.iter().any(|global| global.name == named && global.verdict == "runs code"),
+            "{:?}",
+            listing.globals
+        );
     }
 }
 

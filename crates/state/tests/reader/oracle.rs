@@ -92,7 +92,8 @@ fn public_models() {
         };
         let tensors = expected["tensors"].as_array().cloned().unwrap_or_default();
         // Gradients of the oldest format are no part of a state dict.
-        let tensors: Vec<_> = tensors.iter().filter(|tensor| !tensor["name"].as_str().unwrap_or_default().ends_with(".1.0")).collect();
+        let tensors: Vec<_> =
+            tensors.iter().filter(|tensor| !tensor["name"].as_str().unwrap_or_default().ends_with(".1.0")).collect();
         let oldest = name == "char-rnn-classification.pt";
         if found.tensors.len() != tensors.len() {
             failures.push(format!("{name}: {} tensors, expected {}", found.tensors.len(), tensors.len()));
@@ -115,7 +116,10 @@ fn public_models() {
                 && Json::from(found.shape.clone()) == expected["shape"]
                 && found.sha256.as_deref() == expected["sha256"].as_str();
             if !same {
-                failures.push(format!("{name}: {found:?}, expected {wanted} {dtype} {} {}", expected["shape"], expected["sha256"]));
+                failures.push(format!(
+                    "{name}: {found:?}, expected {wanted} {dtype} {} {}",
+                    expected["shape"], expected["sha256"]
+                ));
             }
         }
     }

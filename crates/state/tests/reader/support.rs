@@ -104,7 +104,9 @@ pub fn value_differences(listing: &Listing, expected: &[Json]) -> Vec<String> {
                 _ => false,
             },
             (_, Some(value)) => found == value,
-            (kind, None) => found["type"] == kind && (expected.get("sha256").is_none() || found["sha256"] == expected["sha256"]),
+            (kind, None) => {
+                found["type"] == kind && (expected.get("sha256").is_none() || found["sha256"] == expected["sha256"])
+            }
         };
         if !same {
             out.push(format!("value '{name}' is {found}, expected {expected}"));

@@ -81,7 +81,10 @@ impl Same {
         }
         let mut part = |a: &Tensor, b: &Tensor, name: &str| self.tensors(a, b, &format!("{path}/{name}"));
         match (a.data(), b.data()) {
-            (Data::SparseCoo { indices: ia, values: va, coalesced: ca }, Data::SparseCoo { indices: ib, values: vb, coalesced: cb }) => {
+            (
+                Data::SparseCoo { indices: ia, values: va, coalesced: ca },
+                Data::SparseCoo { indices: ib, values: vb, coalesced: cb },
+            ) => {
                 part(ia, ib, "indices")?;
                 part(va, vb, "values")?;
                 return if ca == cb { Ok(()) } else { Err(format!("at '{path}': {ca:?} and {cb:?}")) };

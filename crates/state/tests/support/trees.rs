@@ -37,7 +37,12 @@ pub struct Trees {
 
 impl Trees {
     pub fn new(seed: u64, anything: bool) -> Self {
-        Self { random: Random::new(seed), anything, depth: if seed.is_multiple_of(16) { 60 } else { 3 }, storages: Vec::new() }
+        Self {
+            random: Random::new(seed),
+            anything,
+            depth: if seed.is_multiple_of(16) { 60 } else { 3 },
+            storages: Vec::new(),
+        }
     }
 
     /// A whole file's content.
@@ -45,7 +50,9 @@ impl Trees {
         match self.random.below(6) {
             0 => Value::Tensor(self.tensor()),
             1 => self.value(0),
-            2 => Value::Dict((0..self.random.below(6)).map(|i| (format!("layer{i}.weight"), self.plain_tensor())).collect()),
+            2 => Value::Dict(
+                (0..self.random.below(6)).map(|i| (format!("layer{i}.weight"), self.plain_tensor())).collect(),
+            ),
             _ => Value::Dict(self.dict(0)),
         }
     }
@@ -59,7 +66,9 @@ impl Trees {
                     dict.set_metadata(Some(Value::Dict([("", Value::Int(1))].into_iter().collect())));
                 }
             }
-            1 if self.anything => dict.set_kind(DictKind::Other(Global { module: "collections".into(), name: "defaultdict".into() })),
+            1 if self.anything => {
+                dict.set_kind(DictKind::Other(Global { module: "collections".into(), name: "defaultdict".into() }))
+            }
             _ => {}
         }
         for _ in 0..self.random.below(6) {
@@ -86,7 +95,8 @@ impl Trees {
     }
 
     fn text(&mut self) -> String {
-        let words = ["weight", "", "a/b", "ä€😀", "__metadata__", "rekindle", "0", "conv1.weight", "line\nbreak", "\"quoted\\"];
+        let words =
+            ["weight", "", "a/b", "ä€😀", "__metadata__", "rekindle", "0", "conv1.weight", "line\nbreak", "\"quoted\\"];
         let word = words[self.random.below(words.len() as u64) as usize];
         if self.random.below(2) == 0 { word.to_string() } else { format!("{word}{}", self.random.below(1000)) }
     }
@@ -151,7 +161,12 @@ impl Trees {
         let dtype = DType::ALL[self.random.below(13) as usize];
         let shape: Vec<u64> = (0..self.random.below(4)).map(|_| self.random.below(4)).collect();
         let bytes = self.random.bytes(shape.iter().product::<u64>() * dtype.size() as u64);
-        Tensor::from_bytes(dtype, &shape, if dtype == DType::Bool { bytes.iter().map(|b| b & 1).collect() } else { bytes }).unwrap()
+        Tensor::from_bytes(
+            dtype,
+            &shape,
+            if dtype == DType::Bool { bytes.iter().map(|b| b & 1).collect() } else { bytes },
+        )
+        .unwrap()
     }
 
     /// A tensor of any layout; strided ones may share a storage with earlier ones.
@@ -206,19 +221,33 @@ impl Trees {
             0 => Tensor::with_data(DType::F32, &[2, 3], Data::Meta),
             1 => {
                 let indices = Box::new(Tensor::from_i64(&[2, 2], &[0, 1, 0, 1]).unwrap());
-                Tensor::with_data(DType::F32, &[2, 2], Data::SparseCoo { indices, values: floats, coalesced: Some(true) })
+                Tensor::with_data(
+                    DType::F32,
+                    &[2, 2],
+                    Data::SparseCoo { indices, values: floats, coalesced: Some(true) },
+                )
             }
             2 => {
                 let (compressed, plain) = (ints(&[0, 1, 2]), ints(&[0, 1]));
-                Tensor::with_data(DType::F32, &[2, 2], Data::SparseCompressed { layout: "sparse_csr", compressed, plain, values: floats })
+                Tensor::with_data(
+                    DType::F32,
+                    &[2, 2],
+                    Data::SparseCompressed { layout: "sparse_csr", compressed, plain, values: floats },
+                )
             }
             3 | 4 => {
-                let view = Tensor::from_bytes(DType::QInt8, &[2, 2], self.random.bytes(4)).unwrap().view().unwrap().clone();
+                let view =
+                    Tensor::from_bytes(DType::QInt8, &[2, 2], self.random.bytes(4)).unwrap().view().unwrap().clone();
                 let scheme = if self.random.below(2) == 0 {
                     Quantization::PerTensor { scale: 0.1, zero_point: -3 }
                 } else {
                     let scales = Tensor::from_bytes(DType::F64, &[2], self.random.bytes(16)).unwrap();
-                    Quantization::PerChannel { scales: Box::new(scales), zero_points: ints(&[0, 1]), axis: 1, float_params: false }
+                    Quantization::PerChannel {
+                        scales: Box::new(scales),
+                        zero_points: ints(&[0, 1]),
+                        axis: 1,
+                        float_params: false,
+                    }
                 };
                 Tensor::with_data(DType::QInt8, &[2, 2], Data::Quantized { view, scheme })
             }

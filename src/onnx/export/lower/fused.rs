@@ -24,7 +24,11 @@ fn linear(graph: &mut Graph<'_>, operations: &[OperationIr]) -> Result<Option<us
     if !matrices || !graph.trace.parameters.contains_key(&rhs.id) {
         return Ok(None);
     }
-    if let [OperationIr::BaseFloat(BaseOperationIr::Reshape(wide)), OperationIr::NumericFloat(_, NumericOperationIr::Add(sum)), ..] = rest
+    if let [
+        OperationIr::BaseFloat(BaseOperationIr::Reshape(wide)),
+        OperationIr::NumericFloat(_, NumericOperationIr::Add(sum)),
+        ..,
+    ] = rest
         && is_bias(graph, &wide.input)
         && (sum.lhs.id, sum.rhs.id) == (out.id, wide.out.id)
         && graph.used_once(out)
@@ -67,6 +71,12 @@ fn pixel_shuffle(graph: &mut Graph<'_>, operations: &[OperationIr]) -> Result<Op
     }
     let module = graph.names.layer("PixelShuffle");
     let input = graph.value(&split.input)?;
-    graph.node(&module, "DepthToSpace", vec![input], &[&join.out], vec![int("blocksize", r as i64), text("mode", "CRD")]);
+    graph.node(
+        &module,
+        "DepthToSpace",
+        vec![input],
+        &[&join.out],
+        vec![int("blocksize", r as i64), text("mode", "CRD")],
+    );
     Ok(Some(3))
 }

@@ -55,10 +55,14 @@ fn operation_node(graph: &mut Graph<'_>, operation: &OperationIr) -> Result<(), 
         OperationIr::BaseFloat(operation) | OperationIr::BaseInt(operation) | OperationIr::BaseBool(operation) => {
             tensor::lower(graph, operation)
         }
-        OperationIr::NumericFloat(_, operation) | OperationIr::NumericInt(_, operation) => numeric::lower(graph, operation),
+        OperationIr::NumericFloat(_, operation) | OperationIr::NumericInt(_, operation) => {
+            numeric::lower(graph, operation)
+        }
         OperationIr::Float(_, FloatOperationIr::IntoInt(cast))
         | OperationIr::Int(IntOperationIr::IntoFloat(cast))
-        | OperationIr::Bool(BoolOperationIr::IntoFloat(cast) | BoolOperationIr::IntoInt(cast)) => tensor::cast(graph, cast),
+        | OperationIr::Bool(BoolOperationIr::IntoFloat(cast) | BoolOperationIr::IntoInt(cast)) => {
+            tensor::cast(graph, cast)
+        }
         OperationIr::Float(_, operation) => numeric::lower_float(graph, operation),
         _ => Err(UNKNOWN.to_string()),
     }
@@ -69,13 +73,19 @@ fn activation(graph: &mut Graph<'_>, operation: &ActivationOperationIr) -> Resul
     let (class, operator, input, out, attributes) = match operation {
         ActivationOperationIr::Relu(op) => ("ReLU", "Relu", &op.input, &op.out, vec![]),
         ActivationOperationIr::Sigmoid(op) => ("Sigmoid", "Sigmoid", &op.input, &op.out, vec![]),
-        ActivationOperationIr::LeakyRelu(op) => ("LeakyReLU", "LeakyRelu", &op.lhs, &op.out, vec![float("alpha", op.rhs.elem())]),
+        ActivationOperationIr::LeakyRelu(op) => {
+            ("LeakyReLU", "LeakyRelu", &op.lhs, &op.out, vec![float("alpha", op.rhs.elem())])
+        }
         ActivationOperationIr::HardSigmoid(op) => {
             let attributes = vec![float("alpha", op.alpha.elem()), float("beta", op.beta.elem())];
             ("Hardsigmoid", "HardSigmoid", &op.tensor, &op.out, attributes)
         }
-        ActivationOperationIr::Softmax(op) => ("Softmax", "Softmax", &op.input, &op.out, vec![int("axis", op.axis as i64)]),
-        ActivationOperationIr::LogSoftmax(op) => ("LogSoftmax", "LogSoftmax", &op.input, &op.out, vec![int("axis", op.axis as i64)]),
+        ActivationOperationIr::Softmax(op) => {
+            ("Softmax", "Softmax", &op.input, &op.out, vec![int("axis", op.axis as i64)])
+        }
+        ActivationOperationIr::LogSoftmax(op) => {
+            ("LogSoftmax", "LogSoftmax", &op.input, &op.out, vec![int("axis", op.axis as i64)])
+        }
         ActivationOperationIr::Gelu(op) if graph.opset >= 20 => ("GELU", "Gelu", &op.input, &op.out, vec![]),
         ActivationOperationIr::Gelu(op) => return numeric::gelu(graph, op),
         _ => return Err(UNKNOWN.to_string()),

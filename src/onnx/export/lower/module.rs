@@ -9,8 +9,12 @@ pub fn lower(graph: &mut Graph<'_>, operation: &ModuleOperationIr) -> Result<(),
     match operation {
         ModuleOperationIr::Conv1d(op) => {
             let [(left, right)] = op.options.padding;
-            let options =
-                Options { strides: &op.options.stride, dilations: &op.options.dilation, pads: &[left, right], group: op.options.groups };
+            let options = Options {
+                strides: &op.options.stride,
+                dilations: &op.options.dilation,
+                pads: &[left, right],
+                group: op.options.groups,
+            };
             convolution(graph, "Conv", [&op.x, &op.weight, &op.out], op.bias.as_ref(), options, vec![])
         }
         ModuleOperationIr::Conv2d(op) => conv2d(graph, op),
@@ -28,7 +32,13 @@ pub fn lower(graph: &mut Graph<'_>, operation: &ModuleOperationIr) -> Result<(),
             if let Some(beta) = &op.beta {
                 inputs.push(graph.value(beta)?);
             }
-            graph.node(&module, "LayerNormalization", inputs, &[&op.out], vec![int("axis", -1), float("epsilon", op.epsilon.elem())]);
+            graph.node(
+                &module,
+                "LayerNormalization",
+                inputs,
+                &[&op.out],
+                vec![int("axis", -1), float("epsilon", op.epsilon.elem())],
+            );
             Ok(())
         }
         ModuleOperationIr::LayerNorm(_) => Err("it needs opset 17".to_string()),
@@ -123,7 +133,13 @@ fn linear(graph: &mut Graph<'_>, op: &LinearOpIr) -> Result<(), String> {
 }
 
 /// A linear layer on a matrix is one `Gemm` with the state dict's own weight `[outputs, inputs]`.
-pub fn gemm(graph: &mut Graph<'_>, x: &TensorIr, weight: &TensorIr, bias: Option<&TensorIr>, out: &TensorIr) -> Result<(), String> {
+pub fn gemm(
+    graph: &mut Graph<'_>,
+    x: &TensorIr,
+    weight: &TensorIr,
+    bias: Option<&TensorIr>,
+    out: &TensorIr,
+) -> Result<(), String> {
     let module = graph.owner(weight);
     let x = graph.value(x)?;
     let (weight, transposed) = match graph.parameter(weight) {
@@ -134,7 +150,8 @@ pub fn gemm(graph: &mut Graph<'_>, x: &TensorIr, weight: &TensorIr, bias: Option
     if let Some(bias) = bias {
         inputs.push(graph.value(bias)?);
     }
-    let attributes = vec![float("alpha", 1.0), float("beta", 1.0), int("transA", 0), int("transB", i64::from(transposed))];
+    let attributes =
+        vec![float("alpha", 1.0), float("beta", 1.0), int("transA", 0), int("transB", i64::from(transposed))];
     graph.node(&module, "Gemm", inputs, &[out], attributes);
     Ok(())
 }

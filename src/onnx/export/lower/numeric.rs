@@ -1,6 +1,8 @@
 //! Arithmetic, reductions and functions of single values.
 
-use burn::backend::ir::{FloatOperationIr, NumericOperationIr, PadModeIr, PadOpIr, ReduceDimOpIr, ScalarIr, TensorIr, UnaryOpIr};
+use burn::backend::ir::{
+    FloatOperationIr, NumericOperationIr, PadModeIr, PadOpIr, ReduceDimOpIr, ScalarIr, TensorIr, UnaryOpIr,
+};
 
 use super::super::graph::{Graph, int, ints, text};
 use super::UNKNOWN;
@@ -64,13 +66,25 @@ fn binary(graph: &mut Graph<'_>, operator: &str, [lhs, rhs, out]: [&TensorIr; 3]
     Ok(())
 }
 
-fn with_number(graph: &mut Graph<'_>, operator: &str, lhs: &TensorIr, rhs: ScalarIr, out: &TensorIr) -> Result<(), String> {
+fn with_number(
+    graph: &mut Graph<'_>,
+    operator: &str,
+    lhs: &TensorIr,
+    rhs: ScalarIr,
+    out: &TensorIr,
+) -> Result<(), String> {
     let inputs = vec![graph.value(lhs)?, graph.scalar(rhs.elem(), lhs)?];
     graph.node("", operator, inputs, &[out], vec![]);
     Ok(())
 }
 
-fn clip(graph: &mut Graph<'_>, input: &TensorIr, min: Option<ScalarIr>, max: Option<ScalarIr>, out: &TensorIr) -> Result<(), String> {
+fn clip(
+    graph: &mut Graph<'_>,
+    input: &TensorIr,
+    min: Option<ScalarIr>,
+    max: Option<ScalarIr>,
+    out: &TensorIr,
+) -> Result<(), String> {
     let mut inputs = vec![graph.value(input)?];
     for bound in [min, max] {
         inputs.push(match bound {

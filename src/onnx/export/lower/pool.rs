@@ -40,7 +40,9 @@ pub fn avg_pool2d(graph: &mut Graph<'_>, op: &AvgPool2dOpIr) -> Result<(), Strin
 pub fn adaptive_avg_pool2d(graph: &mut Graph<'_>, op: &AdaptiveAvgPool2dOpIr) -> Result<(), String> {
     let module = graph.names.layer("AdaptiveAvgPool2d");
     let shape = graph.shape(&op.x);
-    let (Some(Some(height)), Some(Some(width))) = (shape.get(2).map(|dim| dim.fixed()), shape.get(3).map(|dim| dim.fixed())) else {
+    let (Some(Some(height)), Some(Some(width))) =
+        (shape.get(2).map(|dim| dim.fixed()), shape.get(3).map(|dim| dim.fixed()))
+    else {
         return Err("the size of its images is not fixed".to_string());
     };
     let [rows, columns] = op.output_size;
@@ -54,12 +56,20 @@ pub fn adaptive_avg_pool2d(graph: &mut Graph<'_>, op: &AdaptiveAvgPool2dOpIr) ->
     }
     if height % rows == 0 && width % columns == 0 {
         let cell = [height / rows, width / columns];
-        graph.node(&module, "AveragePool", vec![x], &[&op.out], vec![ints("kernel_shape", &cell), ints("strides", &cell)]);
+        graph.node(
+            &module,
+            "AveragePool",
+            vec![x],
+            &[&op.out],
+            vec![ints("kernel_shape", &cell), ints("strides", &cell)],
+        );
         return Ok(());
     }
     let over_columns = cells(width, columns);
-    let transposed: Vec<f32> =
-        (0..width).flat_map(|x| (0..columns).map(move |cell| (cell, x))).map(|(cell, x)| over_columns[cell * width + x]).collect();
+    let transposed: Vec<f32> = (0..width)
+        .flat_map(|x| (0..columns).map(move |cell| (cell, x)))
+        .map(|(cell, x)| over_columns[cell * width + x])
+        .collect();
     let right = graph.matrix(width, columns, &transposed)?;
     let left = graph.matrix(rows, height, &cells(height, rows))?;
     let between = [shape[0], shape[1], Dim::Fixed(height), Dim::Fixed(columns)];

@@ -32,7 +32,9 @@ impl Plan {
 }
 
 fn choose(call: &mut Call<'_, '_>, latest: &Latest<Plan>) -> Outputs {
-    let (Some(DType::Bool), Some(yes), Some(no)) = (call.dtype(0), call.floats(1), call.floats(2)) else { return Ok(None) };
+    let (Some(DType::Bool), Some(yes), Some(no)) = (call.dtype(0), call.floats(1), call.floats(2)) else {
+        return Ok(None);
+    };
     let Some(condition) = call.host(0)?.filter(|condition| !condition.is_empty()) else { return Ok(None) };
     let shapes = [condition.shape(), yes, no];
     let Some(plan) = latest.of(&shapes.join(&usize::MAX), || Ok(Plan::of(shapes)))? else { return Ok(None) };

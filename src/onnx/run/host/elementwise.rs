@@ -88,7 +88,12 @@ impl Plan {
     }
 
     fn apply(&self, function: Binary, turned: bool, left: &mut Buffer, right: &Floats, position: usize) {
-        function.apply(turned, left.values_mut(), right.values(), Beside { shape: &self.grouped, strides: &self.strides[position] });
+        function.apply(
+            turned,
+            left.values_mut(),
+            right.values(),
+            Beside { shape: &self.grouped, strides: &self.strides[position] },
+        );
     }
 }
 

@@ -22,8 +22,12 @@ fn gather(call: &mut Call<'_, '_>, along: i64) -> Outputs {
     let inner: usize = shape[along + 1..].iter().product();
     let Some(indices) = call.host(1)?.filter(|indices| !indices.is_empty()) else { return Ok(None) };
     let out: Vec<usize> = shape[..along].iter().chain(indices.shape()).chain(&shape[along + 1..]).copied().collect();
-    let wrapped = |index: i64| usize::try_from(if index < 0 { index + size as i64 } else { index }).ok().filter(|&index| index < size);
-    let Some(indices) = indices.int64s()?.into_iter().map(wrapped).collect::<Option<Vec<usize>>>() else { return Ok(None) };
+    let wrapped = |index: i64| {
+        usize::try_from(if index < 0 { index + size as i64 } else { index }).ok().filter(|&index| index < size)
+    };
+    let Some(indices) = indices.int64s()?.into_iter().map(wrapped).collect::<Option<Vec<usize>>>() else {
+        return Ok(None);
+    };
     let (x, _) = call.take_host(0)?;
     let mut output = call.buffer(&out)?;
     let blocks = x.values().chunks_exact(size * inner).zip(output.values_mut().chunks_exact_mut(indices.len() * inner));

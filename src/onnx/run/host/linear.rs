@@ -20,7 +20,11 @@ pub(super) fn plan(node: &Node) -> Result<Option<HostOp>> {
             if node.version < 7 || !one("alpha")? || !one("beta")? || node.attributes.flag("transA", false)? {
                 return Ok(None);
             }
-            let order = if node.attributes.flag("transB", false)? { WeightOrder::OutputsFirst } else { WeightOrder::InputsFirst };
+            let order = if node.attributes.flag("transB", false)? {
+                WeightOrder::OutputsFirst
+            } else {
+                WeightOrder::InputsFirst
+            };
             Some(Box::new(move |call| gemm(call, order, activation)))
         }
         "MatMul" if node.domain == FUSED => Some(Box::new(move |call| rows(call, activation))),
@@ -38,7 +42,8 @@ fn is_row(call: &Call<'_, '_>, position: usize, columns: usize, most_axes: usize
         return true;
     }
     let row = |shape: &[usize]| {
-        shape.len() <= most_axes && matches!(shape, [before @ .., last] if *last == columns && before.iter().all(|&size| size == 1))
+        shape.len() <= most_axes
+            && matches!(shape, [before @ .., last] if *last == columns && before.iter().all(|&size| size == 1))
     };
     call.floats(position).is_some_and(row)
 }
@@ -54,7 +59,9 @@ fn gemm(call: &mut Call<'_, '_>, order: WeightOrder, activation: Activation) -> 
 
 /// One matrix on the right, for every row of the left operand.
 fn rows(call: &mut Call<'_, '_>, activation: Activation) -> Outputs {
-    let (Some(left @ [before @ .., depth]), Some(&[inputs, outputs])) = (call.floats(0), call.floats(1)) else { return Ok(None) };
+    let (Some(left @ [before @ .., depth]), Some(&[inputs, outputs])) = (call.floats(0), call.floats(1)) else {
+        return Ok(None);
+    };
     if inputs != *depth || before.is_empty() || !is_row(call, 2, outputs, left.len()) {
         return Ok(None);
     }
@@ -63,7 +70,13 @@ fn rows(call: &mut Call<'_, '_>, activation: Activation) -> Outputs {
     run(call, layer, WeightOrder::InputsFirst, activation, shape)
 }
 
-fn run(call: &mut Call<'_, '_>, layer: Linear, order: WeightOrder, activation: Activation, shape: Vec<usize>) -> Outputs {
+fn run(
+    call: &mut Call<'_, '_>,
+    layer: Linear,
+    order: WeightOrder,
+    activation: Activation,
+    shape: Vec<usize>,
+) -> Outputs {
     if layer.check().is_err() {
         return Ok(None);
     }
@@ -77,7 +90,10 @@ fn run(call: &mut Call<'_, '_>, layer: Linear, order: WeightOrder, activation: A
 
 /// As many matrices on the right as on the left.
 fn matrices(call: &mut Call<'_, '_>) -> Outputs {
-    let (Some([left @ .., batch, depth]), Some([right @ .., inputs, outputs])) = (call.floats(0), call.floats(1)) else { return Ok(None) };
+    let (Some([left @ .., batch, depth]), Some([right @ .., inputs, outputs])) = (call.floats(0), call.floats(1))
+    else {
+        return Ok(None);
+    };
     let layer = Linear { batch: *batch, inputs: *inputs, outputs: *outputs };
     if left != right || depth != inputs || layer.check().is_err() {
         return Ok(None);

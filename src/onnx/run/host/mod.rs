@@ -29,8 +29,17 @@ pub type HostOp = Box<dyn Fn(&mut Call<'_, '_>) -> Outputs + Send + Sync>;
 /// Operators of one kind: that of a node, if it is among them and its attributes are known.
 type Family = fn(&Node) -> Result<Option<HostOp>>;
 
-const FAMILIES: &[Family] =
-    &[linear::plan, elementwise::plan, normalize::plan, conv::plan, pool::plan, permute::plan, gather::plan, choose::plan, recurrent::plan];
+const FAMILIES: &[Family] = &[
+    linear::plan,
+    elementwise::plan,
+    normalize::plan,
+    conv::plan,
+    pool::plan,
+    permute::plan,
+    gather::plan,
+    choose::plan,
+    recurrent::plan,
+];
 
 /// The operator of a node. Attributes that cannot be read are for others to tell of.
 pub(super) fn plan(node: &Node) -> Option<HostOp> {

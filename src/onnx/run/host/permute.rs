@@ -35,14 +35,20 @@ fn transposed(shape: &[usize], order: Option<&[i64]>) -> Result<Option<Move>> {
     Ok(sorted.into_iter().eq(0..shape.len()).then(|| Move { view: shape.to_vec(), shape: out(&order), order }))
 }
 
-fn permuted(call: &mut Call<'_, '_>, latest: &Latest<Move>, find: impl FnOnce(&[usize]) -> Result<Option<Move>>) -> Outputs {
+fn permuted(
+    call: &mut Call<'_, '_>,
+    latest: &Latest<Move>,
+    find: impl FnOnce(&[usize]) -> Result<Option<Move>>,
+) -> Outputs {
     let Some(shape) = call.floats(0) else { return Ok(None) };
     // Axes that stay side by side count as one.
     let grouped = |Move { view, order, shape }: Move| {
         let (view, order) = neighbours(&view, &order);
         Move { view, order, shape }
     };
-    let Some(Move { view, order, shape }) = latest.of(shape, || Ok(find(shape)?.map(grouped)))? else { return Ok(None) };
+    let Some(Move { view, order, shape }) = latest.of(shape, || Ok(find(shape)?.map(grouped)))? else {
+        return Ok(None);
+    };
     let (x, _) = call.take_host(0)?;
     if order.len() < 2 {
         return call.answer(x, shape);

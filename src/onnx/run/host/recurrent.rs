@@ -12,8 +12,14 @@ use crate::onnx::run::call::Call;
 const WIDE: usize = 256;
 
 pub(super) fn plan(node: &Node) -> Result<Option<HostOp>> {
-    let rare = ["activations", "activation_alpha", "activation_beta", "clip"].iter().any(|name| node.attributes.get(name).is_some());
-    if node.operator != "LSTM" || rare || node.attributes.flag("input_forget", false)? || node.attributes.flag("layout", false)? {
+    let rare = ["activations", "activation_alpha", "activation_beta", "clip"]
+        .iter()
+        .any(|name| node.attributes.get(name).is_some());
+    if node.operator != "LSTM"
+        || rare
+        || node.attributes.flag("input_forget", false)?
+        || node.attributes.flag("layout", false)?
+    {
         return Ok(None);
     }
     let backward: &'static [bool] = match node.attributes.text_or("direction", "forward")? {
@@ -27,7 +33,9 @@ pub(super) fn plan(node: &Node) -> Result<Option<HostOp>> {
 }
 
 fn lstm(call: &mut Call<'_, '_>, backward: &[bool], said: Option<i64>) -> Outputs {
-    let (Some(&[steps, batch, inputs]), Some(&[directions, gates, hidden])) = (call.floats(0), call.floats(2)) else { return Ok(None) };
+    let (Some(&[steps, batch, inputs]), Some(&[directions, gates, hidden])) = (call.floats(0), call.floats(2)) else {
+        return Ok(None);
+    };
     let fits = |position: usize, shape: &[usize]| !call.has(position) || call.floats(position) == Some(shape);
     let sizes = directions == backward.len() && gates == 4 * hidden && said.is_none_or(|said| said == hidden as i64);
     let weights = call.floats(1) == Some(&[directions, gates, inputs]) && fits(3, &[directions, 2 * gates]);
@@ -39,7 +47,11 @@ fn lstm(call: &mut Call<'_, '_>, backward: &[bool], said: Option<i64>) -> Output
     let bias = if call.has(3) { Some(call.take_host(3)?.0) } else { None };
     let part = batch * hidden;
     let mut first = |position: usize| -> Result<Vec<f32>> {
-        Ok(if call.has(position) { call.take_host(position)?.0.values().to_vec() } else { vec![0.0; directions * part] })
+        Ok(if call.has(position) {
+            call.take_host(position)?.0.values().to_vec()
+        } else {
+            vec![0.0; directions * part]
+        })
     };
     let (mut h, mut c) = (first(5)?, first(6)?);
     let shape = vec![steps, directions, batch, hidden];

@@ -36,9 +36,17 @@ fn keys(x: &Array) -> Result<Vec<Key>> {
 
 /// Each element as the value of its key; `default`, one value of the same type, for those without.
 fn looked_up(x: &Array, known: &Array, values: &Array, default: &Array) -> Result<Array> {
-    if known.dtype() != x.dtype() || known.len() != values.len() || default.len() != 1 || default.dtype() != values.dtype() {
+    if known.dtype() != x.dtype()
+        || known.len() != values.len()
+        || default.len() != 1
+        || default.dtype() != values.dtype()
+    {
         let found = format!("{} keys of {}, {} values of {}", known.len(), known.dtype(), values.len(), values.dtype());
-        return Err(Error::invalid(format!("{found} and a default of {} do not fit inputs of {}", default.dtype(), x.dtype())));
+        return Err(Error::invalid(format!(
+            "{found} and a default of {} do not fit inputs of {}",
+            default.dtype(),
+            x.dtype()
+        )));
     }
     // Of a key that is there twice, the last counts.
     let table: HashMap<Key, usize> = keys(known)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
@@ -57,19 +65,27 @@ fn encode_labels(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     }
     let list = |kind: &str| -> Result<Option<Array>> {
         let name = |suffix: &str| format!("{kind}_{suffix}");
-        Ok(match (attributes.texts(&name("strings"))?, attributes.ints(&name("int64s"))?, attributes.floats(&name("floats"))?) {
-            (Some(texts), ..) => Some(Array::vector(texts)),
-            (_, Some(ints), _) => Some(Array::vector(ints.to_vec())),
-            (.., Some(floats)) => Some(Array::vector(floats.to_vec())),
-            _ => attributes.array(&name("tensor"))?.cloned(),
-        })
+        Ok(
+            match (
+                attributes.texts(&name("strings"))?,
+                attributes.ints(&name("int64s"))?,
+                attributes.floats(&name("floats"))?,
+            ) {
+                (Some(texts), ..) => Some(Array::vector(texts)),
+                (_, Some(ints), _) => Some(Array::vector(ints.to_vec())),
+                (.., Some(floats)) => Some(Array::vector(floats.to_vec())),
+                _ => attributes.array(&name("tensor"))?.cloned(),
+            },
+        )
     };
     let keys = list("keys")?.ok_or_else(|| Error::invalid("it has no keys"))?;
     let values = list("values")?.ok_or_else(|| Error::invalid("it has no values"))?;
     let default = match (attributes.array("default_tensor")?, values.dtype()) {
         (Some(default), _) => default.clone(),
         (None, DType::Str) => Array::scalar(attributes.text_or("default_string", "_Unused")?.to_string()),
-        (None, dtype) if dtype.is_float() => Array::filled(dtype, &[], f64::from(attributes.float_or("default_float", -0.0)?))?,
+        (None, dtype) if dtype.is_float() => {
+            Array::filled(dtype, &[], f64::from(attributes.float_or("default_float", -0.0)?))?
+        }
         (None, dtype) => Array::of_ints(dtype, Vec::new(), vec![attributes.int_or("default_int64", -1)?.into()])?,
     };
     one(looked_up(x, &keys, &values, &default)?)
@@ -97,7 +113,11 @@ fn encode_one_hot(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         _ => return Err(Error::invalid("it has no categories")),
     };
     // Whole numbers may come as floats.
-    let x = if categories.dtype() == DType::I64 && x.dtype() != DType::Str { &Array::new(x.shape().to_vec(), x.int64s()?)? } else { x };
+    let x = if categories.dtype() == DType::I64 && x.dtype() != DType::Str {
+        &Array::new(x.shape().to_vec(), x.int64s()?)?
+    } else {
+        x
+    };
     if x.dtype() != categories.dtype() {
         return Err(Error::invalid(format!("inputs of {} for categories of {}", x.dtype(), categories.dtype())));
     }

@@ -48,7 +48,11 @@ fn scale(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let columns = x.shape().last().copied().unwrap_or(1);
     let offset = per_feature("offset", node.attributes.floats("offset")?.unwrap_or(&[0.0]), columns)?;
     let scale = per_feature("scale", node.attributes.floats("scale")?.unwrap_or(&[1.0]), columns)?;
-    let values = x.floats()?.into_iter().enumerate().map(|(i, value)| ((value - offset[i % columns]) * scale[i % columns]) as f32);
+    let values = x
+        .floats()?
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| ((value - offset[i % columns]) * scale[i % columns]) as f32);
     one(Array::new(x.shape().to_vec(), values.collect())?)
 }
 
@@ -84,7 +88,8 @@ fn impute(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let values = values.map(|(i, &value)| if value == missing { fill[i % columns % fill.len()] } else { value });
         return one(Array::new(x.shape().to_vec(), values.collect())?);
     }
-    let fill = per_feature("imputed_value_floats", attributes.floats("imputed_value_floats")?.unwrap_or_default(), columns)?;
+    let fill =
+        per_feature("imputed_value_floats", attributes.floats("imputed_value_floats")?.unwrap_or_default(), columns)?;
     let missing = f64::from(attributes.float_or("replaced_value_float", 0.0)?);
     let is_missing = |value: f64| value == missing || value.is_nan() && missing.is_nan();
     let values = x.floats()?.into_iter().enumerate();

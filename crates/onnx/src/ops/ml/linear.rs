@@ -18,8 +18,9 @@ fn scores(node: &Node, x: &Rows, targets: Option<usize>) -> Result<(usize, Vec<V
     let coefficients = node.attributes.floats("coefficients")?.unwrap_or_default();
     let intercepts = node.attributes.floats("intercepts")?.unwrap_or_default();
     let targets = targets.unwrap_or_else(|| coefficients.len() / x.columns.max(1));
-    let fits =
-        targets > 0 && targets.checked_mul(x.columns) == Some(coefficients.len()) && (intercepts.is_empty() || intercepts.len() == targets);
+    let fits = targets > 0
+        && targets.checked_mul(x.columns) == Some(coefficients.len())
+        && (intercepts.is_empty() || intercepts.len() == targets);
     if !fits {
         let found = format!("{} coefficients and {} intercepts", coefficients.len(), intercepts.len());
         return Err(Error::invalid(format!("{found} do not fit observations of {} values", x.columns)));
@@ -27,7 +28,8 @@ fn scores(node: &Node, x: &Rows, targets: Option<usize>) -> Result<(usize, Vec<V
     count(&[x.rows, targets])?;
     let score = |row: &[f64], target: usize| {
         let by = coefficients[target * x.columns..].iter().map(|&by| f64::from(by));
-        row.iter().zip(by).map(|(value, by)| value * by).sum::<f64>() + intercepts.get(target).map_or(0.0, |&add| f64::from(add))
+        row.iter().zip(by).map(|(value, by)| value * by).sum::<f64>()
+            + intercepts.get(target).map_or(0.0, |&add| f64::from(add))
     };
     Ok((targets, x.iter().map(|row| (0..targets).map(|target| score(row, target)).collect()).collect()))
 }
@@ -54,7 +56,8 @@ fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 
 fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = Rows::new(inputs.array(0)?)?;
-    let targets = usize::try_from(node.attributes.int_or("targets", 1)?).map_err(|_| Error::invalid("attribute 'targets' is negative"))?;
+    let targets = usize::try_from(node.attributes.int_or("targets", 1)?)
+        .map_err(|_| Error::invalid("attribute 'targets' is negative"))?;
     let transform = Transform::of(node)?;
     let (targets, mut scores) = scores(node, &x, Some(targets))?;
     scores.iter_mut().for_each(|scores| transform.apply(scores));

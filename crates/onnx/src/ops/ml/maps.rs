@@ -41,7 +41,12 @@ fn vectorize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         (Value::StrMap(map), Labels::Texts(keys)) => {
             keys.iter().map(|key| map.get(key).map(Value::array).transpose()).collect::<Result<_>>()?
         }
-        (other, _) => return Err(Error::invalid(format!("expected a map with keys like its vocabulary, found {}", other.kind()))),
+        (other, _) => {
+            return Err(Error::invalid(format!(
+                "expected a map with keys like its vocabulary, found {}",
+                other.kind()
+            )));
+        }
     };
     let dtype = row.iter().flatten().next().map_or(DType::F32, |first| first.dtype());
     if row.iter().flatten().any(|value| value.len() != 1 || value.dtype() != dtype) {

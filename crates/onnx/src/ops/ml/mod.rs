@@ -12,7 +12,9 @@ use super::{HostOp, Inputs, one, sizes};
 use crate::{Array, Error, Result};
 
 pub(super) fn find(operator: &str) -> Option<HostOp> {
-    [encode::find, features::find, linear::find, maps::find, svm::find, trees::find].iter().find_map(|family| family(operator))
+    [encode::find, features::find, linear::find, maps::find, svm::find, trees::find]
+        .iter()
+        .find_map(|family| family(operator))
 }
 
 /// Observations in rows; a list is one observation.
@@ -27,7 +29,12 @@ impl Rows {
         let (rows, columns) = match *x.shape() {
             [columns] => (1, columns),
             [rows, columns] => (rows, columns),
-            _ => return Err(Error::invalid(format!("expected observations as [C] or [N, C], found shape {:?}", x.shape()))),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "expected observations as [C] or [N, C], found shape {:?}",
+                    x.shape()
+                )));
+            }
         };
         Ok(Self { rows, columns, values: x.floats()? })
     }

@@ -34,9 +34,9 @@ impl Transform {
             Self::Softmax | Self::SoftmaxZero => {
                 let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let zero = |score: f64| self == Self::SoftmaxZero && score.abs() <= 1e-7;
-                scores
-                    .iter_mut()
-                    .for_each(|score| *score = if zero(*score) { *score * (-greatest).exp() } else { (*score - greatest).exp() });
+                scores.iter_mut().for_each(|score| {
+                    *score = if zero(*score) { *score * (-greatest).exp() } else { (*score - greatest).exp() }
+                });
                 let sum: f64 = scores.iter().sum();
                 scores.iter_mut().for_each(|score| *score = if sum == 0.0 { 0.5 } else { *score / sum });
             }

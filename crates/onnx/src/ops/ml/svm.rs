@@ -66,8 +66,10 @@ fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = Rows::new(inputs.array(0)?)?;
     let attributes = &node.attributes;
     let supports = usize::try_from(attributes.int_or("n_supports", 0)?).map_err(|_| misfit())?;
-    let (coefficients, vectors) =
-        (attributes.floats("coefficients")?.unwrap_or_default(), attributes.floats("support_vectors")?.unwrap_or_default());
+    let (coefficients, vectors) = (
+        attributes.floats("coefficients")?.unwrap_or_default(),
+        attributes.floats("support_vectors")?.unwrap_or_default(),
+    );
     let rho = attributes.floats("rho")?.and_then(|rho| rho.first()).map_or(0.0, |&rho| f64::from(rho));
     let one_class = attributes.flag("one_class", false)?;
     let kernel = if supports > 0 { Kernel::of(node)? } else { Kernel::linear() };
@@ -82,7 +84,9 @@ fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let transform = Transform::of(node)?;
     let score = |row: &[f64]| {
         let sum = if supports > 0 {
-            (0..supports).map(|i| f64::from(coefficients[i]) * kernel.of_pair(row, &vectors[i * x.columns..(i + 1) * x.columns])).sum()
+            (0..supports)
+                .map(|i| f64::from(coefficients[i]) * kernel.of_pair(row, &vectors[i * x.columns..(i + 1) * x.columns]))
+                .sum()
         } else {
             kernel.of_pair(row, coefficients)
         };
@@ -109,8 +113,9 @@ struct Pairs<'n> {
 impl Pairs<'_> {
     /// Votes by class, and the score of each pair.
     fn vote(&self, row: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let alike: Vec<f64> =
-            (0..self.total).map(|i| self.kernel.of_pair(row, &self.vectors[i * self.columns..(i + 1) * self.columns])).collect();
+        let alike: Vec<f64> = (0..self.total)
+            .map(|i| self.kernel.of_pair(row, &self.vectors[i * self.columns..(i + 1) * self.columns]))
+            .collect();
         let sum = |line: usize, (start, length): (usize, usize)| -> f64 {
             let by = &self.coefficients[line * self.total..];
             (start..start + length).map(|i| f64::from(by[i]) * alike[i]).sum()
@@ -151,7 +156,8 @@ fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         }
         for row in x.iter() {
             let lines = (0..targets).map(|i| &coefficients[i * x.columns..(i + 1) * x.columns]);
-            let mut scores: Vec<f64> = lines.map(|line| f64::from(rho[0]) + Kernel::linear().of_pair(row, line)).collect();
+            let mut scores: Vec<f64> =
+                lines.map(|line| f64::from(rho[0]) + Kernel::linear().of_pair(row, line)).collect();
             chosen.push(greatest(&scores));
             transform.apply(&mut scores);
             all.push(scores);
@@ -201,7 +207,11 @@ fn probabilities(scores: &[f64], prob_a: &[f32], prob_b: &[f32], classes: usize)
         pair[j][i] = 1.0 - pair[i][j];
     }
     let entry = |t: usize, j: usize| {
-        if t == j { (0..classes).filter(|&i| i != t).map(|i| pair[i][t] * pair[i][t]).sum() } else { -pair[j][t] * pair[t][j] }
+        if t == j {
+            (0..classes).filter(|&i| i != t).map(|i| pair[i][t] * pair[i][t]).sum()
+        } else {
+            -pair[j][t] * pair[t][j]
+        }
     };
     let q: Vec<Vec<f64>> = (0..classes).map(|t| (0..classes).map(|j| entry(t, j)).collect()).collect();
     let mut p = vec![1.0 / classes as f64; classes];

@@ -177,7 +177,9 @@ fn forest_of_leaves(node: &Node) -> Result<Forest> {
     let missing = list("nodes_missing_value_tracks_true")?;
     let (targets, weights) = (list("leaf_targetids")?, floats("leaf_weights")?);
     let nodes = modes.len();
-    if [splits.len(), features.len(), yes.len(), yes_leaf.len(), no.len(), no_leaf.len()] != [nodes; 6] || targets.len() != weights.len() {
+    if [splits.len(), features.len(), yes.len(), yes_leaf.len(), no.len(), no_leaf.len()] != [nodes; 6]
+        || targets.len() != weights.len()
+    {
         return Err(misfit("lists of nodes"));
     }
     // The members of each set, in the order of the nodes that test one: NaN ends a set.
@@ -195,8 +197,11 @@ fn forest_of_leaves(node: &Node) -> Result<Forest> {
             6 => Mode::Member,
             other => return Err(Error::invalid(format!("a node compares in the unknown way {other}"))),
         };
-        let members =
-            if matches!(mode, Mode::Member) { sets.next().ok_or_else(|| misfit("membership_values"))?.to_vec() } else { Vec::new() };
+        let members = if matches!(mode, Mode::Member) {
+            sets.next().ok_or_else(|| misfit("membership_values"))?.to_vec()
+        } else {
+            Vec::new()
+        };
         let step = |at: usize, is_leaf: usize| if is_leaf != 0 { Step::Leaf(at) } else { Step::Branch(at) };
         branches.push(Branch {
             mode,
@@ -217,7 +222,8 @@ fn forest_of_nodes(node: &Node, votes: &str, ids: &str) -> Result<Forest> {
     let attributes = &node.attributes;
     let list = |name: &str| Ok::<_, Error>(attributes.ints(name)?.unwrap_or_default());
     let (trees, numbers) = (list("nodes_treeids")?, list("nodes_nodeids")?);
-    let (yes, no, missing) = (list("nodes_truenodeids")?, list("nodes_falsenodeids")?, list("nodes_missing_value_tracks_true")?);
+    let (yes, no, missing) =
+        (list("nodes_truenodeids")?, list("nodes_falsenodeids")?, list("nodes_missing_value_tracks_true")?);
     let features = sizes(list("nodes_featureids")?)?;
     let modes = attributes.texts("nodes_modes")?.unwrap_or_default();
     let splits = numbers_of(node, "nodes_values")?;

@@ -135,7 +135,10 @@ impl<'a> Graph<'a> {
             Item::Str(_) => "text",
             Item::Bytes(_) => "bytes",
             Item::Global(index) => {
-                return self.globals.get_index(index as usize).map_or_else(String::new, |global| format!("the class {global}"));
+                return self
+                    .globals
+                    .get_index(index as usize)
+                    .map_or_else(String::new, |global| format!("the class {global}"));
             }
             Item::Node(_) => match self.node(item) {
                 Some(Node::List(_)) => "a list",

@@ -15,7 +15,8 @@ const LONG_LIMIT: usize = 1 << 16;
 
 /// Runs the pickle at the beginning of `bytes`; what follows its STOP is not looked at.
 pub(crate) fn read(bytes: &[u8]) -> Result<Graph<'_>> {
-    let mut machine = Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), graph: Graph::new() };
+    let mut machine =
+        Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), graph: Graph::new() };
     loop {
         let start = machine.at;
         match machine.step() {
@@ -97,7 +98,11 @@ impl<'a> Machine<'a> {
 
     fn top(&self) -> Result<Item<'a>> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        self.stack.get(floor..).and_then(|open| open.last()).copied().ok_or_else(|| Error::damaged("a value is needed from an empty stack"))
+        self.stack
+            .get(floor..)
+            .and_then(|open| open.last())
+            .copied()
+            .ok_or_else(|| Error::damaged("a value is needed from an empty stack"))
     }
 
     /// Everything since the last MARK.
@@ -184,9 +189,19 @@ impl<'a> Machine<'a> {
             return Err(Error::damaged(format!("a call of {}, which is no function", self.graph.type_name(callee))));
         }
         if self.graph.elements(args).is_none() {
-            return Err(Error::damaged(format!("the arguments of a call are {}, not a tuple", self.graph.type_name(args))));
+            return Err(Error::damaged(format!(
+                "the arguments of a call are {}, not a tuple",
+                self.graph.type_name(args)
+            )));
         }
-        self.add(Node::Call(Box::new(Call { callee, args, kwargs, states: Vec::new(), items: Vec::new(), entries: Vec::new() })))
+        self.add(Node::Call(Box::new(Call {
+            callee,
+            args,
+            kwargs,
+            states: Vec::new(),
+            items: Vec::new(),
+            entries: Vec::new(),
+        })))
     }
 
     /// The node that an opcode changes in place.
@@ -294,10 +309,21 @@ impl<'a> Machine<'a> {
                 let slot = u32::from_le_bytes(self.array()?);
                 self.recall(u64::from(slot))
             }
-            opcode @ (b'c' | b'i' | 0x93 | b'P' | b'Q' | b'R' | b'o' | 0x81 | 0x92 | b'b' | 0x82..=0x84) => self.step_object(opcode),
-            opcode @ (b'l' | b'd' | b't' | b']' | b'}' | b')' | b'a' | b'e' | b's' | b'u' | 0x85..=0x87 | 0x8f..=0x91) => {
-                self.step_container(opcode)
+            opcode @ (b'c' | b'i' | 0x93 | b'P' | b'Q' | b'R' | b'o' | 0x81 | 0x92 | b'b' | 0x82..=0x84) => {
+                self.step_object(opcode)
             }
+            opcode @ (b'l'
+            | b'd'
+            | b't'
+            | b']'
+            | b'}'
+            | b')'
+            | b'a'
+            | b'e'
+            | b's'
+            | b'u'
+            | 0x85..=0x87
+            | 0x8f..=0x91) => self.step_container(opcode),
             opcode => self.step_atom(opcode),
         }
     }
@@ -397,7 +423,9 @@ impl<'a> Machine<'a> {
                 let bytes = self.take(len)?;
                 self.add(Node::ByteArray(bytes))
             }
-            0x97 | 0x98 => Err(Error::unsupported("it needs buffers that were kept outside of it (protocol 5, out of band)")),
+            0x97 | 0x98 => {
+                Err(Error::unsupported("it needs buffers that were kept outside of it (protocol 5, out of band)"))
+            }
             other => Err(Error::damaged(format!("0x{other:02x} is no opcode of a pickle"))),
         }
     }
@@ -536,7 +564,9 @@ impl<'a> Machine<'a> {
                     0x83 => u32::from(u16::from_le_bytes(self.array()?)),
                     _ => u32::from_le_bytes(self.array()?),
                 };
-                Err(Error::unsupported(format!("it names extension {code} of a registry that only the program that wrote it has")))
+                Err(Error::unsupported(format!(
+                    "it names extension {code} of a registry that only the program that wrote it has"
+                )))
             }
         }
     }

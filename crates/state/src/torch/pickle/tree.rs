@@ -185,7 +185,9 @@ impl<'a> Tree<'_, 'a> {
                 self.charge(bytes.len(), sums)?;
                 return Ok(Value::Bytes(bytes.to_vec()));
             }
-            Item::Global(index) => return Ok(self.graph.globals.get_index(index as usize).map_or(Value::None, global_value)),
+            Item::Global(index) => {
+                return Ok(self.graph.globals.get_index(index as usize).map_or(Value::None, global_value));
+            }
             Item::Node(id) => id,
         };
         let slot = &mut self.slots[id as usize];
@@ -220,7 +222,9 @@ impl<'a> Tree<'_, 'a> {
                 self.text = left;
                 Ok(())
             }
-            None => Err(Error::unsupported("text or bytes that are used again and again would fill the memory: such files are not read")),
+            None => Err(Error::unsupported(
+                "text or bytes that are used again and again would fill the memory: such files are not read",
+            )),
         }
     }
 
@@ -234,7 +238,13 @@ impl<'a> Tree<'_, 'a> {
             _ => None,
         };
         let class = class.unwrap_or_else(|| Global { module: "builtins".to_string(), name: "object".to_string() });
-        Value::Object(Box::new(Object { class, args: Vec::new(), state: Value::None, items: Vec::new(), entries: StateDict::new() }))
+        Value::Object(Box::new(Object {
+            class,
+            args: Vec::new(),
+            state: Value::None,
+            items: Vec::new(),
+            entries: StateDict::new(),
+        }))
     }
 
     fn items(&mut self, items: &[Item<'a>], sums: &mut Sums) -> Result<Vec<Value>> {
@@ -335,7 +345,11 @@ impl<'a> Tree<'_, 'a> {
             match &self.graph.nodes[parent as usize] {
                 Node::Dict(entries) => {
                     if let Some(&(key, _)) = entries.get(place as usize / 2) {
-                        parts.push(self.graph.text(key).map_or_else(|| "…".to_string(), |text| text.chars().take(100).collect()));
+                        parts.push(
+                            self.graph
+                                .text(key)
+                                .map_or_else(|| "…".to_string(), |text| text.chars().take(100).collect()),
+                        );
                     }
                 }
                 Node::List(_) => parts.push(place.to_string()),
@@ -363,7 +377,8 @@ impl<'a> Tree<'_, 'a> {
 /// It is harmless because the file in its bytes is read and judged too; a call whose result is dropped, or a function that is
 /// handed on, escapes that, and unpickling it is a `torch.load` of bytes that nobody saw.
 fn loads_unseen(graph: &Graph<'_>, reached: &[u32]) -> bool {
-    let loader = graph.globals.iter().position(|global| global.module == "torch.storage" && global.name == "_load_from_bytes");
+    let loader =
+        graph.globals.iter().position(|global| global.module == "torch.storage" && global.name == "_load_from_bytes");
     let Some(loader) = loader else { return false };
     let is_loader = |item: Item<'_>| matches!(item, Item::Global(index) if index as usize == loader);
     let mut kept = vec![false; graph.nodes.len()];
