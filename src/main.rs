@@ -16,7 +16,7 @@ fn main() -> ExitCode {
             // Without it, graphics drivers write a complaint to stderr for each adapter that is probed.
             std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir());
         }
-        if let Some(threads) = rekindle::cli::threads_asked_for(std::env::args()) {
+        if let Some(threads) = rekindle::cli::threads_asked_for(std::env::args_os()) {
             // The pools of the CPU backends read these when they start.
             std::env::set_var("RAYON_NUM_THREADS", &threads);
             std::env::set_var("MATMUL_NUM_THREADS", &threads);

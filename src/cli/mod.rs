@@ -21,6 +21,7 @@ mod signals;
 mod source;
 mod train;
 
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -83,7 +84,9 @@ enum Verb {
 }
 
 /// The number after `--threads`, if one is given; it must be known before anything is computed.
-pub fn threads_asked_for(mut arguments: impl Iterator<Item = String>) -> Option<String> {
+pub fn threads_asked_for(arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    // An argument that is no UTF-8 is a path, and no option.
+    let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
     while let Some(argument) = arguments.next() {
         let value = match argument.strip_prefix("--threads") {
             Some("") => arguments.next(),
