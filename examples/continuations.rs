@@ -18,7 +18,7 @@ use rekindle::data::{BatchTarget, Split};
 use rekindle::device::DeviceName;
 use rekindle::models::weights;
 use rekindle::train::{Loaded, Plan, Position, Session, Snapshot, Start, StepInput, recipe, recipe_of, restored};
-use rekindle_state::{OutputFormat, SaveOptions, StateDict, Tensor, Value, save};
+use rekindle_state::{Safetensors, SaveOptions, StateDict, Tensor, Value, save};
 use serde_json::{Value as Json, json};
 
 /// Steps that both sides take.
@@ -143,7 +143,7 @@ impl Case<'_> {
         let exported = snapshot.checkpoint(&contents, place)?;
         save(&out.join(format!("{place}.pth")), &Value::Dict(exported), &SaveOptions::default())?;
         let steps = self.steps(&contents, place)?;
-        let options = SaveOptions { format: Some(OutputFormat::Safetensors), ..SaveOptions::default() };
+        let options = SaveOptions { format: Some(&Safetensors), ..SaveOptions::default() };
         save(&out.join(format!("{place}.safetensors")), &Value::Dict(steps), &options)?;
 
         let (.., schedule) = SCHEDULES.iter().find(|(known, ..)| *known == self.schedule).unwrap_or(&SCHEDULES[0]);

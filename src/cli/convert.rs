@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 use regex::Regex;
-use rekindle_state::{DType, Format, OutputFormat, Renames, SaveOptions, open, save, tensors};
+use rekindle_state::{
+    DType, Format, Renames, SaveOptions, TorchLegacy, TorchScript, TorchZip, format_for, open, save, tensors,
+};
 
 use super::output::line;
 use super::source::expect_file;
@@ -73,15 +75,18 @@ fn dtype(text: &str) -> Result<DType, String> {
 pub fn run(args: Args) -> Answer {
     expect_file(&args.input)?;
     let output = &args.output;
-    let format = match (OutputFormat::from_path(output)?, args.legacy) {
-        (OutputFormat::Torch, true) => OutputFormat::TorchLegacy,
+    let format = match (format_for(output)?, args.legacy) {
+        (format, true) if format.name() == TorchZip.name() => &TorchLegacy,
         (_, true) => bail!("{}: --legacy is a format of PyTorch's: name the file .pth or .pt", output.display()),
         (format, false) => format,
     };
     let file = open(&args.input)?;
     let renames = Renames { key: args.key, strip: args.strip, rename: args.rename, only: args.only };
+    for note in &file.notes {
+        eprintln!("{note}");
+    }
     let (root, mut notes) = renames.apply(&file.content.root).map_err(|error| error.at(&args.input))?;
-    notes.extend(file.modules.iter().filter(|_| file.format != Format::TorchScript).map(|(path, module)| {
+    notes.extend(file.modules.iter().filter(|_| file.format.name() != TorchScript.name()).map(|(path, module)| {
         let place = if path.is_empty() { "the file".to_string() } else { format!("'{path}'") };
         format!("{place} is a whole {} and is written as its state dict", module.class)
     }));

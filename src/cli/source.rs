@@ -1,4 +1,4 @@
-//! What `inspect`, `diff` and `convert` open: a model file, or the folder of a run or a checkpoint.
+//! What `inspect`, `diff` and `convert` open: a model file or a folder that is one model, a run, or a checkpoint.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub struct Saved {
 impl Source {
     /// Opens a file, or the checkpoint that a folder is or has.
     pub fn open(path: &Path, which: Which) -> anyhow::Result<Self> {
-        if path.is_dir() {
+        if path.is_dir() && !rekindle_state::is_model_folder(path) {
             return Ok(Self::Saved(Box::new(Saved::open(path, which)?)));
         }
         Ok(Self::File(Box::new(rekindle_state::open(path)?)))
@@ -117,7 +117,7 @@ fn list(folder: &Path, at: &Path, depth: usize, files: &mut Vec<(PathBuf, u64)>)
 
 /// Refuses a folder where a file is expected.
 pub fn expect_file(path: &Path) -> anyhow::Result<()> {
-    if path.is_dir() {
+    if path.is_dir() && !rekindle_state::is_model_folder(path) {
         bail!(
             "{0}: this is a folder, expected a model file; a run or checkpoint is written as a file by `rekindle export {0} OUT`",
             path.display()

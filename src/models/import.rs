@@ -6,7 +6,9 @@ use std::path::Path;
 
 use burn::module::Module;
 use rekindle_state as state;
-use rekindle_state::{Format, MatchOptions, Matching, ModelFile, StateDict, Value, Wanted, match_weights, show_shape};
+use rekindle_state::{
+    Burnpack, Format, MatchOptions, Matching, ModelFile, StateDict, Value, Wanted, match_weights, show_shape,
+};
 
 use super::weights::{Entry, Layout};
 use super::{ModelError, weights};
@@ -32,7 +34,8 @@ pub fn import<M: Module>(module: M, path: &Path, options: &ImportOptions) -> Res
     let wanted = wanted(&entries);
     let record = from_record(&entries, &file)?;
     let root = record.as_ref().unwrap_or(&file.content.root);
-    let matching = match_weights(root, &wanted, &options.matching).map_err(|error| error.at(path))?;
+    let mut matching = match_weights(root, &wanted, &options.matching).map_err(|error| error.at(path))?;
+    matching.helps.extend(file.notes.iter().cloned());
     let report = Report { file: path.display().to_string(), wanted: wanted.len(), matching };
     if !options.partial && !report.matching.is_complete() {
         return Err(ModelError::Weights { table: Box::new(report) });
@@ -62,7 +65,7 @@ pub(super) fn wanted(entries: &[Entry]) -> Vec<Wanted> {
 /// A record of Burn's in PyTorch's terms, if the file is one for such a module: there, every tensor carries Burn's identity,
 /// names are Burn's, and linear weights lie as Burn keeps them. A square one would otherwise be taken for what it is not.
 pub(super) fn from_record(entries: &[Entry], file: &ModelFile) -> Result<Option<Value>, ModelError> {
-    if file.format != Format::Burnpack {
+    if file.format.name() != Burnpack.name() {
         return Ok(None);
     }
     let map = rekindle_state::Map::open(&file.path)?;

@@ -11,7 +11,10 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use rekindle_state::{Map, ModelFile, OutputFormat, SaveOptions, Value, open, read_burnpack, read_safetensors, save};
+use rekindle_state::{
+    Burnpack, Format, Map, ModelFile, Safetensors, SaveOptions, TorchLegacy, TorchZip, Value, open, read_burnpack,
+    read_safetensors, save,
+};
 use serde_json::{Value as Json, json};
 
 /// What a check needs to know of a file, in the manifest's words.
@@ -82,20 +85,20 @@ type Write = fn(&Path, &ModelFile) -> rekindle_state::Result<Vec<String>>;
 
 /// The ways to write a file.
 const WAYS: [(&str, Write); 3] = [
-    ("zip", |path, file| written(path, &file.content.root, OutputFormat::Torch)),
-    ("legacy", |path, file| written(path, &file.content.root, OutputFormat::TorchLegacy)),
+    ("zip", |path, file| written(path, &file.content.root, &TorchZip)),
+    ("legacy", |path, file| written(path, &file.content.root, &TorchLegacy)),
     ("around", |path, file| {
         let (first, second) = (path.with_extension("safetensors"), path.with_extension("bpk"));
-        let mut notes = written(&first, &file.content.root, OutputFormat::Safetensors)?;
+        let mut notes = written(&first, &file.content.root, &Safetensors)?;
         let tensors = read_safetensors(&Map::open(&first)?)?;
-        notes.extend(written(&second, &tensors.root, OutputFormat::Burnpack)?);
+        notes.extend(written(&second, &tensors.root, &Burnpack)?);
         let pack = read_burnpack(&Map::open(&second)?)?;
-        notes.extend(written(path, &pack.root, OutputFormat::Torch)?);
+        notes.extend(written(path, &pack.root, &TorchZip)?);
         Ok(notes)
     }),
 ];
 
-fn written(path: &Path, root: &Value, format: OutputFormat) -> rekindle_state::Result<Vec<String>> {
+fn written(path: &Path, root: &Value, format: &'static dyn Format) -> rekindle_state::Result<Vec<String>> {
     save(path, root, &SaveOptions { format: Some(format), ..SaveOptions::default() })
 }
 

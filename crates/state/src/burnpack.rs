@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::{Format, Opened, Probe, Writer};
 use crate::pairs::{MAX_ENTRIES, Pairs};
 use crate::tree::{self, flatten, unflatten};
 use crate::{AtomicFile, Content, DType, Error, Map, Result, StateDict, Storage, Tensor, Value};
@@ -21,6 +22,36 @@ const MAX_HEADER: u32 = 100 * 1024 * 1024;
 /// The largest tensor that Burn's own reader takes.
 const MAX_TENSOR: u64 = 10 * 1024 * 1024 * 1024;
 const MAX_DEPTH: usize = 128;
+
+/// Burn's burnpack: `.bpk`.
+#[derive(Debug)]
+pub struct Burnpack;
+
+impl Format for Burnpack {
+    fn name(&self) -> &'static str {
+        "burnpack"
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["bpk"]
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        file.bytes().starts_with(&MAGIC.to_le_bytes())
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        Ok(read_burnpack(file.map()?)?.into())
+    }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(|path, root, options| write_burnpack(path, root, &options.metadata, &options.param_ids))
+    }
+
+    fn keeps_metadata(&self) -> bool {
+        true
+    }
+}
 
 /// The CBOR header.
 #[derive(Serialize, Deserialize)]

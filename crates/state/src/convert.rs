@@ -4,62 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::walk::MAX_DEPTH;
-use crate::{
-    DType, Data, Error, ParamIds, Result, StateDict, Tensor, TorchOptions, Value, module_state_dict, write_burnpack,
-    write_npy, write_npz, write_safetensors, write_torch,
-};
-
-/// The formats that are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OutputFormat {
-    /// PyTorch, the zip format: `.pth`, `.pt`, `.ckpt`, `.bin`.
-    Torch,
-    /// PyTorch before 1.6.
-    TorchLegacy,
-    /// `.safetensors`.
-    Safetensors,
-    /// `.bpk`.
-    Burnpack,
-    /// `.npz`.
-    Npz,
-    /// `.npy`.
-    Npy,
-}
-
-impl OutputFormat {
-    /// The format that a file's extension stands for.
-    ///
-    /// # Errors
-    /// When it stands for none that is written.
-    pub fn from_path(path: &Path) -> Result<Self> {
-        let extension =
-            path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
-        Ok(match extension.as_str() {
-            "pth" | "pt" | "ckpt" | "bin" => Self::Torch,
-            "safetensors" => Self::Safetensors,
-            "bpk" => Self::Burnpack,
-            "npz" => Self::Npz,
-            "npy" => Self::Npy,
-            _ => {
-                let found = if extension.is_empty() {
-                    "no extension".to_string()
-                } else {
-                    format!("the extension .{extension}")
-                };
-                let message =
-                    format!("{found} says no format that is written: name it .pth, .safetensors, .bpk, .npz or .npy");
-                return Err(Error::unsupported(message).at(path));
-            }
-        })
-    }
-}
+use crate::{DType, Data, Error, Format, ParamIds, Result, StateDict, Tensor, Value, format_for, module_state_dict};
 
 /// How a tree is written.
 #[derive(Debug, Clone, Default)]
 pub struct SaveOptions {
     /// The format; that of the file's extension otherwise.
-    pub format: Option<OutputFormat>,
+    pub format: Option<&'static dyn Format>,
     /// Another element type for floating tensors.
     pub dtype: Option<DType>,
     /// Text to store beside the tensors, where the format has a place for it (safetensors, burnpack).
@@ -75,26 +26,18 @@ pub struct SaveOptions {
 /// # Errors
 /// When the format is not known, the file cannot be written, or a tensor cannot be read.
 pub fn save(path: &Path, root: &Value, options: &SaveOptions) -> Result<Vec<String>> {
-    let format = options.format.map_or_else(|| OutputFormat::from_path(path), Ok)?;
+    let format = options.format.map_or_else(|| format_for(path), Ok)?;
+    let Some(write) = format.writer() else {
+        return Err(Error::unsupported(format!("{} is a format that is only read", format.name())).at(path));
+    };
     let mut preparation = Preparation { dtype: options.dtype, cast: HashMap::new(), notes: Vec::new() };
     let root = preparation.value(root, "", 0).map_err(|error| error.at(path))?;
     let mut notes = preparation.notes;
-    let metadata = options.metadata.as_slice();
-    let no_place = !metadata.is_empty() && !matches!(format, OutputFormat::Safetensors | OutputFormat::Burnpack);
-    if no_place {
-        let keys: Vec<_> = metadata.iter().map(|(key, _)| key.as_str()).collect();
+    if !options.metadata.is_empty() && !format.keeps_metadata() {
+        let keys: Vec<_> = options.metadata.iter().map(|(key, _)| key.as_str()).collect();
         notes.push(format!("the format has no place for metadata: {} left out", keys.join(", ")));
     }
-    notes.extend(match format {
-        OutputFormat::Torch => write_torch(path, &root, &TorchOptions::default())?,
-        OutputFormat::TorchLegacy => {
-            write_torch(path, &root, &TorchOptions { legacy: true, ..TorchOptions::default() })?
-        }
-        OutputFormat::Safetensors => write_safetensors(path, &root, metadata)?,
-        OutputFormat::Burnpack => write_burnpack(path, &root, metadata, &options.param_ids)?,
-        OutputFormat::Npz => write_npz(path, &root)?,
-        OutputFormat::Npy => write_npy(path, &root)?,
-    });
+    notes.extend(write(path, &root, options)?);
     Ok(notes)
 }
 

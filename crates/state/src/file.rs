@@ -2,52 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::torch::module;
-use crate::{Global, Map, ModuleTree, OnnxSummary, Result, Value, detect};
-
-/// A file format, found by content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Format {
-    /// PyTorch 1.6 and later: a zip archive.
-    TorchZip,
-    /// PyTorch 0.1.10 to 1.5: pickles and storages one after the other.
-    TorchLegacy,
-    /// Older PyTorch: a tar archive.
-    TorchTar,
-    /// A TorchScript archive.
-    TorchScript,
-    /// A bare pickle.
-    Pickle,
-    /// safetensors.
-    Safetensors,
-    /// Burn's burnpack.
-    Burnpack,
-    /// One numpy array.
-    Npy,
-    /// A zip archive of numpy arrays.
-    Npz,
-    /// An ONNX model.
-    Onnx,
-}
-
-impl Format {
-    /// The name that `inspect` prints.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TorchZip => "torch-zip",
-            Self::TorchLegacy => "torch-legacy",
-            Self::TorchTar => "torch-tar",
-            Self::TorchScript => "torchscript",
-            Self::Pickle => "pickle",
-            Self::Safetensors => "safetensors",
-            Self::Burnpack => "burnpack",
-            Self::Npy => "npy",
-            Self::Npz => "npz",
-            Self::Onnx => "onnx",
-        }
-    }
-}
+use crate::format::{self, Format, Opened, Probe};
+use crate::torch::{dtensor, module};
+use crate::{Global, Map, ModuleTree, OnnxSummary, Result, Value};
 
 /// What a reader of one format found.
 #[derive(Debug, Clone)]
@@ -66,7 +23,7 @@ pub struct ModelFile {
     /// Where it is.
     pub path: PathBuf,
     /// Its format, found by its content.
-    pub format: Format,
+    pub format: &'static dyn Format,
     /// Number of files: 1, more for a sharded model.
     pub files: u64,
     /// Bytes of all files.
@@ -77,15 +34,27 @@ pub struct ModelFile {
     pub modules: Vec<(String, ModuleTree)>,
     /// Inputs, outputs and operators of an ONNX model.
     pub onnx: Option<OnnxSummary>,
+    /// What a user should know of the file before its tensors are used, as sentences: parts of distributed tensors.
+    pub notes: Vec<String>,
 }
 
-/// Opens a model file of any format and reads its structure. Tensors stay in the file until their bytes are asked for.
+/// Opens a model of any format and reads its structure. Tensors stay in the file until their bytes are asked for.
+///
+/// A folder is a model where it holds an index of shards, one model file, or a `torch.distributed.checkpoint`.
 ///
 /// # Errors
 /// When the file cannot be opened, is of no known format, or is damaged.
 pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
     let path = path.as_ref();
+    if path.is_dir() {
+        return read_probe(&Probe::folder(path), 0);
+    }
     read(&Map::open(path)?)
+}
+
+/// Whether a folder is a model that [`open`] takes.
+pub fn is_model_folder(path: &Path) -> bool {
+    path.is_dir() && format::find(&Probe::folder(path)).is_ok()
 }
 
 /// Reads a mapped file or bytes in memory, as [`open`] does.
@@ -93,19 +62,22 @@ pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
 /// # Errors
 /// See [`open`].
 pub fn read(map: &Map) -> Result<ModelFile> {
-    let detect::Found { format, mut content, script, onnx } =
-        detect::read(map).map_err(|error| error.at(map.path()))?;
+    read_probe(&Probe::file(map), map.bytes().len() as u64)
+}
+
+fn read_probe(probe: &Probe<'_>, bytes: u64) -> Result<ModelFile> {
+    let read = || {
+        let format = format::find(probe)?;
+        Ok((format, format.read(probe)?))
+    };
+    let (format, opened) = read().map_err(|error: crate::Error| error.at(probe.path()))?;
+    let Opened { mut content, script, onnx, files, format: inner } = opened;
+    let format = inner.unwrap_or(format);
     let modules = match script {
         Some(tree) => vec![(String::new(), tree)],
         None => module::lift(&mut content.root),
     };
-    Ok(ModelFile {
-        path: map.path().to_path_buf(),
-        format,
-        files: 1,
-        bytes: map.bytes().len() as u64,
-        content,
-        modules,
-        onnx,
-    })
+    let (files, bytes) = files.unwrap_or((1, bytes));
+    let notes = dtensor::notes(&content.root);
+    Ok(ModelFile { path: probe.path().to_path_buf(), format, files, bytes, content, modules, onnx, notes })
 }

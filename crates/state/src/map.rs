@@ -16,12 +16,23 @@ use crate::{Error, Result, Source};
 pub struct Map {
     path: Arc<PathBuf>,
     bytes: Arc<Bytes>,
+    /// The part of the file that this is a map of.
+    range: Range<usize>,
 }
 
 #[derive(Debug)]
 enum Bytes {
     Mapped(memmap2::Mmap, File),
     Owned(Vec<u8>),
+}
+
+impl Bytes {
+    fn whole(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map, _) => map,
+            Self::Owned(bytes) => bytes,
+        }
+    }
 }
 
 impl Map {
@@ -44,12 +55,17 @@ impl Map {
             let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::io("map", path, error))?;
             Bytes::Mapped(map, file)
         };
-        Ok(Self { path: Arc::new(path.to_path_buf()), bytes: Arc::new(bytes) })
+        Ok(Self::new(path, bytes))
+    }
+
+    fn new(path: &Path, bytes: Bytes) -> Self {
+        let length = bytes.whole().len();
+        Self { path: Arc::new(path.to_path_buf()), bytes: Arc::new(bytes), range: 0..length }
     }
 
     /// Bytes in memory under a name, for tests and embedded files.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Self {
-        Self { path: Arc::new(path.to_path_buf()), bytes: Arc::new(Bytes::Owned(bytes)) }
+        Self::new(path, Bytes::Owned(bytes))
     }
 
     /// The file.
@@ -59,10 +75,15 @@ impl Map {
 
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
-        match &*self.bytes {
-            Bytes::Mapped(map, _) => map,
-            Bytes::Owned(bytes) => bytes,
-        }
+        &self.bytes.whole()[self.range.clone()]
+    }
+
+    /// A map of a run of bytes: a file inside this one, such as an entry of an archive. `None` when it goes past the end.
+    pub fn part(&self, range: Range<u64>) -> Option<Self> {
+        let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+        self.bytes().get(range.clone())?;
+        let start = self.range.start;
+        Some(Self { range: start + range.start..start + range.end, ..self.clone() })
     }
 
     /// A run of bytes as a source for a [`crate::Storage`]; `None` when it goes past the end.
@@ -84,7 +105,8 @@ impl Map {
             #[cfg(unix)]
             Bytes::Mapped(_, file) => {
                 let mut copy = vec![0; range.len()];
-                let read = std::os::unix::fs::FileExt::read_exact_at(file, &mut copy, range.start as u64);
+                let start = self.range.start + range.start;
+                let read = std::os::unix::fs::FileExt::read_exact_at(file, &mut copy, start as u64);
                 read.map_err(|error| Error::io("read", self.path(), error))?;
                 Ok(copy)
             }
@@ -137,6 +159,10 @@ mod tests {
             assert!(slice.copy(100..100).unwrap().is_empty());
             assert!(slice.copy(99..101).is_err());
             assert!(map.slice_of(&vec![0; 300]).is_none());
+            let part = map.part(50..150).unwrap().part(50..60).unwrap();
+            assert_eq!(part.bytes(), &map.bytes()[100..110]);
+            assert_eq!(part.slice(2..10).unwrap().copy(1..3).unwrap(), [103, 104]);
+            assert!(part.part(5..11).is_none() && part.slice(0..11).is_none());
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map as JsonMap, Value as Json, json};
 
+use crate::format::{Format, Opened, Probe, Writer};
 use crate::tree::{self, flatten, unflatten};
 use crate::{AtomicFile, Content, DType, Error, Map, Result, StateDict, Storage, Tensor, Value};
 
@@ -37,6 +38,41 @@ const READ_ONLY_NAMES: [(&str, DType); 3] =
 
 fn name_of(dtype: DType) -> Option<&'static str> {
     NAMES.iter().find(|(_, named)| *named == dtype).map(|(name, _)| *name)
+}
+
+/// safetensors: `.safetensors`.
+#[derive(Debug)]
+pub struct Safetensors;
+
+impl Format for Safetensors {
+    fn name(&self) -> &'static str {
+        "safetensors"
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["safetensors"]
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        has_header(file.bytes())
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        Ok(read_safetensors(file.map()?)?.into())
+    }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(|path, root, options| write_safetensors(path, root, &options.metadata))
+    }
+
+    fn keeps_metadata(&self) -> bool {
+        true
+    }
+}
+
+/// Eight bytes of length, of which the upper are 0, then JSON: no pickle or archive goes on like that.
+pub(crate) fn has_header(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, _, _, _, 0, 0, 0, 0, b'{', ..])
 }
 
 /// Reads a safetensors file; no tensor's bytes are touched.

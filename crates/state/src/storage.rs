@@ -95,6 +95,13 @@ impl Storage {
         &self.key
     }
 
+    /// Puts the name of the file that it is in before its key; a storage without a key stays so.
+    pub(crate) fn name(&mut self, file: &str) {
+        if !self.key.is_empty() {
+            self.key = format!("{file}/{}", self.key).into();
+        }
+    }
+
     /// Number of bytes.
     pub fn len(&self) -> u64 {
         self.source.len()

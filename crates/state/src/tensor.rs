@@ -155,6 +155,10 @@ impl Tensor {
         &self.data
     }
 
+    pub(crate) fn data_mut(&mut self) -> &mut Data {
+        &mut self.data
+    }
+
     /// Number of elements (saturating: a view with stride 0 may claim more than memory holds).
     pub fn numel(&self) -> u64 {
         self.shape.iter().fold(1_u64, |n, &axis| n.saturating_mul(axis))

@@ -90,7 +90,7 @@ fn torch_zip() {
 
 #[test]
 fn torch_legacy() {
-    let options = SaveOptions { format: Some(OutputFormat::TorchLegacy), ..SaveOptions::default() };
+    let options = SaveOptions { format: Some(&TorchLegacy), ..SaveOptions::default() };
     damage_all(&seeds("a.pth", false, &options), 6000, read_any);
 }
 

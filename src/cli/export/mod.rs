@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use burn::module::Module;
-use rekindle_state::{OutputFormat, SaveOptions, StateDict, Value, save};
+use rekindle_state::{Burnpack, Format, Npz, SaveOptions, StateDict, TorchZip, Value, format_for, save};
 
 use crate::checkpoint::Which;
 use crate::cli::model::{self, WeightArgs};
@@ -49,7 +49,7 @@ pub struct Args {
 /// What kind of file is written.
 enum Kind {
     Onnx,
-    Weights(OutputFormat),
+    Weights(&'static dyn Format),
 }
 
 pub fn run(args: &Args) -> Answer {
@@ -79,11 +79,11 @@ pub fn run(args: &Args) -> Answer {
         return checkpoint(args, format);
     }
     let found = model::resolve(&args.model, &args.weights, args.from, Layout::AsStored)?;
-    if format == OutputFormat::Burnpack {
+    if format.name() == Burnpack.name() {
         return record(found.network, &found.description, output);
     }
     let mut dict = weights::to_state_dict(&found.network)?;
-    if format == OutputFormat::Torch {
+    if format.name() == TorchZip.name() {
         dict.set_metadata(Some(weights::metadata(&found.network)));
     }
     let count = dict.len();
@@ -98,12 +98,12 @@ fn kind(output: &Path) -> anyhow::Result<Kind> {
     match extension.as_deref() {
         Some("onnx") => Ok(Kind::Onnx),
         Some("npy") => bail!("{}: an .npy file holds one array: name it .npz", output.display()),
-        _ => Ok(Kind::Weights(OutputFormat::from_path(output)?)),
+        _ => Ok(Kind::Weights(format_for(output)?)),
     }
 }
 
 /// A run's checkpoint as PyTorch users save one.
-fn checkpoint(args: &Args, format: OutputFormat) -> Answer {
+fn checkpoint(args: &Args, format: &'static dyn Format) -> Answer {
     let path = Path::new(&args.model);
     if !path.is_dir() {
         bail!(
@@ -111,7 +111,7 @@ fn checkpoint(args: &Args, format: OutputFormat) -> Answer {
             args.model
         );
     }
-    if format == OutputFormat::Npz {
+    if format.name() == Npz.name() {
         bail!(
             "{}: an .npz file holds arrays alone, and a checkpoint has other values: name it .pth or .safetensors",
             args.output.display()
@@ -126,7 +126,7 @@ fn checkpoint(args: &Args, format: OutputFormat) -> Answer {
     Ok(Exit::Done)
 }
 
-fn write(output: &Path, dict: StateDict, format: OutputFormat) -> anyhow::Result<()> {
+fn write(output: &Path, dict: StateDict, format: &'static dyn Format) -> anyhow::Result<()> {
     let options = SaveOptions { format: Some(format), ..SaveOptions::default() };
     for note in save(output, &Value::Dict(dict), &options)? {
         eprintln!("{note}");

@@ -42,6 +42,8 @@ struct Report {
     metadata: Vec<(String, String)>,
     /// Files of a run or checkpoint with their sizes.
     contents: Vec<(PathBuf, u64)>,
+    /// What a user should know before the tensors are used.
+    notes: Vec<String>,
 }
 
 pub fn run(args: &Args) -> Answer {
@@ -52,6 +54,7 @@ pub fn run(args: &Args) -> Answer {
             onnx: file.onnx,
             metadata: file.content.metadata,
             contents: Vec::new(),
+            notes: file.notes,
         },
         Source::Saved(found) => saved::report(&found, args.hash)?,
     };
@@ -81,6 +84,9 @@ impl Report {
         if !self.contents.is_empty() {
             json["contents"] =
                 self.contents.iter().map(|(path, bytes)| json!({"name": path, "bytes": bytes})).collect();
+        }
+        if !self.notes.is_empty() {
+            json["notes"] = json!(self.notes);
         }
         Ok(json)
     }

@@ -1,6 +1,6 @@
 //! A run or checkpoint in the terms in which files are listed.
 
-use rekindle_state::{Content, Format, Listing, Map, ModelFile, StateDict, Value, read};
+use rekindle_state::{Burnpack, Content, Listing, Map, ModelFile, StateDict, Value, read};
 use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::Report;
@@ -33,7 +33,7 @@ pub fn report(saved: &Saved, hash: bool) -> anyhow::Result<Report> {
     listing.bytes = contents.iter().map(|(_, bytes)| bytes).sum();
     listing.values = values(saved);
     listing.safe = true;
-    Ok(Report { listing, modules: Vec::new(), onnx: None, metadata: Vec::new(), contents })
+    Ok(Report { listing, modules: Vec::new(), onnx: None, metadata: Vec::new(), contents, notes: Vec::new() })
 }
 
 /// Weights and optimizer state, the parameters of each group by name.
@@ -49,12 +49,13 @@ fn list(root: Value, hash: bool) -> rekindle_state::Result<Listing> {
     let content = Content { root, metadata: Vec::new(), globals: Vec::new() };
     let file = ModelFile {
         path: Default::default(),
-        format: Format::Burnpack,
+        format: &Burnpack,
         files: 1,
         bytes: 0,
         content,
         modules: Vec::new(),
         onnx: None,
+        notes: Vec::new(),
     };
     file.listing(hash)
 }

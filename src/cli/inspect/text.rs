@@ -40,6 +40,9 @@ pub fn print(report: &Report, path: &str, limit: usize) -> anyhow::Result<()> {
         }
         more(report.metadata.len(), limit)?;
     }
+    for note in &report.notes {
+        line(format!("\nnote: {}", printable(note)))?;
+    }
     line("")?;
     verdict(&listing.globals, &listing.format)
 }

@@ -6,9 +6,37 @@ mod npz;
 use std::path::Path;
 
 use header::Header;
-pub use npz::{read_npz, write_npz};
+pub(crate) use npz::holds_arrays;
+pub use npz::{Npz, read_npz, write_npz};
 
+use crate::format::{Format, Opened, Probe, Writer};
 use crate::{Array, AtomicFile, Content, DType, Error, Map, Result, Storage, Tensor, Value, View};
+
+/// One numpy array: `.npy`.
+#[derive(Debug)]
+pub struct Npy;
+
+impl Format for Npy {
+    fn name(&self) -> &'static str {
+        "npy"
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["npy"]
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        file.bytes().starts_with(b"\x93NUMPY")
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        Ok(read_npy(file.map()?)?.into())
+    }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(|path, root, _| write_npy(path, root))
+    }
+}
 
 /// Reads a `.npy` file; the elements are not touched. Arrays of a type that PyTorch lacks (text, dates) are kept as raw bytes.
 ///

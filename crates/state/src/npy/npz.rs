@@ -6,12 +6,45 @@ use std::path::Path;
 
 use super::header::Header;
 use super::{array, for_numpy, header_of};
+use crate::format::{Format, Opened, Probe, Writer};
 use crate::torch::zip::Zip;
 use crate::torch::zip_write::ZipWriter;
 use crate::{Array, AtomicFile, Content, Error, Map, Result, StateDict, Tensor, Value, walk};
 
 /// How much of a deflated entry is unpacked to find its header.
 const HEAD: u64 = 1 << 17;
+
+/// A zip archive of numpy arrays: `.npz`.
+#[derive(Debug)]
+pub struct Npz;
+
+impl Format for Npz {
+    fn name(&self) -> &'static str {
+        "npz"
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["npz"]
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        file.zip().is_some_and(holds_arrays)
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        Ok(read_npz(file.map()?)?.into())
+    }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(|path, root, _| write_npz(path, root))
+    }
+}
+
+/// Whether an archive holds nothing but arrays.
+pub(crate) fn holds_arrays(zip: &Zip) -> bool {
+    let mut entries = zip.entries().iter().filter(|entry| !entry.name.ends_with('/')).peekable();
+    entries.peek().is_some() && entries.all(|entry| entry.name.ends_with(".npy"))
+}
 
 /// Reads a `.npz` file, stored or deflated; deflated arrays are unpacked when their bytes are asked for.
 ///

@@ -10,6 +10,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 use serde::Serialize;
 
+use crate::format::{Format, Opened, Probe};
 use crate::{Content, Error, Map, Result, StateDict, Value};
 pub use external::External;
 pub use tensor::value as tensor_value;
@@ -42,6 +43,25 @@ pub struct OnnxValue {
     pub dtype: String,
     /// The axes, if the file says them: a number, a name such as `batch`, or `?`.
     pub shape: Option<Vec<String>>,
+}
+
+/// An ONNX model, whose weights are read.
+#[derive(Debug)]
+pub struct Onnx;
+
+impl Format for Onnx {
+    fn name(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        is_onnx(file.bytes())
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        let (content, summary) = read_onnx(file.map()?)?;
+        Ok(Opened { onnx: Some(summary), ..Opened::from(content) })
+    }
 }
 
 /// Whether bytes have the outline of an ONNX model: a plausible version and a graph, in fields that end where the file does.

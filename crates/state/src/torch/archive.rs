@@ -3,14 +3,43 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::exported::{is_exported, read_exported};
 use super::pickle::{self, Loader};
 use super::zip::Zip;
-use super::{Globals, content, dtypes, tensors};
+use super::{Globals, TorchOptions, content, dtypes, tensors, write_torch};
+use crate::format::{Format, Opened, Probe, Writer};
+use crate::npy::holds_arrays;
 use crate::{Content, DType, Error, Global, Result, Storage, Value};
 
-/// Reads an archive that `torch.save` wrote.
-pub(crate) fn read_zip(zip: &Zip) -> Result<Content> {
-    read(zip, Globals::default())
+/// PyTorch 1.6 and later: a zip archive of `torch.save` or `torch.export.save`.
+#[derive(Debug)]
+pub struct TorchZip;
+
+impl Format for TorchZip {
+    fn name(&self) -> &'static str {
+        "torch-zip"
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["pth", "pt", "ckpt", "bin"]
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        file.is_zip() && !file.zip().is_some_and(holds_arrays)
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        match file.zip() {
+            Some(zip) if is_exported(zip) => Ok(read_exported(zip)?.into()),
+            Some(zip) => Ok(read(zip, Globals::default())?.into()),
+            // Opened again for its error.
+            None => Ok(read(&Zip::open(file.map()?)?, Globals::default())?.into()),
+        }
+    }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(|path, root, _| write_torch(path, root, &TorchOptions::default()))
+    }
 }
 
 /// Reads an archive that may lie inside another file.
@@ -40,17 +69,9 @@ pub(crate) fn root_folder(zip: &Zip) -> Result<String> {
                 ));
             }
             let held = if names.is_empty() { "nothing".to_string() } else { names.join(", ") };
-            let advice = match zip
-                .entries()
-                .iter()
-                .find(|entry| [".pth", ".pt", ".safetensors", ".ckpt"].iter().any(|end| entry.name.ends_with(end)))
-            {
-                Some(entry) => format!("; unpack it and open '{}'", entry.name.escape_debug()),
-                None => String::new(),
-            };
             Err(Error::new(
                 crate::ErrorKind::UnknownFormat,
-                format!("a zip archive without a data.pkl is no PyTorch file; it holds {held}{advice}"),
+                format!("a zip archive without a data.pkl is no PyTorch file; it holds {held}"),
             ))
         }
     }

@@ -12,8 +12,9 @@ use crate::{Content, DType, Error, Result, StateDict, Storage, Tensor, Value, Vi
 
 /// What the descriptions of weights and of constants end with.
 const CONFIGS: [(&str, &str); 2] = [("weights/", "_weights_config.json"), ("constants/", "_constants_config.json")];
-/// What the older form keeps weights and constants in.
-const INSIDE: [&str; 2] = ["serialized_state_dict.pt", "serialized_constants.pt"];
+/// Files of `torch.save` that hold weights and constants: up to PyTorch 2.7, and in 2.8.
+const INSIDE: [&str; 4] =
+    ["serialized_state_dict.pt", "serialized_constants.pt", "data/weights/model.pt", "data/constants/model.pt"];
 
 #[derive(Deserialize)]
 struct Config {
@@ -48,15 +49,15 @@ struct Number {
 }
 
 /// Whether an archive is one of `torch.export`.
-pub(crate) fn is_exported(zip: &Zip) -> bool {
+pub(super) fn is_exported(zip: &Zip) -> bool {
     zip.entries().iter().any(|entry| {
         let name = entry.name.rsplit('/').next().unwrap_or_default();
-        matches!(name, "archive_format" | "serialized_exported_program.json") || INSIDE.contains(&name)
+        matches!(name, "archive_format" | "serialized_exported_program.json") || INSIDE[..2].contains(&name)
     })
 }
 
 /// Reads the weights and constants of an archive, under the names of the program's state dict.
-pub(crate) fn read_exported(zip: &Zip) -> Result<Content> {
+pub(super) fn read_exported(zip: &Zip) -> Result<Content> {
     let mut dict = StateDict::ordered();
     let mut globals = Globals::default();
     for (folder, end) in CONFIGS {
@@ -77,7 +78,7 @@ pub(crate) fn read_exported(zip: &Zip) -> Result<Content> {
         let found =
             zip.entries().iter().find(|entry| entry.name == inside || entry.name.ends_with(&format!("/{inside}")));
         let Some(entry) = found else { continue };
-        if let Value::Dict(entries) = inner_file(&zip.read(&entry.name)?, &mut globals)? {
+        if let Value::Dict(entries) = inner_file(&zip.file(&entry.name)?, &entry.name, &mut globals)? {
             entries.into_iter().for_each(|(key, value)| {
                 dict.insert(key, value);
             });
@@ -100,7 +101,7 @@ fn weight(
 ) -> Result<Value> {
     let entry = format!("{folder}{}", payload.path_name);
     if payload.use_pickle {
-        return inner_file(&zip.read(&entry)?, globals);
+        return inner_file(&zip.file(&entry)?, &entry, globals);
     }
     let Some(meta) = &payload.tensor_meta else {
         return Err(Error::unsupported("an object of the program's own is no tensor"));

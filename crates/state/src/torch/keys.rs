@@ -1,5 +1,6 @@
 //! Keys of dictionaries from values.
 
+use super::distributed;
 use crate::{Error, Key, Result, Value};
 
 /// A value as a key. `place` tells apart keys without a text of their own: tensors, objects.
@@ -23,6 +24,7 @@ pub(crate) fn key(value: Value, place: usize) -> Result<Key> {
                 value.type_name()
             )));
         }
+        Value::Object(object) if object.class.name == "MetadataIndex" => distributed::index_key(&object, place),
         // Old optimizers keep their state by parameter: each is a key of its own.
         other => Key::Other(format!("<{} {place}>", other.type_name())),
     })

@@ -4,12 +4,35 @@ use std::collections::HashMap;
 
 use super::archive::StorageId;
 use super::pickle::{self, Graph, Loader};
-use super::{Globals, content, tensors};
+use super::{Globals, TorchOptions, content, tensors, write_torch};
+use crate::format::{Format, Opened, Probe, Writer};
 use crate::{Content, Error, Map, Result, Storage, Value};
 
 /// The first pickle of every legacy file.
 const MAGIC: &str = "119547037146038801333356";
 const VERSION: i64 = 1001;
+
+/// PyTorch 0.1.10 to 1.5: pickles and storages one after the other.
+#[derive(Debug)]
+pub struct TorchLegacy;
+
+impl Format for TorchLegacy {
+    fn name(&self) -> &'static str {
+        "torch-legacy"
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        super::bare::is_pickle(file.bytes()) && is_legacy(file.bytes())
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        Ok(read(file.map()?, Globals::default())?.into())
+    }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(|path, root, _| write_torch(path, root, &TorchOptions { legacy: true, ..TorchOptions::default() }))
+    }
+}
 
 /// Whether the first pickle is the magic number, in any protocol.
 pub(crate) fn is_legacy(bytes: &[u8]) -> bool {
@@ -18,11 +41,6 @@ pub(crate) fn is_legacy(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(32)];
     head.windows(NUMBER.len()).any(|window| window == NUMBER)
         || head.windows(MAGIC.len()).any(|window| window == MAGIC.as_bytes())
-}
-
-/// Reads a file that `torch.save` wrote before 1.6, or with `_use_new_zipfile_serialization=False`.
-pub(crate) fn read_legacy(map: &Map) -> Result<Content> {
-    read(map, Globals::default())
 }
 
 /// Reads a file that may lie inside another.

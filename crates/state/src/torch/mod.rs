@@ -2,9 +2,13 @@
 
 mod archive;
 pub(crate) mod audit;
+mod bare;
 mod crc;
+mod distributed;
+pub(crate) mod dtensor;
 pub(crate) mod dtypes;
 mod exported;
+mod inside;
 mod keys;
 mod legacy;
 mod legacy_write;
@@ -27,49 +31,19 @@ use std::path::Path;
 
 use indexmap::IndexSet;
 
-pub(crate) use archive::read_zip;
-pub(crate) use exported::{is_exported, read_exported};
-pub(crate) use legacy::{is_legacy, read_legacy};
-pub(crate) use script::{is_script, read_script};
-pub(crate) use tar::{is_tar, read_tar};
+pub use archive::TorchZip;
+use bare::Bare;
+pub use bare::Pickle;
+pub use distributed::Distributed;
+pub use inside::ModelZip;
+pub use legacy::TorchLegacy;
+use legacy::is_legacy;
+pub use script::TorchScript;
+pub use tar::TorchTar;
 pub use write::{TorchOptions, write_torch};
 
+use crate::walk::name_storages;
 use crate::{Content, Error, Global, Map, Result, Value};
-
-/// A bare pickle: no storages beside it.
-pub(crate) fn read_pickle(map: &Map) -> Result<Content> {
-    let bytes = map.bytes();
-    let mut globals = Globals::default();
-    let mut values = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let graph = pickle::read(&bytes[at..]).map_err(|error| match at {
-            0 => error,
-            _ => error.within(format_args!("after a pickle of {at} bytes")),
-        })?;
-        if at == 0 && graph.len < bytes.len() && is_wrong_magic(&graph) {
-            return Err(Error::damaged(
-                "it begins like PyTorch's legacy format, but its magic number is another: the file is damaged",
-            ));
-        }
-        values.push(pickle::build(&graph, &mut Bare, &mut globals)?);
-        at += graph.len;
-        if values.len() > PICKLES {
-            return Err(Error::unsupported(format!("the file holds more than {PICKLES} pickles one after the other")));
-        }
-    }
-    // Repeated dumps into one file are a list of what was dumped.
-    let root = if values.len() == 1 { values.swap_remove(0) } else { Value::List(values) };
-    Ok(content(root, globals))
-}
-
-/// How many pickles one file may hold, one after the other.
-const PICKLES: usize = 10_000;
-
-/// Whether the first pickle of a file is one integer, as the legacy format's is.
-fn is_wrong_magic(graph: &pickle::Graph<'_>) -> bool {
-    matches!(graph.node(graph.root), Some(pickle::Node::Big(_)))
-}
 
 fn content(root: Value, globals: Globals) -> Content {
     Content { root, metadata: Vec::new(), globals: globals.found.into_iter().collect() }
@@ -83,22 +57,12 @@ const INNER: u32 = 4;
 pub(crate) struct Globals {
     pub found: IndexSet<Global>,
     depth: u32,
+    /// How many torch files were found in the bytes of pickles.
+    inner: u32,
 }
 
-/// A pickle that keeps nothing outside.
-struct Bare;
-
-impl pickle::Loader for Bare {
-    fn persistent(&mut self, _: Value) -> Result<Value> {
-        Err(Error::unsupported(
-            "the pickle refers to storages that are not in this file: it is only a part of a PyTorch file, such as its data.pkl; open the whole file",
-        ))
-    }
-}
-
-/// A torch file inside a pickle (`torch.storage._load_from_bytes`), read like any other and run as little.
-fn inner_file(bytes: &[u8], globals: &mut Globals) -> Result<Value> {
-    let map = Map::from_bytes(Path::new(""), bytes.to_vec());
+/// A torch file inside another one, read like any other and run as little. `name` is what tells its storages apart.
+fn inner_file(map: &Map, name: &str, globals: &mut Globals) -> Result<Value> {
     let depth = globals.depth + 1;
     if depth > INNER {
         return Err(Error::unsupported(format!(
@@ -106,14 +70,22 @@ fn inner_file(bytes: &[u8], globals: &mut Globals) -> Result<Value> {
         )));
     }
     let own = Globals { depth, ..Globals::default() };
-    let inner = if is_legacy(bytes) {
-        legacy::read(&map, own)
-    } else if bytes.starts_with(b"PK") {
-        archive::read(&zip::Zip::open(&map)?, own)
+    let inner = if is_legacy(map.bytes()) {
+        legacy::read(map, own)
+    } else if map.bytes().starts_with(b"PK") {
+        archive::read(&zip::Zip::open(map)?, own)
     } else {
-        Err(Error::damaged("the bytes of a storage are no torch file"))
+        Err(Error::damaged("the bytes are no torch file"))
     };
-    let inner = inner.map_err(|error| error.within("a torch file inside the pickle"))?;
+    let mut inner = inner.map_err(|error| error.within(name))?;
     globals.found.extend(inner.globals);
+    name_storages(&mut inner.root, name);
     Ok(inner.root)
+}
+
+/// A torch file in the bytes of a pickle (`torch.storage._load_from_bytes`).
+fn inner_bytes(bytes: &[u8], globals: &mut Globals) -> Result<Value> {
+    globals.inner += 1;
+    let name = format!("torch file {} inside the pickle", globals.inner);
+    inner_file(&Map::from_bytes(Path::new(""), bytes.to_vec()), &name, globals)
 }

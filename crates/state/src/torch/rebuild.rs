@@ -1,7 +1,7 @@
 //! Known constructors: calls that stand for data become values, all others stay opaque objects. Nothing is called.
 
 use crate::torch::made::Made;
-use crate::torch::{Globals, keys, numpy, tensors};
+use crate::torch::{Globals, dtensor, keys, numpy, tensors};
 use crate::{DictKind, Global, Key, Result, StateDict, Value};
 
 /// The value that a call stands for. Globals of files inside the file are added to `globals`.
@@ -26,8 +26,8 @@ pub(crate) fn call(mut made: Made, globals: &mut Globals) -> Result<Value> {
             _ => Err(made.wrong("the name of a layout")),
         },
         ("torch.storage", "_load_from_bytes") => match made.arg(0)? {
-            Value::Bytes(bytes) | Value::ByteArray(bytes) => super::inner_file(bytes, globals),
-            Value::Str(text) => super::inner_file(text.as_bytes(), globals),
+            Value::Bytes(bytes) | Value::ByteArray(bytes) => super::inner_bytes(bytes, globals),
+            Value::Str(text) => super::inner_bytes(text.as_bytes(), globals),
             _ => Err(made.wrong("the bytes of a torch file")),
         },
         (
@@ -190,6 +190,12 @@ fn from_type(mut made: Made, globals: &mut Globals) -> Result<Value> {
     };
     let class = made.take(1);
     let state = made.take(3);
+    if function.name == "_rebuild_wrapper_subclass"
+        && let Value::Global(class) = &class
+        && let Some(tensor) = dtensor::whole(class, &args, &state)
+    {
+        return Ok(Value::Tensor(tensor));
+    }
     let value =
         call(Made { class: function, args, state: None, items: Vec::new(), entries: StateDict::new() }, globals)?;
     match (value, class) {

@@ -5,20 +5,43 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 
 use super::archive::{read_record, root_folder};
+use super::exported::is_exported;
 use super::module::ModuleTree;
 use super::zip::Zip;
 use super::{Globals, content};
+use crate::format::{Format, Opened, Probe};
+use crate::walk::name_storages;
 use crate::{Content, DType, Error, Global, Key, Object, Result, StateDict, Tensor, Value, View};
 
+/// A TorchScript archive.
+#[derive(Debug)]
+pub struct TorchScript;
+
+impl Format for TorchScript {
+    fn name(&self) -> &'static str {
+        "torchscript"
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        file.zip().is_some_and(|zip| is_script(zip) && !is_exported(zip))
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        let Some(zip) = file.zip() else { return Err(Error::damaged("the zip archive is broken")) };
+        let (content, script) = read_script(zip)?;
+        Ok(Opened { script, ..Opened::from(content) })
+    }
+}
+
 /// Whether an archive is TorchScript's, in either layout.
-pub(crate) fn is_script(zip: &Zip) -> bool {
+fn is_script(zip: &Zip) -> bool {
     let has =
         |end: &str| zip.entries().iter().any(|entry| entry.name == end || entry.name.ends_with(&format!("/{end}")));
     has("constants.pkl") && has("data.pkl") || has("model.json")
 }
 
 /// Reads a TorchScript archive: the tensors under their `state_dict` names, and the class tree.
-pub(crate) fn read_script(zip: &Zip) -> Result<(Content, Option<ModuleTree>)> {
+fn read_script(zip: &Zip) -> Result<(Content, Option<ModuleTree>)> {
     if let Some(entry) =
         zip.entries().iter().find(|entry| entry.name == "model.json" || entry.name.ends_with("/model.json"))
     {
@@ -32,8 +55,28 @@ pub(crate) fn read_script(zip: &Zip) -> Result<(Content, Option<ModuleTree>)> {
     let mut code = Code { zip, root: &root, classes: HashMap::new() };
     let mut dict = StateDict::ordered();
     collect(object, "", &mut code, &mut dict);
+    if dict.is_empty() {
+        // `torch.jit.freeze` makes constants of the weights and keeps none of their names.
+        constants(zip, &root, &mut globals, &mut dict)?;
+        loose(&value, "", &mut dict);
+    }
     let tree = tree(object, String::new());
     Ok((content(Value::Dict(dict), globals), Some(tree)))
+}
+
+/// The tensors of `constants.pkl`, under the names by which the code calls them.
+fn constants(zip: &Zip, root: &str, globals: &mut Globals, dict: &mut StateDict) -> Result<()> {
+    if !zip.contains(&format!("{root}constants.pkl")) {
+        return Ok(());
+    }
+    let constants = read_record(zip, root, "constants.pkl", "constants/", globals)?;
+    for (place, mut value) in constants.as_slice().unwrap_or_default().iter().cloned().enumerate() {
+        if let Value::Tensor(_) = value {
+            name_storages(&mut value, "constants");
+            dict.insert(format!("CONSTANTS.c{place}"), value);
+        }
+    }
+    Ok(())
 }
 
 /// What the source text of each class says of its tensors; the text is searched, never run.

@@ -5,15 +5,29 @@ use std::ops::Range;
 
 use super::pickle::{self, Loader};
 use super::{Globals, content, dtypes, tensors};
+use crate::format::{Format, Opened, Probe};
 use crate::{Content, DType, Error, Global, Map, Result, Storage, Tensor, Value, View};
 
 const BLOCK: usize = 512;
 /// The most axes that a tensor of these files is believed to have.
 const AXES: u32 = 1024;
 
-/// Whether the file begins with the header of a tar archive.
-pub(crate) fn is_tar(bytes: &[u8]) -> bool {
-    header(bytes, 0).is_some()
+/// PyTorch up to 0.1.9: a tar archive.
+#[derive(Debug)]
+pub struct TorchTar;
+
+impl Format for TorchTar {
+    fn name(&self) -> &'static str {
+        "torch-tar"
+    }
+
+    fn recognizes(&self, file: &Probe<'_>) -> bool {
+        header(file.bytes(), 0).is_some()
+    }
+
+    fn read(&self, file: &Probe<'_>) -> Result<Opened> {
+        Ok(read_tar(file.map()?)?.into())
+    }
 }
 
 /// Name, kind and size of the member whose header is at `at`; none if its checksum is wrong.
@@ -55,7 +69,7 @@ fn members(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>> {
 }
 
 /// Reads a tar file of PyTorch's.
-pub(crate) fn read_tar(map: &Map) -> Result<Content> {
+fn read_tar(map: &Map) -> Result<Content> {
     let members = members(map.bytes())?;
     let member = |name: &str| {
         members.get(name).cloned().ok_or_else(|| {

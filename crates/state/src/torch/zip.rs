@@ -213,6 +213,21 @@ impl Zip {
         Ok(Cow::Owned(bytes))
     }
 
+    /// An entry as a file of its own: in place where it is stored, inflated into memory otherwise. The checksum of a stored
+    /// entry is not checked: its own reader checks what it reads.
+    pub fn file(&self, name: &str) -> Result<Map> {
+        let entry = self.entry(name)?;
+        if entry.method == 0 {
+            let range = self.range(entry)?;
+            return self
+                .map
+                .part(range)
+                .ok_or_else(|| Error::damaged(format!("the zip entry '{name}' lies outside the file")));
+        }
+        let (storage, _) = self.storage(name, "")?;
+        Ok(Map::from_bytes(self.map.path(), storage.bytes()?.into_owned()))
+    }
+
     /// An entry as a storage whose bytes are read, inflated and checked when they are asked for.
     pub fn storage(&self, name: &str, key: &str) -> Result<(Storage, Range<u64>)> {
         let entry = self.entry(name)?;

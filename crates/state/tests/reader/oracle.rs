@@ -59,6 +59,155 @@ fn own_fixtures() {
     assert!(!Path::new("PWNED").exists());
 }
 
+/// Files and folders of kinds that people publish, against what was saved in them.
+#[test]
+fn public_kinds() {
+    let folder = own().join("public");
+    let manifest = json(&folder.join("manifest.json"));
+    let mut failures = Vec::new();
+    for entry in manifest["files"].as_array().into_iter().flatten() {
+        let file = entry["file"].as_str().unwrap_or_default();
+        failures.extend(check_entry(&folder, file, entry).into_iter().map(|failure| format!("{file}: {failure}")));
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A copy of a folder of fixtures without some of its files.
+fn without(folder: &str, lost: &[&str]) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(own().join(folder)).unwrap().flatten() {
+        if !lost.iter().any(|lost| file.file_name() == *lost) {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+fn error(path: &Path) -> String {
+    rekindle_state::open(path).unwrap_err().to_string()
+}
+
+#[test]
+fn a_split_model_is_one_model() {
+    let folder = own().join("public/sharded_safetensors");
+    let whole = rekindle_state::open(&folder).unwrap();
+    assert_eq!((whole.format.name(), whole.files), ("safetensors", 3));
+    assert_eq!(whole.content.metadata, [("format".to_string(), "pt".to_string())]);
+    // The index by its own path, and shards without an index.
+    for (path, kept) in [
+        (folder.join("model.safetensors.index.json"), None),
+        (folder.clone(), Some(without("public/sharded_safetensors", &["model.safetensors.index.json"]))),
+    ] {
+        let path = kept.as_ref().map_or(path, |kept| kept.path().to_path_buf());
+        let same = rekindle_state::open(&path).unwrap();
+        let names = |root| rekindle_state::tensors(root).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&same.content.root), names(&whole.content.root), "{}", path.display());
+    }
+    // Storages of different shards have different keys.
+    let torch = rekindle_state::open(own().join("public/sharded_bin")).unwrap().listing(false).unwrap();
+    let keys: std::collections::HashSet<_> = torch.tensors.iter().map(|tensor| &tensor.storage).collect();
+    assert_eq!((torch.format.as_str(), keys.len()), ("torch-zip", torch.tensors.len()));
+}
+
+#[test]
+fn a_missing_shard_is_named() {
+    let lost = "model-00002-of-00003.safetensors";
+    for gone in [&[lost][..], &[lost, "model.safetensors.index.json"]] {
+        let folder = without("public/sharded_safetensors", gone);
+        assert!(rekindle_state::is_model_folder(folder.path()));
+        let text = error(folder.path());
+        assert!(text.contains(&format!("the shard '{lost}' is missing")), "{text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("model.safetensors.index.json");
+    for (map, expected) in [
+        (r#"{"weight_map": {"w": "../w.safetensors"}}"#, "a path outside its folder"),
+        (r#"{"weight_map": {"w": "model.safetensors.index.json"}}"#, "is itself an index"),
+        (r#"{"weight_map": {"w": 1}}"#, "is not valid"),
+    ] {
+        std::fs::write(&index, map).unwrap();
+        let text = error(&index);
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(!rekindle_state::is_model_folder(tempfile::tempdir().unwrap().path()));
+}
+
+#[test]
+fn distributed_checkpoints() {
+    let folder = own().join("public/distributed");
+    let whole = rekindle_state::open(&folder).unwrap();
+    assert_eq!((whole.format.name(), whole.files), ("torch-distributed", 3));
+    assert_eq!(rekindle_state::open(folder.join(".metadata")).unwrap().files, 3);
+    let text = error(&folder.join("__0_0.distcp"));
+    assert!(text.contains("one part of a torch.distributed.checkpoint: open the folder"), "{text}");
+    let lost = without("public/distributed", &["__1_0.distcp"]);
+    let text = error(lost.path());
+    assert!(text.contains("the file '__1_0.distcp' of the checkpoint is missing"), "{text}");
+    // Cut short, and with bytes of the metadata damaged: an error or a value, never a panic.
+    let file = lost.path().join("__1_0.distcp");
+    let part = std::fs::read(folder.join("__1_0.distcp")).unwrap();
+    std::fs::write(&file, &part[..part.len() - 100]).unwrap();
+    let text = error(lost.path());
+    assert!(text.contains("is cut short"), "{text}");
+    std::fs::write(&file, &part).unwrap();
+    let metadata = std::fs::read(folder.join(".metadata")).unwrap();
+    for at in (0..metadata.len()).step_by(5) {
+        let mut damaged = metadata.clone();
+        damaged[at] ^= 1 << (at % 8);
+        std::fs::write(lost.path().join(".metadata"), damaged).unwrap();
+        if let Ok(file) = rekindle_state::open(lost.path()) {
+            let _ = file.listing(true);
+        }
+    }
+}
+
+#[test]
+fn parts_of_distributed_tensors_are_said_to_be_parts() {
+    let file = rekindle_state::open(own().join("public/dtensor_part.pth")).unwrap();
+    let [note] = file.notes.as_slice() else { panic!("{:?}", file.notes) };
+    assert!(
+        note.starts_with("'0.weight' and 2 other tensors are only the part that one process held ([3, 3] here)"),
+        "{note}"
+    );
+    let names: Vec<_> = rekindle_state::tensors(&file.content.root).into_iter().map(|(name, _)| name).collect();
+    // A replicated tensor is whole.
+    assert!(names.contains(&"3.bias".to_string()) && !names.contains(&"0.weight".to_string()), "{names:?}");
+    assert!(rekindle_state::open(own().join("public/dtensor_whole.pth")).unwrap().notes.is_empty());
+}
+
+/// Files inside a file count their storages from 0, each for itself.
+#[test]
+fn storages_of_inner_files_are_told_apart() {
+    for file in ["exported_2_5.pt2", "exported_2_8.pt2", "baselines.zip"] {
+        let listing = listing(&own().join("public").join(file)).unwrap();
+        let keys: std::collections::HashSet<_> = listing.tensors.iter().map(|tensor| &tensor.storage).collect();
+        assert_eq!(keys.len(), listing.tensors.len(), "{file}");
+    }
+}
+
+/// The larger set's files, where they are.
+#[test]
+fn shared_public_kinds() {
+    let Some(folder) = shared("field/torch") else { return };
+    let expected = json(&folder.join("expected.json"));
+    for (file, key, prefix) in [
+        ("g01_sharded_safetensors", "tensors", ""),
+        ("g01_sharded_bin", "tensors", ""),
+        ("g02_dcp_dir", "tensors", "model/"),
+        ("g11_dtensor.pth", "plain", ""),
+    ] {
+        let entry = if file == "g01_sharded_bin" { &expected["g01_sharded_safetensors"] } else { &expected[file] };
+        let found = listing(&folder.join(file)).unwrap();
+        for tensor in entry[key].as_array().unwrap() {
+            let name = format!("{prefix}{}", tensor["name"].as_str().unwrap());
+            let found = found.tensors.iter().find(|found| found.name == name);
+            let found = found.unwrap_or_else(|| panic!("{file}: no {name}"));
+            assert_eq!(found.sha256.as_deref(), tensor["sha256"].as_str(), "{file}: {name}");
+        }
+    }
+    assert_eq!(listing(&folder.join("g15_frozen.pt")).unwrap().tensors.len(), 4);
+}
+
 #[test]
 fn shared_fixtures() {
     if let Some(folder) = shared("oracle/fixtures") {
