@@ -6,11 +6,7 @@ use std::sync::Once;
 
 /// `", did you mean 'x'?"` for the known name closest to `name`, or nothing when none is close.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let closest = known.into_iter().map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
-    match closest.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, known)) if score >= 0.5 => format!(", did you mean '{known}'?"),
-        _ => String::new(),
-    }
+    rekindle_state::nearest(name, known).map_or_else(String::new, |known| format!(", did you mean '{known}'?"))
 }
 
 thread_local! {

@@ -1,6 +1,6 @@
 //! How far numbers are off.
 
-use rekindle_state::{DType, StateDict, Tensor};
+use rekindle_state::{DType, StateDict, Tensor, gap};
 
 use super::{CheckError, Result};
 
@@ -38,7 +38,7 @@ impl Measure {
             return;
         }
         for (found, expected) in found.iter().zip(expected) {
-            self.note(distance(*found, *expected) / (f64::from(expected.abs()) + floor), place);
+            self.note(gap(f64::from(*found), f64::from(*expected)) / (f64::from(expected.abs()) + floor), place);
         }
     }
 
@@ -48,7 +48,7 @@ impl Measure {
             return;
         }
         for (found, expected) in found.iter().zip(expected) {
-            let distance = distance(*found, *expected);
+            let distance = gap(f64::from(*found), f64::from(*expected));
             // Nothing is far from itself, whatever the scale.
             self.note(if distance == 0.0 { 0.0 } else { distance / scale }, place);
         }
@@ -60,11 +60,6 @@ impl Measure {
         }
         found.len() == expected.len()
     }
-}
-
-fn distance(a: f32, b: f32) -> f64 {
-    // Equal infinities are equal, and their difference is no number.
-    if a == b { 0.0 } else { (f64::from(a) - f64::from(b)).abs() }
 }
 
 /// The largest of some numbers without their signs.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use super::exact;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 
 /// The version of the directory's format.
 pub const FORMAT: u32 = 1;
@@ -37,7 +36,7 @@ pub struct Manifest {
     /// The seed of order, augmentation and dropout.
     pub seed: u64,
     /// Metrics of the last completed epoch, by name (`valid.loss`).
-    #[serde(deserialize_with = "exact::floats")]
+    #[serde(deserialize_with = "floats")]
     pub metrics: BTreeMap<String, f64>,
     /// Running sums of the epoch that is under way.
     pub sums: EpochSums,
@@ -52,14 +51,13 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The text of `manifest.json`, which [`Manifest::from_json`] reads back with every bit of every number.
+    /// The text of `manifest.json`, which [`Manifest::from_json`] reads back with every bit of every number: serde_json prints as
+    /// many digits as tell a float from its neighbours, and its feature `float_roundtrip` reads them exactly.
     ///
     /// # Errors
     /// When a map has keys that JSON cannot have.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        let mut json = serde_json::to_value(self)?;
-        exact::protect(&mut json);
-        serde_json::to_string_pretty(&json)
+        serde_json::to_string_pretty(self)
     }
 
     /// Reads the text of `manifest.json`.
@@ -68,7 +66,7 @@ impl Manifest {
     /// When it is no manifest.
     pub fn from_json(text: &str) -> serde_json::Result<Self> {
         let mut json = serde_json::from_str(text)?;
-        exact::restore(&mut json);
+        restore(&mut json);
         serde_json::from_value(json)
     }
 
@@ -78,16 +76,42 @@ impl Manifest {
     }
 }
 
+/// Puts numbers where earlier versions wrote `{"float": "digits"}`, for floats that a less exact reader would have changed.
+fn restore(json: &mut Value) {
+    match json {
+        Value::Array(items) => items.iter_mut().for_each(restore),
+        Value::Object(entries) => {
+            let digits = if entries.len() == 1 { entries.get("float").and_then(Value::as_str) } else { None };
+            match digits.and_then(|digits| digits.parse::<f64>().ok()) {
+                Some(float) => *json = json!(float),
+                None => entries.values_mut().for_each(restore),
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A float; JSON has `null` for one that is no number.
+fn float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// Floats by name, likewise.
+fn floats<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let floats = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
+    Ok(floats.into_iter().map(|(name, float)| (name, float.unwrap_or(f64::NAN))).collect())
+}
+
 /// Running sums of an epoch: what its metrics are computed from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochSums {
     /// Items seen.
     pub items: u64,
     /// Sum of the loss over items.
-    #[serde(deserialize_with = "exact::float")]
+    #[serde(deserialize_with = "float")]
     pub loss: f64,
     /// Sum of the score over items: right answers, or decibels of PSNR.
-    #[serde(deserialize_with = "exact::float")]
+    #[serde(deserialize_with = "float")]
     pub score: f64,
 }
 
@@ -97,7 +121,7 @@ pub struct Best {
     /// The metric.
     pub metric: String,
     /// Its best value.
-    #[serde(deserialize_with = "exact::float")]
+    #[serde(deserialize_with = "float")]
     pub value: f64,
     /// The step at which it was reached.
     pub step: u64,
@@ -107,7 +131,7 @@ pub struct Best {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlyState {
     /// The best value so far.
-    #[serde(deserialize_with = "exact::float")]
+    #[serde(deserialize_with = "float")]
     pub best: f64,
     /// Epochs without improvement.
     pub bad_epochs: usize,
@@ -120,4 +144,38 @@ pub struct FileEntry {
     pub bytes: u64,
     /// Its sha256 in hexadecimal digits.
     pub sha256: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(loss: f64) -> String {
+        serde_json::to_string(&EpochSums { items: 1, loss, score: f64::NAN }).unwrap()
+    }
+
+    #[test]
+    fn every_bit_of_a_float_survives() {
+        // A generator of its own: bits of all exponents that loss sums and learning rates have.
+        let mut bits = 0x9E37_79B9_7F4A_7C15_u64;
+        for _ in 0..20_000 {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let exponent = 1023 - 40 + bits % 60;
+            let float = f64::from_bits((bits >> 12) | (exponent << 52));
+            let read: EpochSums = serde_json::from_str(&sums(float)).unwrap();
+            assert_eq!(read.loss.to_bits(), float.to_bits());
+            assert!(read.score.is_nan());
+        }
+    }
+
+    /// As version 0.1 wrote what its reader would have changed.
+    #[test]
+    fn floats_as_text_are_still_read() {
+        let digits = "0.30000000000000004";
+        let mut json: Value =
+            serde_json::from_str(&format!(r#"{{"sums": [{{"float": "{digits}"}}, {{"float": 1}}]}}"#)).unwrap();
+        restore(&mut json);
+        assert_eq!(json["sums"][0].as_f64().unwrap().to_bits(), digits.parse::<f64>().unwrap().to_bits());
+        assert_eq!(json["sums"][1]["float"], 1);
+    }
 }

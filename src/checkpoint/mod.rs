@@ -15,7 +15,6 @@
 
 mod disk;
 mod error;
-mod exact;
 mod lock;
 mod log;
 mod manifest;

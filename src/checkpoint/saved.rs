@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::disk::{hash_file, sha256};
+use rekindle_state::fs::sha256;
+
+use super::disk::hash_file;
 use super::manifest::{FORMAT, Manifest};
 use super::{CheckpointError, FILES, FileEntry, MANIFEST, seal};
 

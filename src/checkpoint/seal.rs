@@ -1,6 +1,6 @@
 //! A text that holds its own hash, so that a change of any byte of it is found.
 
-use super::disk::sha256;
+use rekindle_state::fs::sha256;
 
 /// How the hash begins; 64 digits follow.
 const KEY: &str = "\"sealed\": \"";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rekindle_state::{Diff, DiffOptions, show_shape};
+use rekindle_state::{Diff, Tolerance, show_shape};
 
 use super::output::{json, line, printable};
 use super::source::Source;
@@ -43,8 +43,8 @@ pub fn run(args: &Args) -> Answer {
     let (a, b) = (Source::open(&args.a, Which::Best)?, Source::open(&args.b, Which::Best)?);
     // A checkpoint beside a plain state dict is compared by its weights alone.
     let whole = a.is_whole() && b.is_whole();
-    let options = DiffOptions { rtol: args.rtol, atol: args.atol };
-    let found = rekindle_state::diff(&a.tree(whole)?, &b.tree(whole)?, &options)?;
+    let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
+    let found = rekindle_state::diff(&a.tree(whole)?, &b.tree(whole)?, tolerance)?;
     if args.json {
         json(&found)?;
     } else {

@@ -220,10 +220,7 @@ fn cached(url: &str) -> anyhow::Result<PathBuf> {
             "there is no cache folder for downloads: set HOME or XDG_CACHE_HOME, or download the file and give its path"
         );
     };
-    let digest = {
-        use sha2::Digest;
-        sha2::Sha256::digest(url.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
+    let digest = &rekindle_state::fs::sha256(url.as_bytes())[..12];
     // Two addresses may end in the same file name.
     let file = cache.join("rekindle").join("weights").join(digest).join(name);
     if !file.exists() {

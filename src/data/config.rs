@@ -318,9 +318,8 @@ fn source_needed(found: &str) -> DataError {
 
 /// A hint that names the known name nearest to `name`.
 pub(crate) fn nearest(name: &str, known: &[&str]) -> String {
-    let near = known.iter().map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match near {
-        Some((likeness, known)) if likeness > 0.7 => format!("did you mean {known:?}?"),
-        _ => "run `rekindle datasets` for a list".to_owned(),
+    match rekindle_state::nearest(name, known.iter().copied()) {
+        Some(known) => format!("did you mean {known:?}?"),
+        None => "run `rekindle datasets` for a list".to_string(),
     }
 }

@@ -1,14 +1,14 @@
 //! Files over HTTP and HTTPS: continued where they broke off, checked before they count.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sha2::{Digest, Sha256};
+use rekindle_state::fs::{move_into_place, sha256_file};
 use ureq::Agent;
 use ureq::http::header;
 
@@ -99,24 +99,15 @@ pub fn download(url: &str, dest: &Path, sha256: Option<&str>, progress: Progress
     let transfer =
         Transfer { url, part: part_of(dest), expected: sha256.map(str::to_ascii_lowercase), progress, agent: agent() };
     transfer.run()?;
-    fs::rename(&transfer.part, dest).map_err(io(dest, "rename the finished download"))?;
-    sync_folder(dest);
-    Ok(())
+    move_into_place(&transfer.part, dest).map_err(io(dest, "rename the finished download"))
 }
 
 /// The SHA-256 of a file in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String, DownloadError> {
-    let mut file = File::open(path).map_err(io(path, "read the file"))?;
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(hex(&hash.finalize())),
-            Ok(count) => hash.update(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(io(path, "read the file")(error)),
-        }
-    }
+    Ok(sha256_file(path).map_err(io(path, "read the file"))?.1)
 }
 
 /// The name of an unfinished download.
@@ -126,20 +117,9 @@ fn part_of(dest: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> DownloadError {
     let path = path.to_path_buf();
     move |source| DownloadError::Io { path, action, source }
-}
-
-/// Makes a rename durable where folders can be synchronized; elsewhere it is left to the system.
-fn sync_folder(file: &Path) {
-    if let Some(folder) = file.parent().and_then(|folder| File::open(folder).ok()) {
-        let _ = folder.sync_all();
-    }
 }
 
 fn agent() -> Agent {
@@ -214,7 +194,7 @@ impl Transfer<'_> {
             return Ok(());
         }
         self.forget()?;
-        Err(DownloadError::Checksum { url: self.url.to_owned(), expected: expected.clone(), found })
+        Err(DownloadError::Checksum { url: self.url.to_string(), expected: expected.clone(), found })
     }
 
     /// One request, for what is missing.
@@ -240,7 +220,7 @@ impl Transfer<'_> {
             }
             _ => {
                 return Err(Broken::Final(DownloadError::Status {
-                    url: self.url.to_owned(),
+                    url: self.url.to_string(),
                     status,
                     hint: match status {
                         404 | 410 => "check the address or use another mirror",
@@ -301,7 +281,7 @@ impl Transfer<'_> {
 
     fn connection(&self, reason: String) -> DownloadError {
         let kept = if self.expected.is_some() && self.have() > 0 { ", it continues where it stopped" } else { "" };
-        DownloadError::Connection { url: self.url.to_owned(), reason, kept }
+        DownloadError::Connection { url: self.url.to_string(), reason, kept }
     }
 
     /// Sorts what ureq reports before there is an answer.
@@ -310,7 +290,7 @@ impl Transfer<'_> {
             ureq::Error::BadUri(reason) => self.address(reason).into(),
             ureq::Error::Http(error) => self.address(error.to_string()).into(),
             ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                self.connection("connection refused".to_owned()).into()
+                self.connection("connection refused".to_string()).into()
             }
             error @ (ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_)) => {
                 Broken::Again(error.to_string())
@@ -320,7 +300,7 @@ impl Transfer<'_> {
     }
 
     fn address(&self, reason: impl fmt::Display) -> DownloadError {
-        DownloadError::Address { url: self.url.to_owned(), reason: reason.to_string() }
+        DownloadError::Address { url: self.url.to_string(), reason: reason.to_string() }
     }
 
     fn bar(&self, from: u64, length: Option<u64>) -> ProgressBar {
@@ -338,7 +318,7 @@ impl Transfer<'_> {
         );
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let name = self.url.rsplit('/').next().unwrap_or_default();
-        bar.set_message(name.to_owned());
+        bar.set_message(name.to_string());
         bar.set_position(from);
         bar
     }

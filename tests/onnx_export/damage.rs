@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rekindle::onnx::export::{ExportOptions, Exported, export_network};
-use rekindle::onnx::verify::{self, Difference, Engine, Graphed, Tolerance, Values, structure};
+use rekindle::onnx::verify::{self, Difference, Engine, Graphed, Values, structure};
 use rekindle_state::onnx::proto::ModelProto;
 
 use super::{architecture, graph, narrow, network, written};
@@ -94,7 +94,7 @@ impl Engine for Wrong {
 fn an_engine_that_disagrees_is_seen() {
     let (network, exported) = exported("the_model_class");
     let graphed = Graphed::new(Path::new("unused"), &exported);
-    let compare = |engine: &Wrong| verify::compare(&network, &graphed, &[engine], Tolerance::default());
+    let compare = |engine: &Wrong| verify::compare(&network, &graphed, &[engine], verify::USUAL);
     let findings = compare(&Wrong(Ok(vec![10]))).unwrap();
     assert_eq!(findings.iter().map(|finding| finding.batch).collect::<Vec<_>>(), [1, 3]);
     assert!(findings.iter().all(|finding| !finding.difference.is_small()));
@@ -112,7 +112,7 @@ fn the_first_node_that_differs_is_named() {
         let folder = written(&exported);
         let path = folder.path().join("m.onnx");
         let first = |exported: &Exported| {
-            verify::first_difference(&network, &Graphed::new(&path, exported), engine, 3, Tolerance::default()).unwrap()
+            verify::first_difference(&network, &Graphed::new(&path, exported), engine, 3, verify::USUAL).unwrap()
         };
         assert_eq!(first(&exported), None, "{}", engine.name());
         let mut raw = of(&mut exported.model).initializer[2].raw_data.take().unwrap().to_vec();

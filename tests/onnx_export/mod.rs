@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rekindle::models::{self, Architecture, Network, weights};
 use rekindle::onnx::export::{self, EXTERNAL_ABOVE, ExportOptions, Exported, export_network};
-use rekindle::onnx::verify::{self, Graphed, Tolerance};
+use rekindle::onnx::verify::{self, Graphed};
 use rekindle::train;
 use rekindle_state::onnx::proto::{GraphProto, NodeProto, attribute, dimension, type_proto};
 use rekindle_state::{DType, StateDict, Tensor};
@@ -99,8 +99,7 @@ fn axes(info: &rekindle_state::onnx::proto::ValueInfoProto) -> Vec<String> {
 
 /// Every engine of this program agrees with the network.
 fn agrees(network: &Network, exported: &Exported, path: &Path) {
-    let findings =
-        verify::compare(network, &Graphed::new(path, exported), &verify::built_in(), Tolerance::default()).unwrap();
+    let findings = verify::compare(network, &Graphed::new(path, exported), &verify::built_in(), verify::USUAL).unwrap();
     for finding in findings {
         assert!(finding.difference.is_small(), "{finding:?}");
     }

@@ -5,20 +5,13 @@ use std::path::Path;
 
 use prost::Message;
 use prost::bytes::Bytes;
+pub use rekindle_state::Tolerance;
+use rekindle_state::gap;
 use rekindle_state::onnx::External;
 use rekindle_state::onnx::proto::{MapProto, OptionalProto, SequenceProto, TensorProto};
 
 use crate::graph::{Kind, Port, weight};
 use crate::{Array, DType, Error, Result, Value};
-
-/// How far a float may be from what is expected: `atol + rtol × |expected|`.
-#[derive(Debug, Clone, Copy)]
-pub struct Tolerance {
-    /// Relative.
-    pub rtol: f64,
-    /// Absolute.
-    pub atol: f64,
-}
 
 /// Reads the files `stem_0.pb`, `stem_1.pb`, … of a folder for the ports they belong to; files that are not there are left out.
 ///
@@ -140,18 +133,16 @@ fn arrays(found: &Array, expected: &Array, tolerance: Tolerance, worst: &mut f64
     }
     // Two units in the last place of a bfloat16, as ONNX's own runner allows: the order of a sum makes that much.
     let rtol = if expected.dtype() == DType::BF16 { tolerance.rtol.max(1.0 / 64.0) } else { tolerance.rtol };
+    let tolerance = Tolerance { rtol, ..tolerance };
     let mut wrong = 0;
     let mut first = None;
     for (i, (found, expected)) in found.floats()?.into_iter().zip(expected.floats()?).enumerate() {
-        let apart = (found - expected).abs();
-        if found == expected || found.is_nan() && expected.is_nan() || apart <= tolerance.atol + rtol * expected.abs() {
-            if apart.is_finite() {
-                *worst = worst.max(apart);
-            }
-            continue;
-        }
+        let apart = gap(found, expected);
         if apart.is_finite() {
             *worst = worst.max(apart);
+        }
+        if tolerance.allows_gap(apart, expected) {
+            continue;
         }
         wrong += 1;
         first.get_or_insert((i, found, expected));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::writeback::Writeback;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, fs};
 
 /// A file under construction, beside its destination and under another name.
 ///
@@ -124,7 +124,7 @@ impl AtomicFile {
     /// Syncs the file, unless it is to be left unsynced, and puts it in its place.
     ///
     /// # Errors
-    /// When the disk is full or fails; the destination is then as it was.
+    /// When the disk is full or fails: the destination is then as it was, unless only the sync of its folder failed.
     pub fn commit(mut self) -> Result<()> {
         let failed = |error| Error::io("write", &self.destination, error);
         self.out.flush().map_err(failed)?;
@@ -133,10 +133,8 @@ impl AtomicFile {
         }
         std::fs::rename(&self.temporary, &self.destination).map_err(failed)?;
         self.committed = true;
-        if self.sync.is_some() {
-            sync_folder(&self.destination);
-        }
-        Ok(())
+        let folder = self.destination.parent().unwrap_or(Path::new(""));
+        if self.sync.is_some() { fs::sync_folder(folder).map_err(failed) } else { Ok(()) }
     }
 }
 
@@ -180,15 +178,6 @@ pub(crate) fn cannot_create(path: &Path, error: io::Error) -> Error {
             Error::new(ErrorKind::Io, "cannot create it: the file system is read-only").at(path)
         }
         _ => Error::io("create", path, error),
-    }
-}
-
-/// Makes the rename itself survive a power cut, where the system can.
-pub(crate) fn sync_folder(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Ok(folder) = File::open(folder) {
-        // Folders cannot be synced on every system; the file itself is whole either way.
-        let _ = folder.sync_all();
     }
 }
 

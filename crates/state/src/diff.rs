@@ -4,16 +4,8 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::cast::{decode, is_integer};
-use crate::{DType, Data, Error, Result, Tensor, Value, walk};
-
-/// What is still equal: as `torch.allclose`, `|a - b| <= atol + rtol × |b|`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct DiffOptions {
-    /// The relative part.
-    pub rtol: f64,
-    /// The absolute part.
-    pub atol: f64,
-}
+use crate::tolerance::gap as gap_of;
+use crate::{DType, Data, Error, Result, Tensor, Tolerance, Value, walk};
 
 /// What differs between two trees.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -102,7 +94,7 @@ pub struct PlainDiff {
 ///
 /// # Errors
 /// When a tensor cannot be read.
-pub fn diff(a: &Value, b: &Value, options: &DiffOptions) -> Result<Diff> {
+pub fn diff(a: &Value, b: &Value, tolerance: Tolerance) -> Result<Diff> {
     let (left, mut right) = (leaves(a), leaves(b));
     let mut diff = Diff::default();
     for (name, a) in left {
@@ -112,10 +104,11 @@ pub fn diff(a: &Value, b: &Value, options: &DiffOptions) -> Result<Diff> {
         };
         match (a, b) {
             (Value::Tensor(a), Value::Tensor(b)) => {
-                compare(&name, &a, &b, options, &mut diff).map_err(|error| error.within(format!("tensor '{name}'")))?;
+                compare(&name, &a, &b, tolerance, &mut diff)
+                    .map_err(|error| error.within(format!("tensor '{name}'")))?;
             }
             (a, b) => {
-                if !plain_equal(&a, &b, options) {
+                if !plain_equal(&a, &b, tolerance) {
                     diff.plain.push(PlainDiff { name, a: shown(&a), b: shown(&b) });
                 }
             }
@@ -128,7 +121,7 @@ pub fn diff(a: &Value, b: &Value, options: &DiffOptions) -> Result<Diff> {
         && diff.plain.is_empty()
         && diff.values.iter().all(|tensor| tensor.within)
         // A tolerance is for numbers that were rounded on the way; without one, the types have to agree too.
-        && (diff.dtypes.is_empty() || options.rtol > 0.0 || options.atol > 0.0);
+        && (diff.dtypes.is_empty() || tolerance.rtol > 0.0 || tolerance.atol > 0.0);
     Ok(diff)
 }
 
@@ -164,7 +157,7 @@ fn leaves(root: &Value) -> IndexMap<String, Value> {
     out
 }
 
-fn compare(name: &str, a: &Tensor, b: &Tensor, options: &DiffOptions, diff: &mut Diff) -> Result<()> {
+fn compare(name: &str, a: &Tensor, b: &Tensor, tolerance: Tolerance, diff: &mut Diff) -> Result<()> {
     diff.compared += 1;
     if a.shape() != b.shape() {
         diff.shapes.push(ShapeDiff { name: name.to_string(), a: a.shape().to_vec(), b: b.shape().to_vec() });
@@ -187,7 +180,7 @@ fn compare(name: &str, a: &Tensor, b: &Tensor, options: &DiffOptions, diff: &mut
         diff.close += 1;
         return Ok(());
     }
-    let measured = measure(name, (a, &left), (b, &right), options)?;
+    let measured = measure(name, (a, &left), (b, &right), tolerance)?;
     diff.close += u64::from(measured.within);
     if measured.equal < measured.elements {
         diff.values.push(measured);
@@ -208,7 +201,7 @@ fn plain(dtype: DType) -> Result<(DType, usize)> {
     })
 }
 
-fn measure(name: &str, a: (&Tensor, &[u8]), b: (&Tensor, &[u8]), options: &DiffOptions) -> Result<TensorDiff> {
+fn measure(name: &str, a: (&Tensor, &[u8]), b: (&Tensor, &[u8]), tolerance: Tolerance) -> Result<TensorDiff> {
     const CHUNK: usize = 1 << 16;
     let ((type_a, parts_a), (type_b, parts_b)) = (plain(a.0.dtype())?, plain(b.0.dtype())?);
     if parts_a != parts_b {
@@ -249,12 +242,10 @@ fn measure(name: &str, a: (&Tensor, &[u8]), b: (&Tensor, &[u8]), options: &DiffO
         for (index, (&x, &y)) in left.iter().zip(&right).enumerate() {
             let gap = match &exact {
                 Some(gaps) => gaps[index],
-                None if x == y || (x.is_nan() && y.is_nan()) => 0.0,
-                None if x.is_nan() || y.is_nan() => f64::INFINITY,
-                None => (x - y).abs(),
+                None => gap_of(x, y),
             };
             diff.equal += u64::from(gap == 0.0);
-            diff.close += u64::from(gap == 0.0 || gap.is_finite() && gap <= options.atol + options.rtol * y.abs());
+            diff.close += u64::from(tolerance.allows_gap(gap, y));
             if gap > diff.max_abs {
                 (diff.max_abs, diff.worst_a, diff.worst_b) = (gap, x, y);
                 worst = at + index as u64;
@@ -281,15 +272,11 @@ fn position(mut index: u64, shape: &[u64]) -> Vec<u64> {
     position
 }
 
-fn plain_equal(a: &Value, b: &Value, options: &DiffOptions) -> bool {
+fn plain_equal(a: &Value, b: &Value, tolerance: Tolerance) -> bool {
     match (a, b) {
         // A number is the same number as an integer or as a float.
         (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => match (a.as_float(), b.as_float()) {
-            (Some(x), Some(y)) => {
-                x == y
-                    || (x.is_nan() && y.is_nan())
-                    || (x - y).abs() <= options.atol + options.rtol * y.abs() && (x - y).is_finite()
-            }
+            (Some(x), Some(y)) => tolerance.allows(x, y),
             _ => false,
         },
         _ => shown(a) == shown(b),
@@ -339,13 +326,13 @@ mod tests {
     fn the_worst_element_is_named() {
         let a = tree(Tensor::from_f32(&[2, 2], &[1.0, 2.0, f32::NAN, 4.0]).unwrap(), 1);
         let b = tree(Tensor::from_f32(&[2, 2], &[1.0, 2.5, f32::NAN, 4.0]).unwrap(), 2);
-        let found = diff(&a, &b, &DiffOptions::default()).unwrap();
+        let found = diff(&a, &b, Tolerance::EXACT).unwrap();
         let tensor = &found.values[0];
         assert_eq!((tensor.equal, tensor.max_abs, tensor.max_rel), (3, 0.5, 0.2));
         assert_eq!((tensor.worst_index.as_slice(), tensor.worst_a, tensor.worst_b), (&[0, 1][..], 2.0, 2.5));
         assert_eq!(found.plain[0].name, "epoch");
         assert!(!found.same);
-        assert!(diff(&a, &a, &DiffOptions::default()).unwrap().same);
+        assert!(diff(&a, &a, Tolerance::EXACT).unwrap().same);
     }
 
     #[test]
@@ -353,8 +340,8 @@ mod tests {
         let wide = Tensor::from_f32(&[2], &[1.0001, 3.0]).unwrap();
         let a = tree(wide.clone(), 1);
         let b = tree(wide.cast(DType::F16).unwrap(), 1);
-        assert!(!diff(&a, &b, &DiffOptions::default()).unwrap().same);
-        let found = diff(&a, &b, &DiffOptions { rtol: 1e-3, atol: 0.0 }).unwrap();
+        assert!(!diff(&a, &b, Tolerance::EXACT).unwrap().same);
+        let found = diff(&a, &b, Tolerance { rtol: 1e-3, atol: 0.0 }).unwrap();
         assert!(found.same && found.dtypes.len() == 1 && found.close == 1, "{found:?}");
     }
 
@@ -362,7 +349,7 @@ mod tests {
     fn large_integers_are_told_apart() {
         let a = tree(Tensor::from_i64(&[1], &[(1 << 60) + 1]).unwrap(), 1);
         let b = tree(Tensor::from_i64(&[1], &[1 << 60]).unwrap(), 1);
-        let found = diff(&a, &b, &DiffOptions::default()).unwrap();
+        let found = diff(&a, &b, Tolerance::EXACT).unwrap();
         assert_eq!(found.values[0].max_abs, 1.0);
     }
 }

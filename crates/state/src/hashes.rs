@@ -1,7 +1,6 @@
 //! Hashes of tensors: of the values in row-major order, little endian.
 
 use serde_json::{Map, Value as Json};
-use sha2::{Digest, Sha256};
 
 use crate::{DType, Data, ErrorKind, Quantization, Result, Tensor};
 
@@ -22,7 +21,7 @@ pub(crate) fn identity(tensor: &Tensor) -> Option<Identity> {
 
 /// Lower-case hexadecimal SHA-256.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::fs::sha256(bytes)
 }
 
 /// The hash of a tensor's values; none for one that repeats few elements very often, or that would only fill memory.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{Error, ErrorKind, Result, StateDict, Tensor, Value, module_state_dict};
+use crate::{Error, ErrorKind, Result, StateDict, Tensor, Value, module_state_dict, nearest, nearest_alike};
 
 /// A parameter or buffer that a model has, under PyTorch's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,12 +161,10 @@ fn assign(candidate: &Candidate, fit: &Fit, wanted: &[Wanted], helps: Vec<String
     // Comparing every pair of names is for a typo, not for another model.
     if matching.missing.len() * unused.len() <= 100_000 {
         for missing in &matching.missing {
-            let nearest = unused
-                .iter()
-                .map(|&index| (strsim::jaro_winkler(missing, &fit.names[index]), index))
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-                .filter(|(similarity, _)| *similarity > 0.85);
-            if let Some((_, index)) = nearest {
+            let names = unused.iter().map(|&index| fit.names[index].as_ref());
+            let nearest = nearest_alike(missing, names, 0.7);
+            if let Some(index) = nearest.and_then(|name| unused.iter().find(|&&index| *fit.names[index] == *name)) {
+                let index = *index;
                 matching.suggestions.push((missing.clone(), candidate.entries[index].0.clone()));
             }
         }
@@ -411,9 +409,8 @@ fn no_key(value: &Value, name: &str, at: &str) -> Error {
     let keys: Vec<String> =
         value.as_dict().map(|dict| dict.keys().map(|key| key.text().into_owned()).collect()).unwrap_or_default();
     let place = if at.is_empty() { "the file".to_string() } else { format!("'{at}'") };
-    let nearest = keys.iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
     let mut message = format!("{place} has no key '{name}'");
-    if let Some(nearest) = nearest.filter(|nearest| strsim::jaro_winkler(nearest, name) > 0.8) {
+    if let Some(nearest) = nearest(name, keys.iter().map(String::as_str)) {
         message.push_str(&format!("; did you mean '{nearest}'?"));
     } else if keys.is_empty() {
         message.push_str(&format!(": it is a {}", value.type_name()));

@@ -1,11 +1,11 @@
 //! Several files that appear together, once they are known to be good.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::atomic::{cannot_create, sync_folder};
+use crate::atomic::cannot_create;
 use crate::{Error, ErrorKind, Result};
 
 /// A folder beside a destination, in which files are written and looked at before they get their place.
@@ -65,11 +65,11 @@ impl Staged {
     pub fn publish(self, names: &[String]) -> Result<()> {
         for name in names {
             let (from, to) = (self.folder.join(name), self.destination.with_file_name(name));
-            let moved = File::open(&from).and_then(|file| file.sync_all()).and_then(|()| fs::rename(&from, &to));
+            let moved = crate::fs::sync_file(&from).and_then(|()| fs::rename(&from, &to));
             moved.map_err(|error| Error::io("write", &to, error))?;
         }
-        sync_folder(&self.destination);
-        Ok(())
+        let folder = self.destination.parent().unwrap_or(Path::new(""));
+        crate::fs::sync_folder(folder).map_err(|error| Error::io("write", &self.destination, error))
     }
 }
 

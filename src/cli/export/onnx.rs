@@ -18,7 +18,7 @@ use crate::models::{Architecture, Imported, Network, Output};
 use crate::onnx::export::{DEFAULT_OPSET, EXTERNAL_ABOVE, ExportOptions, export_network, rewrite, write};
 use crate::onnx::metadata::Told;
 use crate::onnx::run::GraphConfig;
-use crate::onnx::verify::{self, Engine, Finding, Graphed, OnnxRuntime, Tolerance, Verdict};
+use crate::onnx::verify::{self, Engine, Finding, Graphed, OnnxRuntime, Verdict};
 
 /// What concerns ONNX files alone.
 #[derive(Debug, clap::Args)]
@@ -180,7 +180,7 @@ fn vouched_for(graphed: &Graphed<'_>, args: &OnnxArgs) -> anyhow::Result<bool> {
         engines.push(&OnnxRuntime);
     }
     let mut agreed = true;
-    for Verdict { engine, found } in verify::compare_engines(graphed, &engines, Tolerance::default())? {
+    for Verdict { engine, found } in verify::compare_engines(graphed, &engines, verify::USUAL)? {
         match found {
             Ok(findings) => agreed &= report(&findings),
             // What was asked for by name must be done.
@@ -218,7 +218,7 @@ fn verified(network: &Network, graphed: &Graphed<'_>, args: &OnnxArgs) -> anyhow
     if args.verify_with.is_some() {
         engines.push(&OnnxRuntime);
     }
-    let findings = verify::compare(network, graphed, &engines, Tolerance::default())?;
+    let findings = verify::compare(network, graphed, &engines, verify::USUAL)?;
     report(&findings);
     let Some(wrong) = findings.iter().find(|finding| !finding.difference.is_small()) else { return Ok(true) };
     eprintln!("{}", first_difference(network, graphed, &engines, wrong));
@@ -228,7 +228,7 @@ fn verified(network: &Network, graphed: &Graphed<'_>, args: &OnnxArgs) -> anyhow
 /// The node from which on an engine computes something else, in words.
 fn first_difference(network: &Network, graphed: &Graphed<'_>, engines: &[&dyn Engine], wrong: &Finding) -> String {
     let Some(engine) = engines.iter().find(|engine| engine.name() == wrong.engine) else { return String::new() };
-    match verify::first_difference(network, graphed, *engine, wrong.batch, Tolerance::default()) {
+    match verify::first_difference(network, graphed, *engine, wrong.batch, verify::USUAL) {
         Ok(Some(node)) => format!("first difference of {}: {node}", wrong.engine),
         Ok(None) => format!("no single node of {} differs when every value is looked at", wrong.engine),
         Err(error) => format!("the node that differs first could not be found: {error}"),

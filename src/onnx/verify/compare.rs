@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+pub use rekindle_state::Tolerance;
+use rekindle_state::gap;
+
 /// A tensor of 32-bit floats.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Values {
@@ -11,23 +14,11 @@ pub struct Values {
     pub data: Vec<f32>,
 }
 
-/// How far values may be apart: `|found - expected| ≤ absolute + relative · |expected|`, as in `numpy.testing.assert_allclose`.
+/// What an export may be off by, where nothing else is asked for.
 ///
 /// Where the greatest expected value is more than 1, the absolute part grows with it: a value near 0 that is a sum of large ones
 /// has the rounding of the large ones, and among thousands of scores some are near 0.
-#[derive(Debug, Clone, Copy)]
-pub struct Tolerance {
-    /// Of the expected value.
-    pub relative: f64,
-    /// In any case.
-    pub absolute: f64,
-}
-
-impl Default for Tolerance {
-    fn default() -> Self {
-        Self { relative: 1e-3, absolute: 1e-5 }
-    }
-}
+pub const USUAL: Tolerance = Tolerance { rtol: 1e-3, atol: 1e-5 };
 
 /// The greatest differences between two tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,21 +56,18 @@ impl Difference {
             .map(|value| f64::from(value.abs()))
             .filter(|value| value.is_finite())
             .fold(1.0, f64::max);
+        let allowed = Tolerance { atol: tolerance.atol * greatest, ..tolerance };
         for (&found, &expected) in found.data.iter().zip(&expected.data) {
             let (found, expected) = (f64::from(found), f64::from(expected));
-            if found == expected || found.is_nan() && expected.is_nan() {
+            let difference = gap(found, expected);
+            if difference == 0.0 {
                 continue;
             }
-            let difference = (found - expected).abs();
-            // Not a number on one side only: as wrong as can be.
-            let difference = if difference.is_nan() { f64::INFINITY } else { difference };
             absolute = absolute.max(difference);
             if expected != 0.0 {
                 relative = relative.max(difference / expected.abs());
             }
-            let allowed = tolerance.absolute * greatest + tolerance.relative * expected.abs();
-            // An infinite value allows no difference at all.
-            outside += usize::from(difference > allowed || !difference.is_finite());
+            outside += usize::from(!allowed.allows_gap(difference, expected));
         }
         Self::Values { absolute, relative, outside, count: expected.data.len() }
     }
@@ -111,7 +99,7 @@ mod tests {
     }
 
     fn small(found: &[f32], expected: &[f32]) -> bool {
-        Difference::between(&values(found), &values(expected), Tolerance::default()).is_small()
+        Difference::between(&values(found), &values(expected), USUAL).is_small()
     }
 
     #[test]
@@ -130,7 +118,7 @@ mod tests {
                 && !small(&[1.0], &[f32::INFINITY])
                 && !small(&[f32::INFINITY], &[1.0])
         );
-        let other = Difference::between(&values(&[1.0]), &values(&[1.0, 2.0]), Tolerance::default());
+        let other = Difference::between(&values(&[1.0]), &values(&[1.0, 2.0]), USUAL);
         assert!(!other.is_small());
         assert_eq!(other.to_string(), "shape [1] instead of [2]");
     }

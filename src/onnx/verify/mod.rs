@@ -24,7 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rekindle_state::onnx::proto::ValueInfoProto;
 
-pub use compare::{Difference, Tolerance, Values};
+pub use compare::{Difference, Tolerance, USUAL, Values};
 pub use engine::{Engine, built_in, others};
 pub use runtime::OnnxRuntime;
 

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::{APART, MAX_DEPTH, VERSION, rebuildable};
+use crate::fs::hex;
 use crate::{Array, DType, Data, DictKind, Error, Key, Quantization, Result, StateDict, Tensor, Value, View};
 
 /// A tree, flattened.
@@ -361,8 +362,4 @@ fn key_node(key: &Key) -> Json {
 /// A float as text that reads back to the same bits.
 fn float_text(float: f64) -> String {
     if float.is_nan() { format!("nan:{:016x}", float.to_bits()) } else { format!("{float:?}") }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
