@@ -59,6 +59,9 @@ pub fn run(args: &Args) -> Answer {
         _ => data,
     };
     let loader = data.loader(&base, Split::Test, 0, &device.device)?;
+    for remark in loader.dataset().remarks() {
+        eprintln!("{remark}");
+    }
     check_fit(&*architecture, &loader, &description)?;
     let loss = match &recipe {
         Some(recipe) => recipe.loss(&*architecture),

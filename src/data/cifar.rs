@@ -11,7 +11,7 @@ use super::{DataError, MemoryDataset, Shape, Split};
 pub const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// The size of every picture.
+/// The size of every image.
 pub const SHAPE: Shape = Shape { channels: 3, height: 32, width: 32 };
 
 /// One label byte, then 1,024 red, 1,024 green and 1,024 blue bytes.
@@ -44,7 +44,7 @@ pub fn open(path: &Path, split: Split) -> Result<MemoryDataset, DataError> {
 fn names(split: Split) -> Vec<String> {
     match split {
         Split::Train => (1..=5).map(|n| format!("data_batch_{n}.bin")).collect(),
-        Split::Test => vec!["test_batch.bin".to_owned()],
+        Split::Test => vec!["test_batch.bin".to_string()],
     }
 }
 

@@ -40,21 +40,18 @@ pub enum DataError {
         /// The operating system's answer.
         source: std::io::Error,
     },
-    /// A picture that cannot be decoded.
-    #[error(
-        "{}: expected a PNG or JPEG picture, but it cannot be decoded ({source}); replace or remove the file",
-        path.display()
-    )]
-    Picture {
+    /// An image that cannot be decoded.
+    #[error("{}: expected an image, but it cannot be decoded ({source}); replace or remove the file", path.display())]
+    Decode {
         /// The file.
         path: PathBuf,
         /// The decoder's answer.
         source: image::ImageError,
     },
-    /// A picture that does not suit the transforms or the other pictures of its batch.
+    /// An image that does not suit the transforms or the other images of its batch.
     #[error("{origin}: expected {expected}, found {found}; {hint}")]
     Unsuitable {
-        /// The picture: a file name, or the set's name and the picture's number.
+        /// The image: a file name, or the set's name and the image's number.
         origin: String,
         /// What was expected.
         expected: String,
@@ -68,6 +65,18 @@ pub enum DataError {
     Setting {
         /// The key below `data`.
         key: String,
+        /// What is accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+        /// What to try.
+        hint: String,
+    },
+    /// An option of the command line that cannot be used.
+    #[error("{option}: expected {expected}, found {found}; {hint}")]
+    Option {
+        /// The option: `--normalize`.
+        option: &'static str,
         /// What is accepted.
         expected: String,
         /// What was given.
@@ -106,6 +115,16 @@ impl DataError {
     /// A missing file or folder.
     pub(crate) fn missing(path: &Path, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Missing { path: path.to_path_buf(), what: what.into(), hint: hint.into() }
+    }
+
+    /// An option that cannot be used.
+    pub(crate) fn option(
+        option: &'static str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Option { option, expected: expected.into(), found: found.into(), hint: hint.into() }
     }
 
     /// A setting that cannot be used.

@@ -1,7 +1,7 @@
-//! Folders of PNG and JPEG pictures.
+//! Folders of image files.
 //!
 //! `burn-dataset` has an `ImageFolderDataset` too; it is not used here because it panics on a
-//! picture that does not decode and does not tell the names of its classes. This one is a
+//! image that does not decode and does not tell the names of its classes. This one is a
 //! `Dataset` of the same kind whose errors are values.
 
 use std::collections::BTreeMap;
@@ -12,14 +12,15 @@ use burn::data::dataset::Dataset;
 use sha2::{Digest, Sha256};
 
 use super::dataset::out_of_range;
-use super::{DataError, ImageDataset, Sample, Shape, Split, Target, picture};
+use super::image_file::EXTENSIONS;
+use super::{DataError, ImageDataset, Sample, Shape, Split, Target, image_file};
 
 /// Names under which the test split of a folder is found, in this order.
 const TEST_FOLDERS: [&str; 4] = ["test", "val", "valid", "validation"];
 /// Folders below a class folder are searched this deep; a loop of links ends here.
 const MOST_DEPTH: usize = 16;
 
-/// Pictures of a folder, decoded when asked for.
+/// Images of a folder, decoded when asked for.
 #[derive(Debug, Clone)]
 pub struct FolderDataset {
     name: String,
@@ -27,6 +28,8 @@ pub struct FolderDataset {
     /// Path and class, sorted by class and then by path.
     files: Vec<(PathBuf, usize)>,
     shape: Shape,
+    /// Files that are no images by their names, hidden ones aside.
+    passed_over: usize,
 }
 
 impl FolderDataset {
@@ -34,7 +37,7 @@ impl FolderDataset {
     ///
     /// With a subfolder `train`, that is the train split and `test` (or `val`, `valid`,
     /// `validation`) is the test split. Without one, a tenth of each class (rounded up, but never
-    /// all of it) is the test split: the pictures whose `CLASS/FILE` names have the smallest
+    /// all of it) is the test split: the images whose `CLASS/FILE` names have the smallest
     /// SHA-256, so that it does not depend on the machine, the seed or the order of listing.
     ///
     /// Classes are numbered in the byte order of the names of the train split's folders. Names
@@ -46,14 +49,14 @@ impl FolderDataset {
             return Err(DataError::missing(
                 &layout.train,
                 "the folder holds no folder for each class",
-                "put the pictures of each class in a folder of the class's name",
+                "put the images of each class in a folder of the class's name",
             ));
         }
-        let mut files = Vec::new();
+        let (mut files, mut passed_over) = (Vec::new(), 0);
         for (class, name) in classes.iter().enumerate() {
             let folder = layout.chosen.join(name);
-            // A class without test pictures is fine.
-            let mut listed = if folder.is_dir() { list(&folder)? } else { Vec::new() };
+            // A class without test images is fine.
+            let mut listed = if folder.is_dir() { list(&folder, &mut passed_over)? } else { Vec::new() };
             if layout.divided {
                 listed = divide(listed, &layout.chosen, split);
             }
@@ -66,33 +69,51 @@ impl FolderDataset {
                 "rename or remove that folder",
             ));
         }
-        Self::new(&layout.chosen, split, classes, files)
+        Self::new(&layout.chosen, split, classes, files, passed_over)
     }
 
-    /// Opens one split of a folder of pictures whose classes do not matter: every picture below
+    /// Opens one split of a folder of images whose classes do not matter: every image below
     /// the folder, split as by [`FolderDataset::open`] (a tenth of all).
     pub fn open_unlabelled(root: &Path, split: Split) -> Result<Self, DataError> {
         let layout = Layout::of(root, split)?;
-        let mut listed = list(&layout.chosen)?;
+        let mut passed_over = 0;
+        let mut listed = list(&layout.chosen, &mut passed_over)?;
         if layout.divided {
             listed = divide(listed, &layout.chosen, split);
         }
         let files = listed.into_iter().map(|path| (path, 0)).collect();
-        Self::new(&layout.chosen, split, Vec::new(), files)
+        Self::new(&layout.chosen, split, Vec::new(), files, passed_over)
     }
 
-    fn new(root: &Path, split: Split, classes: Vec<String>, files: Vec<(PathBuf, usize)>) -> Result<Self, DataError> {
+    fn new(
+        root: &Path,
+        split: Split,
+        classes: Vec<String>,
+        files: Vec<(PathBuf, usize)>,
+        passed_over: usize,
+    ) -> Result<Self, DataError> {
         let Some((first, _)) = files.first() else {
+            let others = match passed_over {
+                0 => String::new(),
+                1 => " (1 other file is passed over)".to_string(),
+                count => format!(" ({count} other files are passed over)"),
+            };
             return Err(DataError::missing(
                 root,
-                format!("there are no .png, .jpg or .jpeg pictures for the {split} split"),
-                "add pictures or point data.dir at another folder",
+                format!("there are no images for the {split} split{others}: files named .{}", EXTENSIONS.join(", .")),
+                "add images or point data.dir at another folder",
             ));
         };
-        Ok(Self { name: format!("folder {} ({split})", root.display()), shape: picture::size(first)?, classes, files })
+        Ok(Self {
+            name: format!("folder {} ({split})", root.display()),
+            shape: image_file::size(first)?,
+            classes,
+            files,
+            passed_over,
+        })
     }
 
-    /// Keeps `limit` pictures, evenly spread over the classes' order.
+    /// Keeps `limit` images, evenly spread over the classes' order.
     pub fn truncate(&mut self, limit: usize) {
         let len = self.files.len();
         if limit < len {
@@ -104,7 +125,7 @@ impl FolderDataset {
 impl Dataset<Sample, DataError> for FolderDataset {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         let (path, class) = self.files.get(index).ok_or_else(|| out_of_range(&self.name, index, self.files.len()))?;
-        Ok(Sample { image: picture::read(path)?, target: Target::Class(*class) })
+        Ok(Sample { image: image_file::read(path)?, target: Target::Class(*class) })
     }
 
     fn len(&self) -> usize {
@@ -125,10 +146,18 @@ impl ImageDataset for FolderDataset {
         &self.classes
     }
 
+    fn remarks(&self) -> Vec<String> {
+        let files = |count| if count == 1 { "1 file is".to_string() } else { format!("{count} files are") };
+        match self.passed_over {
+            0 => Vec::new(),
+            count => vec![format!("{}: {} passed over: no images by their names", self.name, files(count))],
+        }
+    }
+
     fn origin(&self, index: usize) -> String {
         match self.files.get(index) {
             Some((path, _)) => path.display().to_string(),
-            None => format!("{}, picture {index}", self.name),
+            None => format!("{}, image {index}", self.name),
         }
     }
 }
@@ -146,7 +175,7 @@ struct Layout {
 impl Layout {
     fn of(root: &Path, split: Split) -> Result<Self, DataError> {
         if !root.is_dir() {
-            return Err(DataError::missing(root, "there is no such folder", "point data.dir at a folder of pictures"));
+            return Err(DataError::missing(root, "there is no such folder", "point data.dir at a folder of images"));
         }
         let train = root.join("train");
         if !train.is_dir() {
@@ -176,7 +205,7 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
             continue;
         }
         match path.file_name().and_then(|name| name.to_str()) {
-            Some(name) => names.push(name.to_owned()),
+            Some(name) => names.push(name.to_string()),
             None => {
                 return Err(DataError::missing(
                     &path,
@@ -190,8 +219,8 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-/// All pictures below a folder, sorted by path.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+/// All images below a folder, sorted by path; what else is there is counted.
+fn list(folder: &Path, passed_over: &mut usize) -> Result<Vec<PathBuf>, DataError> {
     let mut found = Vec::new();
     let mut waiting = vec![(folder.to_path_buf(), 0)];
     while let Some((folder, depth)) = waiting.pop() {
@@ -200,8 +229,10 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
                 if depth < MOST_DEPTH {
                     waiting.push((path, depth + 1));
                 }
-            } else if picture::is_picture(&path) {
+            } else if image_file::is_image(&path) {
                 found.push(path);
+            } else {
+                *passed_over += 1;
             }
         }
     }
@@ -221,7 +252,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
-/// Divides the pictures of one class into the splits by the hash of their names.
+/// Divides the images of one class into the splits by the hash of their names.
 fn divide(listed: Vec<PathBuf>, root: &Path, split: Split) -> Vec<PathBuf> {
     let len = listed.len();
     let test = len.div_ceil(10).min(len.saturating_sub(1));

@@ -50,7 +50,7 @@ pub(crate) fn parse(name: &str, classes: &[&str], images: &Blob, labels: &Blob) 
         ));
     }
     let shape = Shape { channels: 1, height, width };
-    Ok(MemoryDataset::new(name.to_owned(), shape, classes, pixels, classes_of))
+    Ok(MemoryDataset::new(name.to_string(), shape, classes, pixels, classes_of))
 }
 
 /// The file of a split, under any of the names in use.
@@ -116,14 +116,14 @@ fn read<const RANK: usize>(blob: &Blob, magic: u32, what: &str) -> Result<([usiz
         return Err(DataError::damaged(
             &blob.path,
             format!("the {listed} bytes of {what} that its header declares"),
-            "a file too small to hold them".to_owned(),
+            "a file too small to hold them".to_string(),
             FETCH_AGAIN,
         ));
     };
     // One byte more than declared, to notice a file that goes on.
     let values = blob.take(&mut reader, declared + 1)?;
     if values.len() as u64 != declared {
-        let found = if values.len() as u64 > declared { "more".to_owned() } else { format!("{}", values.len()) };
+        let found = if values.len() as u64 > declared { "more".to_string() } else { format!("{}", values.len()) };
         return Err(DataError::damaged(
             &blob.path,
             format!("{declared} bytes of {what} ({listed}) after the header"),

@@ -20,7 +20,7 @@ const MOST_WORKERS: usize = 256;
 /// How a loader goes through its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoaderConfig {
-    /// Pictures in a batch, at least 1.
+    /// Images in a batch, at least 1.
     pub batch_size: usize,
     /// The seed of order and augmentation.
     pub seed: u64,
@@ -92,7 +92,7 @@ impl Loader {
         &self.dataset
     }
 
-    /// The size of the pictures in a batch.
+    /// The size of the images in a batch.
     pub fn input_shape(&self) -> Shape {
         self.pipeline.output()
     }
@@ -106,7 +106,7 @@ impl Loader {
         }
     }
 
-    /// Number of pictures in an epoch.
+    /// Number of images in an epoch.
     pub fn num_items(&self) -> usize {
         if self.config.drop_last { self.num_batches() * self.config.batch_size } else { self.range.len() }
     }
@@ -198,7 +198,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Number of pictures of the epoch that lie before the next batch.
+    /// Number of images of the epoch that lie before the next batch.
     pub fn items_done(&self) -> usize {
         (self.left.start * self.batch_size).min(self.items)
     }
@@ -238,7 +238,7 @@ impl Iterator for LearnerBatches {
 
 impl DataLoaderIterator<Batch> for LearnerBatches {
     fn progress(&self) -> Progress {
-        Progress::new(self.0.items_done(), self.0.items, Some("items".to_owned()))
+        Progress::new(self.0.items_done(), self.0.items, Some("items".to_string()))
     }
 }
 

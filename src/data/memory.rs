@@ -1,11 +1,11 @@
-//! Pictures of one size held in memory as bytes: MNIST, Fashion-MNIST, CIFAR-10.
+//! Images of one size held in memory as bytes: MNIST, Fashion-MNIST, CIFAR-10.
 
 use burn::data::dataset::Dataset;
 
 use super::dataset::out_of_range;
 use super::{DataError, Image, ImageDataset, Packed, Sample, Shape, Target};
 
-/// A set of equally sized pictures with classes, in memory.
+/// A set of equally sized images with classes, in memory.
 #[derive(Debug, Clone)]
 pub struct MemoryDataset {
     name: String,
@@ -23,7 +23,7 @@ impl MemoryDataset {
         Self { name, shape, classes: classes.iter().map(ToString::to_string).collect(), pixels, labels }
     }
 
-    /// Keeps the first `limit` pictures.
+    /// Keeps the first `limit` images.
     pub fn truncate(&mut self, limit: usize) {
         self.labels.truncate(limit);
         self.pixels.truncate(self.labels.len() * self.shape.len());

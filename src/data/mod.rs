@@ -1,8 +1,8 @@
 //! Data sets, transforms and the ordered loader.
 //!
 //! A recipe's `[data]` section is a [`DataConfig`]; [`open`] gives the [`ImageDataset`] it names
-//! and [`DataConfig::loader`] a [`Loader`] of [`Batch`]es. Pictures are bytes until the last
-//! step, and everything random is a function of the seed, the epoch and the picture's number, so
+//! and [`DataConfig::loader`] a [`Loader`] of [`Batch`]es. Images are bytes until the last
+//! step, and everything random is a function of the seed, the epoch and the image's number, so
 //! that a resumed run sees exactly what an uninterrupted one sees.
 
 mod batch;
@@ -18,9 +18,9 @@ mod error;
 pub mod fetch;
 mod folder;
 pub mod idx;
+pub mod image_file;
 mod loader;
 mod memory;
-pub mod picture;
 mod prefetch;
 pub mod prepare;
 mod random;

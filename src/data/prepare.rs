@@ -6,7 +6,7 @@ use std::path::Path;
 use image::{GrayImage, RgbImage};
 
 use super::transform::{Extent, Normalize, Transforms, pixels};
-use super::{DataConfig, DataError, DatasetName, Image, Shape, Split, catalog, open, picture};
+use super::{DataConfig, DataError, DatasetName, Image, Shape, Split, catalog, image_file, open};
 
 /// Mean and standard deviation of ImageNet's channels, as torchvision's weights expect them.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
@@ -49,7 +49,7 @@ impl Preparation {
 
     /// Appends a picture's values `[channels, height, width]` to `values`; gives the shape.
     pub fn read(&self, path: &Path, values: &mut Vec<f32>) -> Result<Shape, DataError> {
-        let image = picture::read(path)?;
+        let image = image_file::read(path)?;
         let mut transforms = self.transforms.clone();
         // A picture of the right size is left as it is.
         if let Some((height, width)) = self.size.filter(|size| *size != (image.height, image.width)) {
@@ -71,14 +71,14 @@ impl Preparation {
         width: usize,
         output: &Path,
     ) -> Result<(), DataError> {
-        let colours = pixels::resize(&picture::read(original)?, height, width, pixels::Filter::Bicubic);
+        let colours = pixels::resize(&image_file::read(original)?, height, width, pixels::Filter::Bicubic);
         let saved = if is_grey(&colours) {
             GrayImage::from_raw(width as u32, height as u32, luma.to_vec()).map(|image| image.save(output))
         } else {
             RgbImage::from_raw(width as u32, height as u32, with_luma(&colours, luma)).map(|image| image.save(output))
         };
         match saved {
-            Some(Err(source)) => Err(DataError::Picture { path: output.to_path_buf(), source }),
+            Some(Err(source)) => Err(DataError::Decode { path: output.to_path_buf(), source }),
             _ => Ok(()),
         }
     }
@@ -140,7 +140,7 @@ fn with_luma(colours: &Image, luma: &[u8]) -> Vec<u8> {
 /// When the text is none of these, or ImageNet's figures are asked for another number of channels than three.
 pub fn parse_normalize(text: &str, channels: usize) -> Result<Option<Normalize>, DataError> {
     let wrong = || {
-        DataError::setting(
+        DataError::option(
             "--normalize",
             "imagenet, none, bytes, or MEAN/STD such as 0.5/0.5",
             text,
@@ -154,7 +154,7 @@ pub fn parse_normalize(text: &str, channels: usize) -> Result<Option<Normalize>,
             return Ok(Some(Normalize { mean: IMAGENET.0.to_vec(), std: IMAGENET.1.to_vec() }));
         }
         "imagenet" => {
-            return Err(DataError::setting(
+            return Err(DataError::option(
                 "--normalize",
                 format!("figures for {channels} channels"),
                 text,

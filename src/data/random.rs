@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// The order in which epoch `epoch` visits `len` pictures: a permutation of `0..len`.
+/// The order in which epoch `epoch` visits `len` images: a permutation of `0..len`.
 pub fn order(seed: u64, epoch: usize, len: usize) -> Vec<usize> {
     let mut draws = Draws::new("order", &[seed, epoch as u64]);
     let mut order: Vec<usize> = (0..len).collect();
@@ -16,7 +16,7 @@ pub fn order(seed: u64, epoch: usize, len: usize) -> Vec<usize> {
     order
 }
 
-/// The draws that augment picture `index` in epoch `epoch`.
+/// The draws that augment image `index` in epoch `epoch`.
 pub(crate) fn augmentation(seed: u64, epoch: usize, index: usize) -> Draws {
     Draws::new("augmentation", &[seed, epoch as u64, index as u64])
 }

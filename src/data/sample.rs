@@ -1,8 +1,8 @@
-//! One picture and what belongs to it.
+//! One image and what belongs to it.
 
 use std::fmt;
 
-/// The size of a picture.
+/// The size of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Number of channels: 1 for grey, 3 for red, green, blue.
@@ -14,12 +14,12 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Number of values of a picture of this size.
+    /// Number of values of an image of this size.
     pub fn len(&self) -> usize {
         self.channels * self.height * self.width
     }
 
-    /// Whether a picture of this size has no values.
+    /// Whether an image of this size has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -31,7 +31,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// A picture of 8 bits a value, planar: all of the first channel row by row, then the next one
+/// An image of 8 bits a value, planar: all of the first channel row by row, then the next one
 /// (PyTorch's order, `[channels, height, width]`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -46,12 +46,12 @@ pub struct Image {
 }
 
 impl Image {
-    /// A picture of one colour.
+    /// An image of one colour.
     pub fn filled(shape: Shape, value: u8) -> Self {
         Self::from_shape(shape, vec![value; shape.len()])
     }
 
-    /// A picture from its size and values; `pixels` has `shape.len()` values.
+    /// An image from its size and values; `pixels` has `shape.len()` values.
     pub(crate) fn from_shape(shape: Shape, pixels: Vec<u8>) -> Self {
         debug_assert_eq!(shape.len(), pixels.len());
         Self { channels: shape.channels, height: shape.height, width: shape.width, pixels }
@@ -64,7 +64,7 @@ impl Image {
 
     /// The channels, each `[height * width]` values.
     pub fn planes(&self) -> impl Iterator<Item = &[u8]> {
-        // A picture without pixels has no planes; a chunk size of zero would panic.
+        // An image without pixels has no planes; a chunk size of zero would panic.
         self.pixels.chunks_exact((self.height * self.width).max(1))
     }
 }
@@ -74,11 +74,11 @@ impl Image {
 pub enum Target {
     /// The number of a class, from 0.
     Class(usize),
-    /// A picture, for super-resolution.
+    /// An image, for super-resolution.
     Image(Image),
 }
 
-/// One picture with its target.
+/// One image with its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// The network's input.

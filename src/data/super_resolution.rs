@@ -1,4 +1,4 @@
-//! Pairs of pictures for super-resolution, made from any set of pictures.
+//! Pairs of images for super-resolution, made from any set of images.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use burn::data::dataset::Dataset;
 use super::transform::pixels::{Filter, centre_crop, luma, resize};
 use super::{DataError, ImageDataset, Sample, Shape, Target};
 
-/// Pairs of a small and a large grey picture.
+/// Pairs of a small and a large grey image.
 ///
-/// The large one, the target, is the luma of the source's picture (ITU-R BT.601, PIL's
+/// The large one, the target, is the luma of the source's image (ITU-R BT.601, PIL's
 /// `convert("L")`; the `Y` of PIL's YCbCr is at most 1 of 255 away), cropped around its centre to
 /// the largest size that the factor divides, or to the size that is asked for. The small one, the
 /// input, is the large one scaled down by the factor with a bicubic filter (a = -0.5) widened
@@ -26,7 +26,7 @@ pub struct SuperResolution {
 impl SuperResolution {
     /// Pairs from `source`, `factor` times apart. `crop` is the side of the square target in
     /// pixels; it is lowered to a multiple of the factor. Without one, targets are as large as
-    /// the pictures allow.
+    /// the images allow.
     pub fn new(source: Arc<dyn ImageDataset>, factor: usize, crop: Option<usize>) -> Result<Self, DataError> {
         if factor < 2 {
             return Err(DataError::setting(
@@ -36,7 +36,7 @@ impl SuperResolution {
                 "set data.upscale_factor = 2",
             ));
         }
-        // Refuses a crop or a factor that the first picture is too small for.
+        // Refuses a crop or a factor that the first image is too small for.
         let first = target_shape(source.shape(), factor, crop, || source.origin(0))?;
         Ok(Self { name: format!("super-resolution x{factor} of {}", source.name()), source, factor, crop, first })
     }
@@ -47,7 +47,7 @@ impl SuperResolution {
     }
 }
 
-/// The size of the target for a picture of size `shape` that comes from `origin`.
+/// The size of the target for an image of size `shape` that comes from `origin`.
 fn target_shape(
     shape: Shape,
     factor: usize,
@@ -62,10 +62,10 @@ fn target_shape(
     if height == 0 || width == 0 || height > shape.height || width > shape.width {
         let (expected, hint) = match crop {
             Some(side) => (
-                format!("a picture that data.crop = {side} and the factor {factor} fit into"),
+                format!("an image that data.crop = {side} and the factor {factor} fit into"),
                 "choose another data.crop",
             ),
-            None => (format!("at least {factor}x{factor} pixels"), "remove the picture or lower data.upscale_factor"),
+            None => (format!("at least {factor}x{factor} pixels"), "remove the image or lower data.upscale_factor"),
         };
         return Err(DataError::Unsuitable {
             origin: origin(),
@@ -111,5 +111,9 @@ impl ImageDataset for SuperResolution {
 
     fn origin(&self, index: usize) -> String {
         self.source.origin(index)
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.source.remarks()
     }
 }

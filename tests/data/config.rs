@@ -7,7 +7,7 @@ use rekindle::data::transform::{Augment, Extent};
 use rekindle::data::{DataConfig, DatasetName, Split, open};
 use tempfile::tempdir;
 
-use super::folder::write_picture;
+use super::folder::write_image;
 use super::{message, write_idx_set};
 
 fn parse(text: &str) -> DataConfig {
@@ -141,8 +141,8 @@ fn each_kind_opens() {
     assert_eq!((mnist.num_items(), mnist.num_batches()), (5, 3));
 
     for n in 0..10 {
-        write_picture(&dir.path().join(format!("pictures/a/{n}.png")), 9, 9, [n; 3]);
-        write_picture(&dir.path().join(format!("pictures/b/{n}.png")), 9, 9, [n; 3]);
+        write_image(&dir.path().join(format!("pictures/a/{n}.png")), 9, 9, [n; 3]);
+        write_image(&dir.path().join(format!("pictures/b/{n}.png")), 9, 9, [n; 3]);
     }
     let folder = loader("name = \"folder\"\ndir = \"pictures\"\nlimit = { train = 4 }\nresize = 4");
     assert_eq!(folder.num_items(), 4);

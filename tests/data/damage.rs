@@ -8,7 +8,7 @@ use rekindle::data::catalog::MNIST_CLASSES;
 use rekindle::data::{FolderDataset, Split, cifar, idx};
 use tempfile::tempdir;
 
-use super::folder::write_picture;
+use super::folder::write_image;
 use super::{gzip, write_idx_set};
 
 /// Calls `read` with the file cut off and with a byte changed, at up to 300 places.
@@ -62,7 +62,7 @@ fn archives() {
 fn pictures() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("a/1.png");
-    write_picture(&path, 12, 9, [1, 200, 3]);
+    write_image(&path, 12, 9, [1, 200, 3]);
     damage(&path, || {
         if let Ok(set) = FolderDataset::open(dir.path(), Split::Train) {
             let _ = set.get(0);
@@ -70,7 +70,7 @@ fn pictures() {
     });
     fs::remove_file(&path).unwrap();
     let path = dir.path().join("a/1.jpg");
-    write_picture(&path, 12, 9, [1, 200, 3]);
+    write_image(&path, 12, 9, [1, 200, 3]);
     damage(&path, || {
         if let Ok(set) = FolderDataset::open(dir.path(), Split::Train) {
             let _ = set.get(0);

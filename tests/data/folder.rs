@@ -1,4 +1,4 @@
-//! Folders of pictures.
+//! Folders of images.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,8 +11,8 @@ use tempfile::tempdir;
 
 use super::message;
 
-/// A picture of one colour.
-pub fn write_picture(path: &Path, width: u32, height: u32, colour: [u8; 3]) {
+/// An image of one colour.
+pub fn write_image(path: &Path, width: u32, height: u32, colour: [u8; 3]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     RgbImage::from_pixel(width, height, Rgb(colour)).save(path).unwrap();
 }
@@ -20,12 +20,12 @@ pub fn write_picture(path: &Path, width: u32, height: u32, colour: [u8; 3]) {
 #[test]
 fn classes_are_numbered_in_the_order_of_their_names() {
     let dir = tempdir().unwrap();
-    write_picture(&dir.path().join("train/zebra/1.png"), 4, 2, [10, 20, 30]);
-    write_picture(&dir.path().join("train/ant/deep/2.png"), 4, 2, [1, 2, 3]);
-    write_picture(&dir.path().join("train/ant/1.png"), 4, 2, [4, 5, 6]);
-    write_picture(&dir.path().join("val/zebra/1.png"), 4, 2, [7, 8, 9]);
+    write_image(&dir.path().join("train/zebra/1.png"), 4, 2, [10, 20, 30]);
+    write_image(&dir.path().join("train/ant/deep/2.png"), 4, 2, [1, 2, 3]);
+    write_image(&dir.path().join("train/ant/1.png"), 4, 2, [4, 5, 6]);
+    write_image(&dir.path().join("val/zebra/1.png"), 4, 2, [7, 8, 9]);
     fs::create_dir_all(dir.path().join("train/.hidden")).unwrap();
-    fs::write(dir.path().join("train/ant/notes.txt"), "no picture").unwrap();
+    fs::write(dir.path().join("train/ant/notes.txt"), "no image").unwrap();
 
     let train = FolderDataset::open(dir.path(), Split::Train).unwrap();
     assert_eq!(train.classes(), ["ant", "zebra"]);
@@ -51,7 +51,7 @@ fn grey_pictures_become_three_channels() {
     assert_eq!(set.get(0).unwrap().image.pixels, [77, 77, 77]);
 
     // A JPEG file, whatever its extension says.
-    write_picture(&dir.path().join("b/colour.jpg"), 8, 8, [200, 100, 50]);
+    write_image(&dir.path().join("b/colour.jpg"), 8, 8, [200, 100, 50]);
     fs::create_dir(dir.path().join("c")).unwrap();
     fs::rename(dir.path().join("b/colour.jpg"), dir.path().join("c/colour.PNG")).unwrap();
     let set = FolderDataset::open(dir.path(), Split::Train).unwrap();
@@ -66,7 +66,7 @@ fn one_folder_is_divided_by_names() {
     let dir = tempdir().unwrap();
     for class in ["a", "b"] {
         for n in 0..25 {
-            write_picture(&dir.path().join(format!("{class}/{n}.png")), 1, 1, [n, n, n]);
+            write_image(&dir.path().join(format!("{class}/{n}.png")), 1, 1, [n, n, n]);
         }
     }
     let names = |split| {
@@ -88,22 +88,22 @@ const DIVIDED: [&str; 6] = ["/a/11.png", "/a/23.png", "/a/4.png", "/b/11.png", "
 fn damaged_pictures_are_named() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("train/a/1.png");
-    write_picture(&path, 8, 8, [1, 2, 3]);
+    write_image(&path, 8, 8, [1, 2, 3]);
     let whole = fs::read(&path).unwrap();
-    // The header is intact, so that the damage shows when the picture is read.
+    // The header is intact, so that the damage shows when the image is read.
     fs::write(&path, &whole[..whole.len() - 20]).unwrap();
     let set = FolderDataset::open(dir.path(), Split::Train).unwrap();
     let text = message(set.get(0), dir.path());
     assert!(
-        text.starts_with("DIR/train/a/1.png: expected a PNG or JPEG picture, but it cannot be decoded (")
+        text.starts_with("DIR/train/a/1.png: expected an image, but it cannot be decoded (")
             && text.ends_with("); replace or remove the file"),
         "{text}"
     );
 
-    fs::write(&path, "no picture at all").unwrap();
+    fs::write(&path, "no image at all").unwrap();
     assert_eq!(
         message(FolderDataset::open(dir.path(), Split::Train), dir.path()),
-        "DIR/train/a/1.png: expected a PNG or JPEG picture, but it cannot be decoded (Format error \
+        "DIR/train/a/1.png: expected an image, but it cannot be decoded (Format error \
          decoding Png: Invalid PNG signature.); replace or remove the file"
     );
 }
@@ -114,22 +114,22 @@ fn unusable_folders_are_refused() {
     let open = |split| message(FolderDataset::open(dir.path(), split), dir.path());
     assert_eq!(
         open(Split::Train),
-        "DIR: the folder holds no folder for each class; put the pictures of each class in a \
+        "DIR: the folder holds no folder for each class; put the images of each class in a \
          folder of the class's name"
     );
     fs::create_dir(dir.path().join("a")).unwrap();
     assert_eq!(
         open(Split::Train),
-        "DIR: there are no .png, .jpg or .jpeg pictures for the train split; add pictures or \
-         point data.dir at another folder"
+        "DIR: there are no images for the train split: files named .jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp; \
+         add images or point data.dir at another folder"
     );
-    write_picture(&dir.path().join("train/a/1.png"), 1, 1, [0; 3]);
+    write_image(&dir.path().join("train/a/1.png"), 1, 1, [0; 3]);
     assert_eq!(
         open(Split::Test),
         "DIR: the folder has a subfolder train but none named test, val, valid or validation; add \
          one, or put the class folders directly into the folder to have it divided"
     );
-    write_picture(&dir.path().join("test/b/1.png"), 1, 1, [0; 3]);
+    write_image(&dir.path().join("test/b/1.png"), 1, 1, [0; 3]);
     assert_eq!(
         open(Split::Test),
         "DIR/train: the test split has a class \"b\" that the train split does not have; rename \
@@ -137,6 +137,37 @@ fn unusable_folders_are_refused() {
     );
     assert_eq!(
         message(FolderDataset::open(&dir.path().join("x"), Split::Test), dir.path()),
-        "DIR/x: there is no such folder; point data.dir at a folder of pictures"
+        "DIR/x: there is no such folder; point data.dir at a folder of images"
     );
+}
+
+/// Kinds of image files against the values that Pillow's `convert("RGB")` gives.
+#[test]
+fn kinds_of_image_files() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
+    let expected: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(fixtures.join("expected.json")).unwrap()).unwrap();
+    let expected = expected.as_object().unwrap();
+    assert!(expected.len() > 10);
+    for (name, pixels) in expected {
+        let read = rekindle::data::image_file::read(&fixtures.join(name)).unwrap();
+        let wanted: Vec<u8> = pixels.as_array().unwrap().iter().map(|value| value.as_u64().unwrap() as u8).collect();
+        // Planes of Pillow's, in the order red, green, blue. Decoders of JPEG round and smooth differently.
+        let allowed = if name.ends_with(".jpg") { 6 } else { 0 };
+        let apart = read.pixels.iter().zip(&wanted).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(read.pixels.len() == wanted.len() && apart <= allowed, "{name}: {apart}");
+    }
+    let dir = tempdir().unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    for name in expected.keys() {
+        fs::copy(fixtures.join(name), dir.path().join("a").join(name)).unwrap();
+    }
+    for other in ["Thumbs.db", "notes.txt", ".hidden.png"] {
+        fs::write(dir.path().join("a").join(other), "").unwrap();
+    }
+    let (train, test) = (FolderDataset::open(dir.path(), Split::Train), FolderDataset::open(dir.path(), Split::Test));
+    let (train, test) = (train.unwrap(), test.unwrap());
+    assert_eq!(train.len() + test.len(), expected.len());
+    let [remark] = train.remarks().try_into().unwrap();
+    assert!(remark.ends_with(": 2 files are passed over: no images by their names"), "{remark}");
 }

@@ -35,8 +35,8 @@ fn reads_plain_and_packed_files() {
     assert_eq!(last.target, Target::Class(1));
     assert_eq!(
         plain.get(12).unwrap_err().to_string(),
-        "mnist (train): expected a picture number below 12, found 12; \
-         ask for a picture that the set holds"
+        "mnist (train): expected an image number below 12, found 12; \
+         ask for an image that the set holds"
     );
 
     // Packed, and in the folder where torchvision puts it.

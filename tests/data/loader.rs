@@ -13,7 +13,7 @@ use rekindle::data::{
 };
 use tempfile::tempdir;
 
-use super::folder::write_picture;
+use super::folder::write_image;
 
 /// The values and the targets of a batch.
 type Values = (Vec<f32>, Vec<i64>);
@@ -108,7 +108,7 @@ fn augmentation_follows_the_picture_not_its_place() {
     for (place, index) in order(42, 2, 1000).into_iter().enumerate() {
         assert!(shuffled[place] == single[index]);
     }
-    // Not augmented, they are the pictures as they are.
+    // Not augmented, they are the images as they are.
     let plain = all(&loader(&Transforms::default(), in_order), 2, 0);
     assert!(plain != single);
 }
@@ -215,7 +215,7 @@ fn it_is_a_loader_for_burns_learner() {
     assert_eq!(batches.progress().items_total, 1000);
     drop(batches);
 
-    // A part of the set: its own permutation of its own pictures.
+    // A part of the set: its own permutation of its own images.
     own.seek(4, 0);
     let part = burn.slice(100, 150);
     assert_eq!(part.num_items(), 50);
@@ -230,9 +230,9 @@ fn it_is_a_loader_for_burns_learner() {
 fn damaged_and_odd_pictures_end_the_epoch_with_an_error() {
     let dir = tempdir().unwrap();
     for n in 0..6 {
-        write_picture(&dir.path().join(format!("train/a/{n}.png")), 4, 4, [n; 3]);
+        write_image(&dir.path().join(format!("train/a/{n}.png")), 4, 4, [n; 3]);
     }
-    write_picture(&dir.path().join("train/a/3.png"), 5, 4, [0; 3]);
+    write_image(&dir.path().join("train/a/3.png"), 5, 4, [0; 3]);
     for workers in [0, 2] {
         let config = LoaderConfig { shuffle: false, batch_size: 2, ..config(workers) };
         let load = |transforms: &Transforms| {
@@ -245,7 +245,7 @@ fn damaged_and_odd_pictures_end_the_epoch_with_an_error() {
         assert_eq!(
             batches[1].as_ref().unwrap_err().to_string(),
             format!(
-                "{}: expected 3x4x4 (channels x height x width), the size of the first picture, \
+                "{}: expected 3x4x4 (channels x height x width), the size of the first image, \
                  found 3x4x5; set data.resize = [height, width], or data.crop for \
                  super-resolution",
                 dir.path().join("train/a/3.png").display()
@@ -265,7 +265,7 @@ fn crops_larger_than_the_picture_are_refused() {
     let loader = loader(&transforms, LoaderConfig { shuffle: false, ..config(0) });
     assert_eq!(
         loader.batches(0, 0).next().unwrap().unwrap_err().to_string(),
-        "fashion-mnist-sample (test), picture 0: expected at least 40x40 pixels for random_crop, \
+        "fashion-mnist-sample (test), image 0: expected at least 40x40 pixels for random_crop, \
          found 28x28 with a padding of 4; set data.resize, a larger padding or a smaller size"
     );
 }
@@ -286,7 +286,7 @@ fn pairs_are_flipped_together() {
     let batch = loader.batches(0, 0).next().unwrap().unwrap();
     assert_eq!(batch.input.dims(), [1, 1, 4, 4]);
     let BatchTarget::Images(target) = batch.target else {
-        panic!("pictures");
+        panic!("images");
     };
     assert_eq!(target.dims(), [1, 1, 8, 8]);
     let target = target.into_data().try_to_vec::<f32>().unwrap();

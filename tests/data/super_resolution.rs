@@ -1,4 +1,4 @@
-//! Pairs of pictures.
+//! Pairs of images.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use burn::data::dataset::Dataset;
 use rekindle::data::{DataError, FolderDataset, ImageDataset, Split, SuperResolution, Target};
 use tempfile::tempdir;
 
-use super::folder::write_picture;
+use super::folder::write_image;
 use super::message;
 
 fn pairs(dir: &Path, factor: usize, crop: Option<usize>) -> Result<SuperResolution, DataError> {
@@ -18,7 +18,7 @@ fn pairs(dir: &Path, factor: usize, crop: Option<usize>) -> Result<SuperResoluti
 #[test]
 fn targets_are_luma_and_inputs_are_smaller() {
     let dir = tempdir().unwrap();
-    write_picture(&dir.path().join("1.png"), 10, 8, [255, 0, 0]);
+    write_image(&dir.path().join("1.png"), 10, 8, [255, 0, 0]);
     let set = pairs(dir.path(), 3, None).unwrap();
     assert_eq!(set.shape().to_string(), "1x2x3");
     assert_eq!(set.target_shape().unwrap().to_string(), "1x6x9");
@@ -26,7 +26,7 @@ fn targets_are_luma_and_inputs_are_smaller() {
     let sample = set.get(0).unwrap();
     assert_eq!(sample.image.pixels, [76; 6]);
     let Target::Image(target) = sample.target else {
-        panic!("a picture");
+        panic!("an image");
     };
     assert_eq!(target.pixels, [76; 54]);
 
@@ -37,16 +37,16 @@ fn targets_are_luma_and_inputs_are_smaller() {
 #[test]
 fn pictures_that_are_too_small_are_named() {
     let dir = tempdir().unwrap();
-    write_picture(&dir.path().join("1.png"), 10, 8, [255, 0, 0]);
+    write_image(&dir.path().join("1.png"), 10, 8, [255, 0, 0]);
     let refused = |factor, crop| message(pairs(dir.path(), factor, crop), dir.path());
     assert_eq!(
         refused(3, Some(9)),
-        "DIR/1.png: expected a picture that data.crop = 9 and the factor 3 fit into, found 8x10 \
+        "DIR/1.png: expected an image that data.crop = 9 and the factor 3 fit into, found 8x10 \
          pixels; choose another data.crop"
     );
     assert_eq!(
         refused(9, None),
-        "DIR/1.png: expected at least 9x9 pixels, found 8x10 pixels; remove the picture or lower \
+        "DIR/1.png: expected at least 9x9 pixels, found 8x10 pixels; remove the image or lower \
          data.upscale_factor"
     );
     assert_eq!(
