@@ -76,10 +76,10 @@ impl HostBatch {
                     pipeline.scale(&image.pixels, values);
                 }
                 (HostTarget::Classes(_), Target::Image(_)) => {
-                    return Err(mixed(&origin, "a class", "a picture"));
+                    return Err(mixed(&origin, "a class", "an image"));
                 }
                 (HostTarget::Images(..), Target::Class(_)) => {
-                    return Err(mixed(&origin, "a picture", "a class"));
+                    return Err(mixed(&origin, "an image", "a class"));
                 }
             }
         }
@@ -113,7 +113,7 @@ fn buffer(len: usize, shape: Shape) -> Result<Vec<f32>, DataError> {
     values.try_reserve_exact(len.saturating_mul(shape.len())).map_err(|_| {
         DataError::setting(
             "batch_size",
-            format!("a batch of {shape} pictures that fits into memory"),
+            format!("a batch of {shape} images that fits into memory"),
             len.to_string(),
             "lower data.batch_size or data.resize",
         )
@@ -128,7 +128,7 @@ fn same_size(expected: Shape, found: Shape, origin: &str) -> Result<(), DataErro
     }
     Err(DataError::Unsuitable {
         origin: origin.to_owned(),
-        expected: format!("{expected} (channels x height x width), the size of the first picture"),
+        expected: format!("{expected} (channels x height x width), the size of the first image"),
         found: found.to_string(),
         hint: "set data.resize = [height, width], or data.crop for super-resolution".to_owned(),
     })
