@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use rekindle::cli::bench::{Bench, named};
 use rekindle::device::DeviceName;
+use rekindle::models::Registry;
 
 /// Seconds altogether; `rekindle bench` has more of them, and any size.
 const CASES: &[&str] = &[
@@ -28,11 +29,12 @@ const CASES: &[&str] = &[
 ];
 
 fn all(criterion: &mut Criterion) {
-    let bench = Bench::new(DeviceName::FLEX, None::<&Path>).expect("the CPU opens");
+    let registry = Registry::built_in();
+    let bench = Bench::new(&registry, DeviceName::FLEX, None::<&Path>).expect("the CPU opens");
     for name in CASES {
         // Within the closure, so that only what is asked for is set up.
         criterion.bench_function(name, |bencher| {
-            let mut work = named(name).and_then(|case| case.prepare(&bench)).expect("the case is set up");
+            let mut work = named(&registry, name).and_then(|case| case.prepare(&bench)).expect("the case is set up");
             bencher.iter(|| work().expect("the case runs"));
         });
     }

@@ -16,6 +16,7 @@ use burn::tensor::TensorData;
 use rekindle::checkpoint::Which;
 use rekindle::data::{BatchTarget, Split};
 use rekindle::device::DeviceName;
+use rekindle::models::Registry;
 use rekindle::models::weights;
 use rekindle::train::{Loaded, Plan, Position, Session, Snapshot, Start, StepInput, recipe, recipe_of, restored};
 use rekindle_state::{Safetensors, SaveOptions, StateDict, Tensor, Value, save};
@@ -132,14 +133,14 @@ impl Case<'_> {
 
     fn write(&self, out: &Path) -> Result<Json, Box<dyn Error>> {
         let place = &self.name;
-        let recipe = recipe::parse(&self.recipe(), &[], place)?;
+        let recipe = recipe::parse(&Registry::built_in(), &self.recipe(), &[], place)?;
         let scratch = tempfile::tempdir()?;
         let loaded = Box::new(Loaded { recipe, base: PathBuf::new(), place: place.clone() });
         let start = Start::New { loaded, dir: scratch.path().join("run"), numbered: false };
-        let (_, run) = Session::new(start, DeviceName::FLEX, Default::default())?.run()?;
+        let (_, run) = Session::new(&Registry::built_in(), start, DeviceName::FLEX, Default::default())?.run()?;
 
         let contents = run.find(Which::Last)?.read()?;
-        let snapshot = Snapshot::new(&contents, place)?;
+        let snapshot = Snapshot::new(&Registry::built_in(), &contents, place)?;
         let exported = snapshot.checkpoint(&contents, place)?;
         save(&out.join(format!("{place}.pth")), &Value::Dict(exported), &SaveOptions::default())?;
         let steps = self.steps(&contents, place)?;
@@ -163,11 +164,11 @@ impl Case<'_> {
 
     /// Five steps from the checkpoint on.
     fn steps(&self, contents: &rekindle::checkpoint::Contents, place: &str) -> Result<StateDict, Box<dyn Error>> {
-        let plan = Plan::new(recipe_of(contents, place)?, place)?;
+        let plan = Plan::new(&Registry::built_in(), recipe_of(contents, place)?, place)?;
         let device = DeviceName::FLEX.open()?.device.autodiff();
         let manifest = &contents.manifest;
         let loader = plan.recipe.data.loader(Path::new(""), Split::Train, plan.recipe.train.seed, &device)?;
-        let network = restored(&*plan.architecture, contents, place)?;
+        let network = restored(&plan.architecture, contents, place)?;
         let at = Position { step: manifest.step, epoch: manifest.epoch, batch: manifest.batch };
         let mut learner = plan.learner(network, Some(contents.optimizer()?), at, loader.num_batches(), &device)?;
         let groups = plan.recipe.optimizer.resolve(&rekindle::train::trained_parameters(&learner.model()))?;
@@ -178,15 +179,16 @@ impl Case<'_> {
         let batches = loader.batches(manifest.epoch, 0).chain(loader.batches(manifest.epoch + 1, 0)).take(STEPS);
         for (step, batch) in batches.enumerate() {
             let batch = batch?;
-            written.insert(format!("x{step}"), tensor(batch.input.to_data())?);
+            written
+                .insert(format!("x{step}"), tensor(batch.input.images().ok_or("a batch without images")?.to_data())?);
             if let BatchTarget::Classes(classes) = &batch.target {
                 let classes: Vec<i64> = classes.to_data().iter::<i64>().collect();
                 written.insert(format!("y{step}"), Tensor::from_i64(&[classes.len() as u64], &classes)?);
             }
-            let output = learner.train_step(StepInput { batch, loss: plan.loss });
+            let output = learner.train_step(StepInput { batch, objective: plan.objective.clone() });
             learner.lr_step();
             learner.optimizer_step(output.grads);
-            losses.push(output.item.read().1 as f32);
+            losses.push(output.item.reported()?.read().1 as f32);
             let lr = learner.lr_current();
             let of = |group: &rekindle::optim::Group| {
                 let first = group.members.first().map(|&member| &parameters[member]);

@@ -22,20 +22,28 @@ pub struct DeviceName {
 
 /// A way to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Backend {
+pub enum Backend {
+    /// The best device that is here; an open device is never of this kind.
     Auto,
+    /// A GPU by whatever graphics interface it has.
     Wgpu,
+    /// A GPU by Vulkan.
     Vulkan,
+    /// A GPU by Metal.
     Metal,
+    /// An NVIDIA GPU by CUDA.
     Cuda,
+    /// The ndarray CPU backend.
     NdArray,
+    /// The fast CPU backend.
     Flex,
 }
 
 impl Backend {
     const ALL: [Self; 7] = [Self::Auto, Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda, Self::NdArray, Self::Flex];
 
-    fn name(self) -> &'static str {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Wgpu => "wgpu",
@@ -56,6 +64,11 @@ impl Backend {
             Self::Metal => cfg!(feature = "metal"),
             Self::Cuda => cfg!(feature = "cuda"),
         }
+    }
+
+    /// Whether it computes on the CPU.
+    pub fn is_cpu(self) -> bool {
+        matches!(self, Self::NdArray | Self::Flex)
     }
 
     fn takes_index(self) -> bool {
@@ -155,6 +168,8 @@ impl fmt::Display for DeviceName {
 pub struct OpenDevice {
     /// Burn's handle. Call [`Device::autodiff`] on it for training.
     pub device: Device,
+    /// What computes.
+    pub backend: Backend,
     /// The short name: `flex`, `ndarray`, `wgpu:0`.
     pub name: String,
     /// The adapter, or what the backend is.
@@ -164,8 +179,8 @@ pub struct OpenDevice {
 }
 
 impl OpenDevice {
-    fn new(device: Device, name: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { device, name: name.into(), description: description.into(), software_gpu: false }
+    fn new(backend: Backend, device: Device, name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { device, backend, name: name.into(), description: description.into(), software_gpu: false }
     }
 }
 
@@ -209,12 +224,12 @@ impl DeviceName {
 }
 
 fn flex() -> OpenDevice {
-    OpenDevice::new(Device::flex(), "flex", "CPU, burn-flex")
+    OpenDevice::new(Backend::Flex, Device::flex(), "flex", "CPU, burn-flex")
 }
 
 #[allow(deprecated, reason = "burn-ndarray is deprecated upstream, and kept beside flex on purpose")]
 fn ndarray() -> OpenDevice {
-    OpenDevice::new(Device::ndarray(), "ndarray", "CPU, burn-ndarray")
+    OpenDevice::new(Backend::NdArray, Device::ndarray(), "ndarray", "CPU, burn-ndarray")
 }
 
 #[cfg(feature = "cuda")]
@@ -225,7 +240,7 @@ fn cuda(index: usize) -> Result<OpenDevice, DeviceError> {
         (index < found).then(|| Device::cuda(index)).ok_or(found)
     });
     match open {
-        Ok(Ok(device)) => Ok(OpenDevice::new(device, name, "NVIDIA GPU, CUDA")),
+        Ok(Ok(device)) => Ok(OpenDevice::new(Backend::Cuda, device, name, "NVIDIA GPU, CUDA")),
         Ok(Err(found)) => Err(DeviceError::NotFound { name, problem: format!("{found} CUDA devices were found") }),
         Err(reason) => Err(DeviceError::Refused { name, reason }),
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use rekindle::models;
+use rekindle::models::Registry;
 use rekindle::onnx::export::{EXTERNAL_ABOVE, ExportOptions, export_network, write};
 use rekindle::train::fresh;
 
@@ -54,10 +54,9 @@ fn every_kind_of_case_is_timed() {
 #[test]
 fn onnx_files_are_timed_on_inputs_of_the_size_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let architecture = models::find("fashion_classifier").unwrap().configure(&serde_json::Map::new()).unwrap();
-    let network = fresh(&*architecture, 1);
-    let exported =
-        export_network(&network, &*architecture, architecture.input_shape(), &ExportOptions::default()).unwrap();
+    let architecture = Registry::built_in().find("fashion_classifier").unwrap().standard().unwrap();
+    let network = fresh(&architecture, 1);
+    let exported = export_network(&network, architecture.input_shape(), &ExportOptions::default()).unwrap();
     write(exported.model, folder.path(), "clothes.onnx", EXTERNAL_ABOVE).unwrap();
     let rows = rows(&["--onnx", "clothes.onnx", "--axis", "batch=4"], folder.path());
     assert_eq!(rows.len(), 1);

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
-use rekindle::models::{self, import, weights};
+use rekindle::models::{Registry, import, weights};
 use serde_json::{Value as Json, json};
 
 fn fixtures() -> PathBuf {
@@ -175,8 +175,8 @@ fn export_takes_the_sizes_from_the_weights() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     for (name, config) in small_models() {
-        let architecture = models::find(name).unwrap().configure(config.as_object().unwrap()).unwrap();
-        let network = rekindle::train::fresh(&*architecture, 7);
+        let architecture = Registry::built_in().find(name).unwrap().configure(config.as_object().unwrap()).unwrap();
+        let network = rekindle::train::fresh(&architecture, 7);
         let dict = weights::to_state_dict(&network).unwrap();
         let start = dir.join("start.pth");
         rekindle_state_save(&start, dict);
@@ -210,7 +210,7 @@ fn rekindle_state_save(path: &Path, dict: rekindle::state::StateDict) {
 #[test]
 fn metadata_is_that_of_pytorch() {
     let config = json!({"widths": [4, 5, 6, 6, 6], "hidden": [10, 8], "classes": 10});
-    let architecture = models::find("vgg11_bn").unwrap().configure(config.as_object().unwrap()).unwrap();
+    let architecture = Registry::built_in().find("vgg11_bn").unwrap().configure(config.as_object().unwrap()).unwrap();
     let metadata = weights::metadata(&architecture.build(&Device::flex()));
     let versions = metadata.as_dict().unwrap();
     let version = |path: &str| {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::Learner;
 use rekindle::checkpoint::Which;
 use rekindle::data::{Batch, BatchTarget};
-use rekindle::models::{Network, weights};
+use rekindle::models::{Network, Registry, weights};
 use rekindle::train::{Loaded, Plan, Position, StepInput, import, recipe, recipe_of, restored};
 use rekindle_state::{StateDict, Value};
 use serde_json::{Value as Json, json};
@@ -65,7 +65,7 @@ fn batch(batches: &StateDict, step: usize, device: &Device) -> Batch {
     } else {
         BatchTarget::Images(images(format!("y{step}")))
     };
-    Batch { len: input.dims()[0], input, target }
+    Batch { len: input.dims()[0], input: input.into(), target }
 }
 
 /// Five steps of a learner on a fixture's batches: the largest difference from PyTorch's losses and parameters.
@@ -79,10 +79,11 @@ fn follow(
     let losses = tensor_values(expected.tensor("loss").unwrap());
     let mut worst = 0.0_f64;
     for (step, loss) in losses.iter().enumerate() {
-        let output = learner.train_step(StepInput { batch: batch(batches, step, device), loss: plan.loss });
+        let output =
+            learner.train_step(StepInput { batch: batch(batches, step, device), objective: plan.objective.clone() });
         learner.lr_step();
         learner.optimizer_step(output.grads);
-        worst = worst.max(distance(&[output.item.read().1 as f32], &[*loss]));
+        worst = worst.max(distance(&[output.item.reported().unwrap().read().1 as f32], &[*loss]));
         let network = weights::to_state_dict(&learner.model()).unwrap();
         let mut compared = 0;
         for (name, tensor) in network.tensors() {
@@ -100,16 +101,16 @@ fn follow(
 fn continued(folder: &Path, entry: &Json, device_name: &str, device: &Device) -> (f64, f64) {
     let path = |key: &str| folder.join(entry[key].as_str().unwrap());
     let scratch = tempfile::tempdir().unwrap();
-    let recipe = recipe::parse(&recipe_text(entry), &[], "the fixture's recipe").unwrap();
+    let recipe = recipe::parse(&Registry::built_in(), &recipe_text(entry), &[], "the fixture's recipe").unwrap();
     let loaded = Loaded { recipe, base: PathBuf::new(), place: "the fixture's recipe".into() };
-    let imported = import(&path("file"), loaded, &scratch.path().join("run")).unwrap();
+    let imported = import(&Registry::built_in(), &path("file"), loaded, &scratch.path().join("run")).unwrap();
     let rate = entry["optimizer_args"].get("lr").and_then(Json::as_f64).unwrap();
     assert_eq!(imported.differences, [format!("optimizer group 0: lr is {rate} in the file, 0.5 in the recipe")]);
     assert_eq!(imported.position.epoch as u64, entry["steps_before"].as_u64().unwrap());
 
     let contents = imported.run.find(Which::Last).unwrap().read().unwrap();
-    let plan = Plan::new(recipe_of(&contents, "the run").unwrap(), "the run").unwrap();
-    let network = restored(&*plan.architecture, &contents, "the run").unwrap();
+    let plan = Plan::new(&Registry::built_in(), recipe_of(&contents, "the run").unwrap(), "the run").unwrap();
+    let network = restored(&plan.architecture, &contents, "the run").unwrap();
     let (batches, expected) = (open(&path("batches")), open(&path("continuation")));
     let learner = |state: Option<&[u8]>| {
         let at = Position { step: contents.manifest.step, epoch: contents.manifest.epoch, batch: 0 };

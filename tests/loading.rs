@@ -3,14 +3,15 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rekindle::models;
+use rekindle::models::Registry;
 use rekindle::models::import::{ImportOptions, import};
 use rekindle::models::weights::{self, Layout};
 
 /// A network with one weight that is large enough to stay as it is stored, and the files of its state.
-fn large_network() -> (Box<dyn models::Architecture>, rekindle::state::StateDict) {
+fn large_network() -> (models::Architecture, rekindle::state::StateDict) {
     let config = serde_json::json!({"widths": [2, 2, 2, 2, 32], "hidden": [700, 5], "classes": 3});
-    let architecture = models::find("vgg11").unwrap().configure(config.as_object().unwrap()).unwrap();
-    let network = rekindle::train::fresh(&*architecture, 3);
+    let architecture = Registry::built_in().find("vgg11").unwrap().configure(config.as_object().unwrap()).unwrap();
+    let network = rekindle::train::fresh(&architecture, 3);
     let dict = weights::to_state_dict(&network).unwrap();
     (architecture, dict)
 }
@@ -33,10 +34,7 @@ fn weights_of_a_mapped_file_are_used_where_they_lie() {
     for batch in [1, 3] {
         let values = (0..batch * channels * height * width).map(|i| (i % 255) as f32 / 128.0 - 1.0).collect::<Vec<_>>();
         let x = Tensor::<4>::from_data(TensorData::new(values, [batch, channels, height, width]), &device);
-        let scores = |network: &models::Network| match network.forward(x.clone()) {
-            models::Output::Classes(scores) => scores.into_data().try_to_vec::<f32>().unwrap(),
-            models::Output::Images(_) => unreachable!("vgg gives classes"),
-        };
+        let scores = |network: &models::Network| network.forward(x.clone()).unwrap().values();
         let largest = scores(&turned).iter().fold(0_f32, |most, score| most.max(score.abs()));
         for (a, b) in scores(&turned).iter().zip(scores(&stored)) {
             assert!((a - b).abs() <= 1e-5 * largest, "{a} and {b}");

@@ -12,6 +12,7 @@ mod onnx_export;
 mod onnx_host;
 mod onnx_run;
 mod optim;
+mod own_model;
 mod recipes;
 mod support;
 mod swap;

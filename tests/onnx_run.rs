@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use rekindle::device::{self, DeviceName};
-use rekindle::models::{self, Architecture, Network, Output as Answer, weights};
+use rekindle::models::{Architecture, GraphConfig, Network, Output as Answer, Registry, weights};
 use rekindle::onnx::export::{EXTERNAL_ABOVE, ExportOptions, export_network, rewrite, write};
-use rekindle::onnx::run::{BurnDevice, GraphConfig};
+use rekindle::onnx::run::BurnDevice;
 use rekindle_onnx::conformance::{Outcome, cases};
 use serde_json::json;
 
@@ -32,10 +32,10 @@ fn node_tests_pass_on_flex_and_ndarray() {
 
 /// A built-in network written as ONNX and opened again.
 fn written(folder: &Path, name: &str, config: serde_json::Value) -> (Network, GraphConfig, PathBuf) {
-    let architecture = models::find(name).unwrap().configure(config.as_object().unwrap()).unwrap();
-    let network = rekindle::train::fresh(&*architecture, 3).valid();
+    let architecture = Registry::built_in().find(name).unwrap().configure(config.as_object().unwrap()).unwrap();
+    let network = rekindle::train::fresh(&architecture, 3).valid();
     let size = architecture.input_shape();
-    let exported = export_network(&network, &*architecture, size, &ExportOptions::default()).unwrap();
+    let exported = export_network(&network, size, &ExportOptions::default()).unwrap();
     write(exported.model, folder, "model.onnx", EXTERNAL_ABOVE).unwrap();
     let path = folder.join("model.onnx");
     let config = GraphConfig::open(&path).unwrap();
@@ -50,10 +50,7 @@ fn pictures([channels, height, width]: [usize; 3], device: &Device) -> Tensor<4>
 }
 
 fn scores(network: &Network, x: Tensor<4>) -> Vec<f32> {
-    match network.forward(x) {
-        Answer::Classes(scores) => scores.into_data().iter::<f32>().collect(),
-        Answer::Images(images) => images.into_data().iter::<f32>().collect(),
-    }
+    network.forward(x).unwrap().values()
 }
 
 fn close(a: &[f32], b: &[f32]) -> bool {
@@ -72,8 +69,8 @@ fn an_exported_network_comes_back_as_one_that_answers_the_same() {
     for (name, config) in networks {
         let folder = tempfile::tempdir().unwrap();
         let (network, graph, _) = written(folder.path(), name, config);
-        let again = graph.build(&Device::flex()).valid();
-        let x = pictures(graph.input_shape(), &Device::flex());
+        let again = Architecture::new(graph.clone()).build(&Device::flex()).valid();
+        let x = pictures(graph.item(), &Device::flex());
         assert!(close(&scores(&again, x.clone()), &scores(&network, x)), "{name}");
         // The count of batches is no weight of any node.
         let counts = |name: &String| name.ends_with("num_batches_tracked");
@@ -94,11 +91,11 @@ fn an_imported_graph_learns_and_is_written_again() {
     let (_, graph, _) =
         written(folder.path(), "the_model_class", json!({ "channels": [3, 4], "hidden": [10, 9], "classes": 5 }));
     let device = Device::flex().autodiff();
-    let network = graph.build(&Device::flex()).train().fork(&device);
-    let x = pictures(graph.input_shape(), &device);
-    let loss = |network: &Network| match network.forward(x.clone()) {
+    let network = Architecture::new(graph.clone()).build(&Device::flex()).train().fork(&device);
+    let x = pictures(graph.item(), &device);
+    let loss = |network: &Network| match network.forward(x.clone()).unwrap() {
         Answer::Classes(scores) => scores.powi_scalar(2).mean(),
-        Answer::Images(_) => unreachable!("it gives classes"),
+        other => unreachable!("it gives classes, not {other:?}"),
     };
     let gradients = loss(&network).backward();
     struct Step<'g>(&'g burn::tensor::Gradients, usize);
@@ -121,11 +118,11 @@ fn an_imported_graph_learns_and_is_written_again() {
     assert!(after < before, "{before} to {after}");
 
     let network = network.valid();
-    let Network::Imported(imported) = &network else { unreachable!("it comes from a file") };
-    let exported = rewrite(imported, &graph, Vec::new()).unwrap();
+    let exported = rewrite(network.get().unwrap(), &graph, Vec::new()).unwrap();
     write(exported.model, folder.path(), "again.onnx", EXTERNAL_ABOVE).unwrap();
-    let again = GraphConfig::open(&folder.path().join("again.onnx")).unwrap().build(&Device::flex()).valid();
-    let x = pictures(graph.input_shape(), &Device::flex());
+    let again = Architecture::new(GraphConfig::open(&folder.path().join("again.onnx")).unwrap());
+    let again = again.build(&Device::flex()).valid();
+    let x = pictures(graph.item(), &Device::flex());
     assert!(close(&scores(&again, x.clone()), &scores(&network, x)));
 }
 
@@ -136,11 +133,12 @@ fn statistics_of_batch_normalisation_stay_frozen() {
     let config = json!({ "widths": [4, 4, 6, 6, 6], "hidden": [12, 12], "classes": 3 });
     let (_, graph, _) = written(folder.path(), "vgg11_bn", config);
     let device = Device::flex().autodiff();
+    let graph = Architecture::new(graph);
     let record = graph.build(&Device::flex()).into_record();
     let network = graph.build(&Device::flex()).try_load_record(record).unwrap().train().fork(&device);
-    let loss = match network.forward(pictures(graph.input_shape(), &device)) {
+    let loss = match network.forward(pictures(graph.input_shape(), &device)).unwrap() {
         Answer::Classes(scores) => scores.powi_scalar(2).mean(),
-        Answer::Images(_) => unreachable!("it gives classes"),
+        other => unreachable!("it gives classes, not {other:?}"),
     };
     struct Moved<'g>(&'g burn::tensor::Gradients, Vec<bool>);
     impl burn::module::ModuleVisitor for Moved<'_> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rekindle::models;
+use rekindle::models::Registry;
 use rekindle::train::recipe::{self, EMBEDDED};
 use serde_json::Value;
 
@@ -31,19 +31,25 @@ monitor = "valid.accuracy"
 #[track_caller]
 fn message(old: &str, new: &str) -> String {
     assert_eq!(RIGHT.matches(old).count(), 1, "'{old}' is not in the recipe once");
-    recipe::parse(&RIGHT.replace(old, new), &[], "r.toml").expect_err("the recipe should be refused").to_string()
+    recipe::parse(&Registry::built_in(), &RIGHT.replace(old, new), &[], "r.toml")
+        .expect_err("the recipe should be refused")
+        .to_string()
 }
 
 /// The message for the right recipe with overrides.
 #[track_caller]
 fn overridden(overrides: &[&str]) -> String {
     let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-    recipe::parse(RIGHT, &overrides, "r.toml").expect_err("the recipe should be refused").to_string()
+    recipe::parse(&Registry::built_in(), RIGHT, &overrides, "r.toml")
+        .expect_err("the recipe should be refused")
+        .to_string()
 }
 
 #[test]
 fn a_right_recipe_is_read() {
-    let recipe = recipe::parse(RIGHT, &["train.epochs=7".into(), "data.limit.train=30".into()], "r.toml").unwrap();
+    let recipe =
+        recipe::parse(&Registry::built_in(), RIGHT, &["train.epochs=7".into(), "data.limit.train=30".into()], "r.toml")
+            .unwrap();
     assert_eq!((recipe.train.epochs, recipe.data.batch_size), (7, 50));
     assert_eq!(recipe.data.limit.unwrap().train, Some(30));
 }
@@ -277,7 +283,7 @@ fn overrides_name_the_flag() {
 
 #[test]
 fn a_recipe_that_is_nowhere_is_told_where_recipes_are() {
-    let error = recipe::load(Path::new("nowhere.toml"), &[]).unwrap_err().to_string();
+    let error = recipe::load(&Registry::built_in(), Path::new("nowhere.toml"), &[]).unwrap_err().to_string();
     assert_eq!(
         error,
         "nowhere.toml: cannot read the recipe: no such file; `rekindle train NAME` takes a file or one of \
@@ -293,7 +299,7 @@ fn every_recipe_in_the_folder_is_in_the_program_and_right() {
     for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
         let name = path.file_stem().unwrap().to_str().unwrap().to_string();
         let text = fs::read_to_string(&path).unwrap();
-        recipe::parse(&text, &[], &name).unwrap();
+        recipe::parse(&Registry::built_in(), &text, &[], &name).unwrap();
         let embedded = EMBEDDED.iter().find(|(known, _)| *known == name);
         assert_eq!(
             embedded.map(|(_, text)| *text),
@@ -372,7 +378,7 @@ fn every_key_is_documented() {
         }
     }
     let mut found = Vec::new();
-    keys(&serde_json::json!(recipe::parse(EVERYTHING, &[], "everything").unwrap()), &mut found);
+    keys(&serde_json::json!(recipe::parse(&Registry::built_in(), EVERYTHING, &[], "everything").unwrap()), &mut found);
     // The other optimizers and curves, and the keys that exclude each other.
     for (old, new) in [
         ("name = \"adam\"\nlr = 1e-3\nbetas = [0.9, 0.999]", "name = \"sgd\""),
@@ -383,12 +389,17 @@ fn every_key_is_documented() {
         ("clip_grad_norm", "clip_grad_value"),
     ] {
         assert!(EVERYTHING.contains(old), "{old}");
-        keys(&serde_json::json!(recipe::parse(&EVERYTHING.replace(old, new), &[], "everything").unwrap()), &mut found);
+        keys(
+            &serde_json::json!(
+                recipe::parse(&Registry::built_in(), &EVERYTHING.replace(old, new), &[], "everything").unwrap()
+            ),
+            &mut found,
+        );
     }
     // A recipe from the program tells the places of a size too.
     found.extend(["height", "width"].map(str::to_string));
-    for entry in models::MODELS {
-        keys(&entry.configure(&serde_json::Map::new()).unwrap().config(), &mut found);
+    for entry in Registry::built_in().entries() {
+        keys(&entry.standard().unwrap().config(), &mut found);
         found.push(entry.name.to_string());
     }
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/README.md")).unwrap();
@@ -406,7 +417,7 @@ fn every_section_of_the_documentation_is_a_recipe_that_parses() {
     let blocks: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
     for block in blocks {
-        if let Err(error) = recipe::parse(block, &[], "models/README.md") {
+        if let Err(error) = recipe::parse(&Registry::built_in(), block, &[], "models/README.md") {
             panic!("{error}\n{block}");
         }
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use rekindle::check::{Outcome, cases, run};
 use rekindle::checkpoint::{Contents, Run, Which};
 use rekindle::device::{DeviceName, OpenDevice};
+use rekindle::models::Registry;
 use rekindle::models::weights;
 use rekindle::train::{Session, Start, recipe, recipe_of, restored};
 use rekindle_state::StateDict;
@@ -98,7 +99,7 @@ fn train(start: Start, device: &str) -> Contents {
     let dir = match &start {
         Start::New { dir, .. } | Start::Resume { dir, .. } => dir.clone(),
     };
-    let session = Session::new(start, device.parse().unwrap(), Arc::default()).unwrap();
+    let session = Session::new(&Registry::built_in(), start, device.parse().unwrap(), Arc::default()).unwrap();
     session.run().unwrap();
     Run::open(&dir).unwrap().find(Which::Last).unwrap().read().unwrap()
 }
@@ -106,14 +107,14 @@ fn train(start: Start, device: &str) -> Contents {
 fn new_run(dir: &Path, epochs: usize) -> Start {
     let settings =
         ["data.limit.train=256".to_string(), "data.limit.test=64".to_string(), format!("train.epochs={epochs}")];
-    let loaded = recipe::load(Path::new("fashion_mnist_sample"), &settings).unwrap();
+    let loaded = recipe::load(&Registry::built_in(), Path::new("fashion_mnist_sample"), &settings).unwrap();
     Start::New { loaded: Box::new(loaded), dir: dir.to_path_buf(), numbered: false }
 }
 
 /// The weights of a checkpoint, by PyTorch's names.
 fn weights_of(contents: &Contents) -> StateDict {
-    let architecture = recipe::architecture(&recipe_of(contents, "").unwrap()).unwrap();
-    weights::to_state_dict(&restored(&*architecture, contents, "").unwrap()).unwrap()
+    let architecture = recipe::architecture(&Registry::built_in(), &recipe_of(contents, "").unwrap()).unwrap();
+    weights::to_state_dict(&restored(&architecture, contents, "").unwrap()).unwrap()
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rekindle::checkpoint::{Manifest, Run, Which};
 use rekindle::device::DeviceName;
+use rekindle::models::Registry;
 use rekindle::train::recipe::{self, EMBEDDED};
 use rekindle::train::{Loaded, Outcome, Session, Snapshot, Start};
 use rekindle_state::{Value, tensors};
@@ -95,7 +96,7 @@ impl Bench {
     }
 
     fn loaded(&self, text: &str, more: &[String]) -> Box<Loaded> {
-        let published = recipe::parse(text, &[], "recipe").unwrap();
+        let published = recipe::parse(&Registry::built_in(), text, &[], "recipe").unwrap();
         let dir = match published.data.name.as_str() {
             "cifar-10" | "super-resolution" => self.path("cifar"),
             _ => Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/fashion-mnist-sample"),
@@ -109,14 +110,15 @@ impl Bench {
             overrides.push(format!("data.dir={}", dir.display()));
         }
         overrides.extend_from_slice(more);
-        let recipe = recipe::parse(text, &overrides, "recipe").unwrap();
+        let recipe = recipe::parse(&Registry::built_in(), text, &overrides, "recipe").unwrap();
         Box::new(Loaded { recipe, base: PathBuf::new(), place: "recipe".into() })
     }
 
     /// Trains from a start, and stops after a step if one is given.
     fn train(&self, start: Start, device: &str, stop_after: Option<u64>) -> (Outcome, Run) {
         let stop = Arc::new(AtomicBool::new(false));
-        let session = Session::new(start, device.parse::<DeviceName>().unwrap(), stop.clone()).unwrap();
+        let session =
+            Session::new(&Registry::built_in(), start, device.parse::<DeviceName>().unwrap(), stop.clone()).unwrap();
         let session = session.on_step(move |step| {
             if stop_after == Some(step) {
                 stop.store(true, Ordering::Relaxed);
@@ -147,7 +149,10 @@ struct End {
 impl End {
     fn of(run: &Run) -> Self {
         let contents = run.find(Which::Last).unwrap().read().unwrap();
-        let dict = Snapshot::new(&contents, "the run").unwrap().checkpoint(&contents, "the run").unwrap();
+        let dict = Snapshot::new(&Registry::built_in(), &contents, "the run")
+            .unwrap()
+            .checkpoint(&contents, "the run")
+            .unwrap();
         let dict = Value::Dict(dict);
         let tensors: BTreeMap<_, _> =
             tensors(&dict).into_iter().map(|(name, tensor)| (name, tensor.bytes().unwrap().into_owned())).collect();

@@ -5,8 +5,9 @@ use std::path::Path;
 use rekindle::checkpoint::Which;
 use rekindle::data::Split;
 use rekindle::device::DeviceName;
+use rekindle::models::Registry;
 use rekindle::train::evaluate::evaluate;
-use rekindle::train::{Score, recipe, recipe_of, restored};
+use rekindle::train::{recipe, recipe_of, restored};
 
 pub fn run(scratch: &Path) -> crate::Answer {
     let run = crate::train(&scratch.join("run"), &[])?;
@@ -15,19 +16,14 @@ pub fn run(scratch: &Path) -> crate::Answer {
         // Reading compares every file with the hashes in the manifest.
         let contents = checkpoint.read()?;
         let recipe = recipe_of(&contents, "the run")?;
-        let architecture = recipe::architecture(&recipe)?;
-        let network = restored(&*architecture, &contents, "the run")?;
+        let architecture = recipe::architecture(&Registry::built_in(), &recipe)?;
+        let network = restored(&architecture, &contents, "the run")?;
 
         let device = DeviceName::FLEX.open()?.device;
         let loader = recipe.data.loader(Path::new(""), Split::Test, 0, &device)?;
-        let found = evaluate(&network, &loader, recipe.loss(&*architecture), Score::Accuracy, |_| {})?;
-        println!(
-            "{pointer:?}: step {}, loss {:.4}, accuracy {:.3}",
-            checkpoint.step,
-            found.loss,
-            found.accuracy.unwrap_or_default()
-        );
-        assert_eq!(found.accuracy, contents.manifest.metrics.get("valid.accuracy").copied());
+        let found = evaluate(&network, &loader, &recipe.objective(&architecture), |_| {})?;
+        println!("{pointer:?}: step {}, loss {:.4}, accuracy {:.3}", checkpoint.step, found.loss, found.score);
+        assert_eq!(Some(found.score), contents.manifest.metrics.get("valid.accuracy").copied());
     }
     Ok(())
 }

@@ -8,12 +8,13 @@ use rekindle::checkpoint::Which;
 use rekindle::data::{BatchTarget, Split};
 use rekindle::device::DeviceName;
 use rekindle::models::Output;
+use rekindle::models::Registry;
 use rekindle::train::{recipe, recipe_of, restored};
 
 pub fn run(scratch: &Path) -> crate::Answer {
     let contents = crate::train(&scratch.join("run"), &[])?.find(Which::Best)?.read()?;
     let recipe = recipe_of(&contents, "the run")?;
-    let network = restored(&*recipe::architecture(&recipe)?, &contents, "the run")?;
+    let network = restored(&recipe::architecture(&Registry::built_in(), &recipe)?, &contents, "the run")?;
 
     // `fork` moves to a device (`auto` takes a GPU if there is one), `valid` is `model.eval()`.
     let device = DeviceName::AUTO.open()?;
@@ -22,7 +23,7 @@ pub fn run(scratch: &Path) -> crate::Answer {
     let loader = recipe.data.loader(Path::new(""), Split::Test, 0, &device.device)?;
     let names = loader.dataset().classes().to_vec();
     let batch = loader.batches(0, 0).next().ok_or("the set is empty")??;
-    let (Output::Classes(scores), BatchTarget::Classes(labels)) = (network.forward(batch.input), batch.target) else {
+    let (Output::Classes(scores), BatchTarget::Classes(labels)) = (network.forward(batch.input)?, batch.target) else {
         return Err("expected classes".into());
     };
     let probabilities: Vec<f32> = softmax(scores, 1).into_data().iter::<f32>().collect();

@@ -74,13 +74,15 @@ monitor = "valid.accuracy"
 
 /// Trains [`RECIPE`] with some keys changed into a run.
 fn train(run: &Path, overrides: &[&str]) -> Result<rekindle::checkpoint::Run, Box<dyn Error>> {
+    use rekindle::models::Registry;
     use rekindle::train::{Loaded, Session, Start, recipe};
 
     let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-    let recipe = recipe::parse(RECIPE, &overrides, "the guide's recipe")?;
+    let recipe = recipe::parse(&Registry::built_in(), RECIPE, &overrides, "the guide's recipe")?;
     let loaded = Box::new(Loaded { recipe, base: Default::default(), place: "the guide's recipe".into() });
     // The last argument stops a training from outside; nobody does here.
     let session = Session::new(
+        &Registry::built_in(),
         Start::New { loaded, dir: run.to_path_buf(), numbered: false },
         rekindle::device::DeviceName::FLEX,
         Default::default(),

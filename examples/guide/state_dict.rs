@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use rekindle::models::{self, weights};
+use rekindle::models::{Registry, weights};
 use rekindle::optim::{self, OptimizerConfig, Settings};
 use rekindle::state::show_shape;
 use rekindle::train::{fresh, trained_parameters};
 
 pub fn run(_: &Path) -> crate::Answer {
-    let architecture = models::find("the_model_class")?.configure(&serde_json::Map::new())?;
-    let model = fresh(&*architecture, 42);
+    let architecture = Registry::built_in().find("the_model_class")?.standard()?;
+    let model = fresh(&architecture, 42);
     println!("Model's state_dict:");
     for (name, tensor) in weights::to_state_dict(&model)?.tensors() {
         println!("{name}\t{}", show_shape(tensor.shape()));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rekindle::checkpoint::{Run, Which};
+use rekindle::models::Registry;
 use rekindle::models::weights;
 use rekindle::state::StateDict;
 use rekindle::train::{recipe, recipe_of, restored};
@@ -11,7 +12,11 @@ use rekindle::train::{recipe, recipe_of, restored};
 fn state(run: &Run) -> Result<StateDict, Box<dyn std::error::Error>> {
     let contents = run.find(Which::Last)?.read()?;
     let recipe = recipe_of(&contents, "the run")?;
-    Ok(weights::to_state_dict(&restored(&*recipe::architecture(&recipe)?, &contents, "the run")?)?)
+    Ok(weights::to_state_dict(&restored(
+        &recipe::architecture(&Registry::built_in(), &recipe)?,
+        &contents,
+        "the run",
+    )?)?)
 }
 
 pub fn run(scratch: &Path) -> crate::Answer {

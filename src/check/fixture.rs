@@ -1,7 +1,6 @@
 //! PyTorch's answers for the narrow networks, as they are in the program.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -11,8 +10,9 @@ use super::measure::floats;
 use super::{CheckError, Result};
 use crate::data::{Batch, BatchTarget};
 use crate::device::seed_lock;
-use crate::models::{self, Architecture, Network, weights};
+use crate::models::{Architecture, Network, Registry, weights};
 use crate::optim::{LossConfig, OptimizerConfig};
+use crate::tasks::Objective;
 use crate::train::StepInput;
 
 /// A file in the program.
@@ -35,8 +35,8 @@ pub const EMBEDDED: &[Embedded] =
 pub struct Fixture {
     name: &'static str,
     root: StateDict,
-    architecture: Arc<dyn Architecture>,
-    loss: LossConfig,
+    architecture: Architecture,
+    objective: Objective,
 }
 
 /// A checkpoint of PyTorch and what it did next.
@@ -62,9 +62,10 @@ impl Embedded {
         let text =
             |key: &str| root.get(key).and_then(Value::as_str).ok_or_else(|| broken(&format!("it has no text '{key}'")));
         let config = serde_json::from_str(text("config")?).map_err(|error| broken(&error.to_string()))?;
-        let architecture = models::find(text("model")?)?.configure(&config)?;
-        let loss = text("loss")?.parse()?;
-        Ok(Fixture { name: self.name, architecture: architecture.into(), loss, root })
+        let architecture = Registry::built_in().find(text("model")?)?.configure(&config)?;
+        let loss: LossConfig = text("loss")?.parse()?;
+        let objective = Objective::new(architecture.task(), Some(loss));
+        Ok(Fixture { name: self.name, architecture, objective, root })
     }
 }
 
@@ -134,7 +135,7 @@ impl Fixture {
         let index = step % inputs.len().max(1);
         let input = self.image(inputs.get(index), device)?;
         let target = targets.get(index);
-        let target = if self.loss.takes_classes() {
+        let target = if self.objective.loss.takes_classes() {
             let target = target.and_then(Value::as_tensor).ok_or_else(|| self.broken("a batch has no classes"))?;
             let classes: Vec<i64> = floats(target)?.into_iter().map(|class| class as i64).collect();
             let len = classes.len();
@@ -143,7 +144,7 @@ impl Fixture {
             BatchTarget::Images(self.image(target, device)?)
         };
         let len = input.dims()[0];
-        Ok(StepInput { batch: Batch { input, target, len }, loss: self.loss })
+        Ok(StepInput { batch: Batch { input: input.into(), target, len }, objective: self.objective.clone() })
     }
 
     /// A batch of images; bytes stand for (x − 128) / 64.

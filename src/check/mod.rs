@@ -183,5 +183,5 @@ pub fn run(device: &OpenDevice, case: &Case) -> Outcome {
 
 /// Whether a device is one of the CPU backends, which add in a fixed order.
 fn is_cpu(device: &OpenDevice) -> bool {
-    matches!(device.name.as_str(), "flex" | "ndarray")
+    device.backend.is_cpu()
 }

@@ -12,8 +12,8 @@ use rekindle_state::StateDict;
 use super::fixture::{Fixture, Resume};
 use super::measure::{Measure, floats, floor, largest, named, tensor};
 use super::{CheckError, Result};
-use crate::device::{DeviceName, OpenDevice};
-use crate::models::{Network, Output, weights};
+use crate::device::{Backend, DeviceName, OpenDevice};
+use crate::models::{Network, weights};
 use crate::optim::{self, Curve, Group, Schedule};
 use crate::train::{StepInput, trained_parameters};
 
@@ -24,18 +24,10 @@ const GRADIENT: f64 = 1e-4;
 /// Of changes by an optimizer, as a part of the largest change of the tensor.
 const CHANGE: f64 = 1e-3;
 
-/// The numbers of an output.
-pub fn numbers(output: Output) -> Vec<f32> {
-    match output {
-        Output::Classes(scores) => scores.into_data().iter::<f32>().collect(),
-        Output::Images(images) => images.into_data().iter::<f32>().collect(),
-    }
-}
-
 /// The output in evaluation mode is PyTorch's.
 pub fn forward(fixture: &Fixture, device: &OpenDevice) -> Result<Measure> {
     let network = fixture.network(fixture.state()?, &device.device)?;
-    let output = numbers(network.forward(fixture.input(&device.device)?));
+    let output = network.forward(fixture.input(&device.device)?)?.values();
     let mut measure = Measure::none(OUTPUT.0);
     measure.relative(&output, &fixture.output()?, OUTPUT.1 / OUTPUT.0, "the output");
     Ok(measure)
@@ -43,7 +35,7 @@ pub fn forward(fixture: &Fixture, device: &OpenDevice) -> Result<Measure> {
 
 /// A record taken of a copy holds the right bytes at once, here and after it was loaded on another device.
 pub fn record(fixture: &Fixture, device: &OpenDevice) -> Result<Measure> {
-    let other = if device.name == "flex" { DeviceName::NDARRAY } else { DeviceName::FLEX }.open()?;
+    let other = if device.backend == Backend::Flex { DeviceName::NDARRAY } else { DeviceName::FLEX }.open()?;
     let expected = fixture.state()?;
     let network = fixture.network(expected, &device.device.clone().autodiff())?;
     let bytes = network.clone().into_record().into_bytes()?;
@@ -53,7 +45,7 @@ pub fn record(fixture: &Fixture, device: &OpenDevice) -> Result<Measure> {
         let blank = fixture.network(&StateDict::new(), &target.device)?;
         let loaded = blank.try_load_record(ModuleRecord::from_bytes(bytes.clone())?)?.fork(&target.device);
         same_bytes(&mut measure, &weights::to_state_dict(&loaded)?, expected, &format!("loaded on {}", target.name))?;
-        let output = numbers(loaded.forward(fixture.input(&target.device)?));
+        let output = loaded.forward(fixture.input(&target.device)?)?.values();
         // Outputs have a tolerance of their own; here is only asked whether they are those of this network.
         let mut outputs = Measure::none(OUTPUT.0);
         outputs.relative(&output, &fixture.output()?, OUTPUT.1 / OUTPUT.0, "");
@@ -82,7 +74,7 @@ fn same_bytes(measure: &mut Measure, found: &StateDict, expected: &StateDict, wh
 pub fn gradients(fixture: &Fixture, device: &OpenDevice) -> Result<Measure> {
     let device = device.device.clone().autodiff();
     let network = fixture.network(fixture.state()?, &device)?;
-    let (grads, loss) = backward(&network, fixture.batch(0, &device)?);
+    let (grads, loss) = backward(&network, fixture.batch(0, &device)?)?;
     let found = read(&network, &grads);
     let expected = named(fixture.gradients()?)?;
     let floor = floor(expected.iter().map(|(_, values)| values.as_slice()));
@@ -103,10 +95,10 @@ pub fn gradients(fixture: &Fixture, device: &OpenDevice) -> Result<Measure> {
 }
 
 /// The gradients of a step and its loss.
-pub fn backward(network: &Network, input: StepInput) -> (GradientsParams, f32) {
+pub fn backward(network: &Network, input: StepInput) -> Result<(GradientsParams, f32)> {
     let output = TrainStep::step(network, input);
-    let (_, loss, _) = output.item.read();
-    (output.grads, loss as f32)
+    let (_, loss, _) = output.item.reported()?.read();
+    Ok((output.grads, loss as f32))
 }
 
 /// Gradients by PyTorch's names, in PyTorch's layout.
@@ -168,7 +160,7 @@ impl Trainer {
         let constant = Schedule { curve: Curve::Constant, warmup: None };
         let parameters = trained_parameters(&self.network);
         let rate = optim::module_scheduler(&self.groups, &parameters, &constant, 1, 0)?.step();
-        let (grads, loss) = backward(&self.network, input);
+        let (grads, loss) = backward(&self.network, input)?;
         self.network = self.optimizer.step(rate, self.network, grads);
         Ok((self, loss))
     }

@@ -13,9 +13,10 @@ use super::measure::{Measure, named};
 use super::networks::Trainer;
 use super::{CheckError, Result};
 use crate::data::{DataConfig, Loader, Split};
-use crate::device::{DeviceName, OpenDevice};
-use crate::models::{self, Network, weights};
-use crate::optim::{LossConfig, OptimizerConfig};
+use crate::device::{Backend, DeviceName, OpenDevice};
+use crate::models::{Architecture, FashionClassifierConfig, Network, weights};
+use crate::optim::OptimizerConfig;
+use crate::tasks::Objective;
 use crate::train::{StepInput, fresh};
 
 /// Allowed differences of a step's loss.
@@ -37,12 +38,14 @@ fn wrong(problem: impl std::fmt::Display) -> CheckError {
     CheckError::Wrong(problem.to_string())
 }
 
+fn architecture() -> Architecture {
+    let hidden = [64, 32, 32, 16];
+    Architecture::new(FashionClassifierConfig { inputs: 784, hidden, classes: 10, dropout: 0.0 })
+}
+
 /// The network of all these trainings, with the same fresh weights on the CPU. Without dropout: random numbers differ by device.
-fn network() -> Result<Network> {
-    let config = json!({ "inputs": 784, "hidden": [64, 32, 32, 16], "classes": 10, "dropout": 0.0 });
-    let config = config.as_object().cloned().unwrap_or_default();
-    let architecture = models::find("fashion_classifier")?.configure(&config)?;
-    Ok(fresh(&*architecture, 42))
+fn network() -> Network {
+    fresh(&architecture(), 42)
 }
 
 fn loader(device: &Device) -> Result<Loader> {
@@ -63,8 +66,8 @@ fn optimizer() -> Result<OptimizerConfig> {
 fn epoch(number: usize, saved: Option<&Saved>, device: &OpenDevice) -> Result<Epoch> {
     let device = device.device.clone().autodiff();
     let network = match saved {
-        None => network()?,
-        Some(saved) => network()?.try_load_record(ModuleRecord::from_bytes(saved.model.clone())?)?,
+        None => network(),
+        Some(saved) => network().try_load_record(ModuleRecord::from_bytes(saved.model.clone())?)?,
     };
     let mut trainer = Trainer::new(network.train().fork(&device), &optimizer()?)?;
     if let Some(saved) = saved {
@@ -75,9 +78,10 @@ fn epoch(number: usize, saved: Option<&Saved>, device: &OpenDevice) -> Result<Ep
 
 fn go_on(mut trainer: Trainer, number: usize, device: &Device) -> Result<Epoch> {
     let mut losses = Vec::new();
+    let objective = Objective::new(architecture().task(), None);
     for batch in loader(device)?.batches(number, 0) {
         let loss;
-        (trainer, loss) = trainer.step(StepInput { batch: batch?, loss: LossConfig::Nll })?;
+        (trainer, loss) = trainer.step(StepInput { batch: batch?, objective: objective.clone() })?;
         losses.push(loss);
     }
     Ok(Epoch { losses, trainer })
@@ -132,7 +136,7 @@ pub fn agrees(device: &OpenDevice) -> Result<Measure> {
 
 /// An epoch on another device, saved, loaded here and gone on with; and the other way round.
 pub fn moves(device: &OpenDevice) -> Result<Measure> {
-    let other = if device.name == "flex" { DeviceName::NDARRAY } else { DeviceName::FLEX }.open()?;
+    let other = if device.backend == Backend::Flex { DeviceName::NDARRAY } else { DeviceName::FLEX }.open()?;
     let mut worst = Measure::none(LOSS);
     for (from, to) in [(&other, device), (device, &other)] {
         let Epoch { mut losses, trainer } = epoch(0, None, from)?;

@@ -16,6 +16,7 @@ pub use case::{Bench, Case, Work, named};
 
 use super::Answer;
 use crate::device::DeviceName;
+use crate::models::Registry;
 
 /// Time loading, saving, training and inference on this machine, or check that its devices compute right.
 ///
@@ -82,6 +83,6 @@ impl Args {
     }
 }
 
-pub(super) fn run(args: &Args) -> Answer {
-    if args.check { check::run(args) } else { timings::run(args) }
+pub(super) fn run(registry: &Registry, args: &Args) -> Answer {
+    if args.check { check::run(args) } else { timings::run(registry, args) }
 }

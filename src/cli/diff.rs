@@ -8,6 +8,7 @@ use super::output::{json, line, printable};
 use super::source::Source;
 use super::{Answer, Exit};
 use crate::checkpoint::Which;
+use crate::models::Registry;
 
 /// Compare two model files, runs or checkpoints tensor by tensor, whatever their formats; exit 1 if they differ.
 #[derive(Debug, clap::Args)]
@@ -39,8 +40,8 @@ fn tolerance(text: &str) -> Result<f64, String> {
     }
 }
 
-pub fn run(args: &Args) -> Answer {
-    let (a, b) = (Source::open(&args.a, Which::Best)?, Source::open(&args.b, Which::Best)?);
+pub fn run(registry: &Registry, args: &Args) -> Answer {
+    let (a, b) = (Source::open(registry, &args.a, Which::Best)?, Source::open(registry, &args.b, Which::Best)?);
     // A checkpoint beside a plain state dict is compared by its weights alone.
     let whole = a.is_whole() && b.is_whole();
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };

@@ -14,10 +14,11 @@ use crate::checkpoint::Which;
 use crate::data::prepare::{fitted, parse_normalize};
 use crate::data::{DataConfig, DatasetName, Split};
 use crate::device::DeviceName;
+use crate::models::Registry;
 use crate::models::weights::Layout;
-use crate::optim::LossConfig;
+use crate::tasks::Objective;
+use crate::train::check_fit;
 use crate::train::evaluate::evaluate;
-use crate::train::{Score, check_fit};
 
 /// Measure a model on the test split of a data set.
 #[derive(Debug, clap::Args)]
@@ -44,11 +45,11 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: &Args) -> Answer {
+pub fn run(registry: &Registry, args: &Args) -> Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
     let Model { architecture, network, recipe, told, base, description, .. } =
-        model::resolve(&args.model, &args.weights, args.from, layout)?;
+        model::resolve(registry, &args.model, &args.weights, args.from, layout)?;
     let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
     let data = match (&recipe, &args.normalize) {
         (None, normalize) if architecture.classes().is_some() => {
@@ -62,21 +63,16 @@ pub fn run(args: &Args) -> Answer {
     for remark in loader.dataset().remarks() {
         eprintln!("{remark}");
     }
-    check_fit(&*architecture, &loader, &description)?;
-    let loss = match &recipe {
-        Some(recipe) => recipe.loss(&*architecture),
-        None if architecture.classes().is_none() => LossConfig::Mse,
-        None if architecture.log_probabilities() => LossConfig::Nll,
-        None => LossConfig::CrossEntropy,
-    };
-    let score = if architecture.classes().is_some() { Score::Accuracy } else { Score::Psnr };
+    check_fit(&architecture, &loader, &description)?;
+    let loss = recipe.as_ref().and_then(|recipe| recipe.train.loss);
+    let objective = Objective::new(architecture.task(), loss);
     let network = network.fork(&device.device);
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(loader.num_items() as u64)
     } else {
         ProgressBar::hidden()
     };
-    let found = evaluate(&network, &loader, loss, score, |done| bar.set_position(done as u64))?;
+    let found = evaluate(&network, &loader, &objective, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     if args.json {
         let mut value = serde_json::to_value(&found)?;
@@ -84,13 +80,12 @@ pub fn run(args: &Args) -> Answer {
         value["device"] = serde_json::json!(device.name);
         json(&value)?;
     } else {
-        let value = found.accuracy.or(found.psnr).unwrap_or(f64::NAN);
-        let name = score.name();
         line(format!(
-            "{description} on {} items: loss {:.4}, {name} {} ({})",
+            "{description} on {} items: loss {:.4}, {} {} ({})",
             found.items,
             found.loss,
-            score.show(value),
+            found.metric.name,
+            (found.metric.show)(found.score),
             device.name
         ))?;
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::output::{line, printable, table};
 use super::{Answer, Exit};
+use crate::models::Registry;
 use crate::train::{self, recipe};
 
 /// Make a run of a PyTorch training checkpoint, to go on with it where it stopped.
@@ -29,9 +30,9 @@ pub struct Args {
     set: Vec<String>,
 }
 
-pub fn run(args: &Args) -> Answer {
-    let loaded = recipe::load(&args.recipe, &args.set)?;
-    let imported = train::import(&args.checkpoint, loaded, &args.run)?;
+pub fn run(registry: &Registry, args: &Args) -> Answer {
+    let loaded = recipe::load(registry, &args.recipe, &args.set)?;
+    let imported = train::import(registry, &args.checkpoint, loaded, &args.run)?;
     let dir = imported.run.path().display();
     let rows = |entries: &[(String, String)], prefix: &str| -> Vec<Vec<String>> {
         entries.iter().map(|(key, what)| vec![printable(key), printable(&format!("{prefix}{what}"))]).collect()

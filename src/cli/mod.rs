@@ -14,6 +14,7 @@ mod model;
 mod models;
 mod output;
 mod predict;
+mod progress;
 mod resume;
 mod run;
 mod runs;
@@ -26,6 +27,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::models::Registry;
 
 /// What a verb answers: its exit code, or why it failed.
 type Answer = anyhow::Result<Exit>;
@@ -84,7 +87,7 @@ enum Verb {
 }
 
 /// The number after `--threads`, if one is given; it must be known before anything is computed.
-pub fn threads_asked_for(arguments: impl Iterator<Item = OsString>) -> Option<String> {
+fn threads_asked_for(arguments: impl Iterator<Item = OsString>) -> Option<String> {
     // An argument that is no UTF-8 is a path, and no option.
     let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
     while let Some(argument) = arguments.next() {
@@ -100,8 +103,19 @@ pub fn threads_asked_for(arguments: impl Iterator<Item = OsString>) -> Option<St
     None
 }
 
-/// Parses the command line, runs the verb, and turns its answer into an exit code.
+/// The program `rekindle`: the command line with the built-in networks.
 pub fn main() -> ExitCode {
+    run_with(Registry::built_in())
+}
+
+/// A program's whole command line: parses it, runs the verb, and gives the exit code. Every verb knows the networks of `registry`.
+///
+/// Call it in `main` before anything starts a thread, and leave the environment to it: it does what [`crate::init`] does.
+pub fn run_with(registry: Registry) -> ExitCode {
+    if let Err(error) = crate::environment::init_program(threads_asked_for(std::env::args_os()).as_deref()) {
+        eprintln!("error: {error}");
+        return Exit::Error.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -112,7 +126,7 @@ pub fn main() -> ExitCode {
         }
     };
     // A net under everything: a panic of any library becomes one sentence.
-    let answer = crate::error::without_panic_output(|| catch_unwind(AssertUnwindSafe(|| run(cli.verb))));
+    let answer = crate::error::without_panic_output(|| catch_unwind(AssertUnwindSafe(|| run(&registry, cli.verb))));
     let answer = answer.unwrap_or_else(|panic| {
         let text = crate::error::panic_text(&*panic);
         Err(anyhow::anyhow!("internal error: {text}; please report it with the command that you ran"))
@@ -133,23 +147,23 @@ fn sentence(error: &anyhow::Error) -> String {
     texts.map(|(_, cause)| cause.to_string()).collect::<Vec<_>>().join(": ")
 }
 
-fn run(verb: Verb) -> Answer {
+fn run(registry: &Registry, verb: Verb) -> Answer {
     match verb {
-        Verb::Inspect(args) => inspect::run(&args),
-        Verb::Diff(args) => diff::run(&args),
+        Verb::Inspect(args) => inspect::run(registry, &args),
+        Verb::Diff(args) => diff::run(registry, &args),
         Verb::Convert(args) => convert::run(args),
-        Verb::Export(args) => export::run(&args),
-        Verb::Import(args) => import::run(&args),
-        Verb::Train(args) => train::run(args),
-        Verb::Resume(args) => resume::run(&args),
-        Verb::Eval(args) => eval::run(&args),
-        Verb::Predict(args) => predict::run(&args),
+        Verb::Export(args) => export::run(registry, &args),
+        Verb::Import(args) => import::run(registry, &args),
+        Verb::Train(args) => train::run(registry, args),
+        Verb::Resume(args) => resume::run(registry, &args),
+        Verb::Eval(args) => eval::run(registry, &args),
+        Verb::Predict(args) => predict::run(registry, &args),
         Verb::Run(args) => run::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Runs(args) => runs::run(&args),
-        Verb::Models(args) => models::run(&args),
+        Verb::Models(args) => models::run(registry, &args),
         Verb::Datasets(args) => datasets::run(&args),
         Verb::Devices(args) => devices::run(&args),
-        Verb::Bench(args) => bench::run(&args),
+        Verb::Bench(args) => bench::run(registry, &args),
     }
 }

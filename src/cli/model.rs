@@ -4,21 +4,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use burn::tensor::Device;
-use serde_json::Map;
 
 use crate::checkpoint::{Checkpoint, Contents, Manifest, Run, Which};
 use crate::data::download::{Progress, download};
 use crate::models::import::{ImportOptions, import};
 use crate::models::weights::Layout;
-use crate::models::{self, Architecture, Entry, Network, infer};
+use crate::models::{self, Architecture, Entry, GraphConfig, Network, Registry, infer};
 use crate::onnx::metadata::Told;
-use crate::onnx::run::GraphConfig;
 use crate::train::{self, Recipe, recipe};
 
 /// A network with its weights, on the CPU, and what is known of its data.
 pub struct Model {
     /// Its configuration.
-    pub architecture: Box<dyn Architecture>,
+    pub architecture: Architecture,
     /// With weights.
     pub network: Network,
     /// How it was trained, if it comes from a recipe or a run.
@@ -45,18 +43,26 @@ pub struct WeightArgs {
 }
 
 /// Finds a model and gives it weights, which lie as the work ahead wants them. Of a run it is the best checkpoint unless `from` says another.
-pub fn resolve(name: &str, weights: &WeightArgs, from: Option<Which>, layout: Layout) -> anyhow::Result<Model> {
+pub fn resolve(
+    registry: &Registry,
+    name: &str,
+    weights: &WeightArgs,
+    from: Option<Which>,
+    layout: Layout,
+) -> anyhow::Result<Model> {
     let path = Path::new(name);
     if path.is_dir() {
-        return from_run(path, weights, from.unwrap_or(Which::Best), layout);
+        return from_run(registry, path, weights, from.unwrap_or(Which::Best), layout);
     }
     if from.is_some() {
         bail!("--from chooses a checkpoint of a run, and '{name}' is no run's folder");
     }
-    if path.is_file() && rekindle_state::is_onnx(rekindle_state::Map::open(path)?.bytes()) {
-        return from_graph(path, weights, layout);
+    if path.is_file()
+        && let Some(architecture) = models::open(path)
+    {
+        return from_file(path, architecture?, weights, layout);
     }
-    let (architecture, recipe, base) = match models::find(name) {
+    let (architecture, recipe, base) = match registry.find(name) {
         Ok(entry) => (configured(entry, weights.weights.as_deref())?, None, PathBuf::new()),
         Err(unknown) => {
             let is_recipe = path.is_file() || recipe::EMBEDDED.iter().any(|(known, _)| *known == name);
@@ -65,12 +71,12 @@ pub fn resolve(name: &str, weights: &WeightArgs, from: Option<Which>, layout: La
                     "{unknown}; MODEL is a built-in name, a recipe file, an ONNX file, or the folder of a run or checkpoint, and '{name}' is none"
                 );
             }
-            let loaded = recipe::load(path, &[])?;
-            (recipe::architecture(&loaded.recipe)?, Some(loaded.recipe), loaded.base)
+            let loaded = recipe::load(registry, path, &[])?;
+            (recipe::architecture(registry, &loaded.recipe)?, Some(loaded.recipe), loaded.base)
         }
     };
     let Some(source) = &weights.weights else {
-        if recipe.as_ref().is_some_and(|recipe| recipe.model.onnx.is_some()) {
+        if recipe.as_ref().is_some_and(|recipe| recipe.model.file().is_some()) {
             let (network, description) = (architecture.build(&Device::flex()), format!("{name} before training"));
             return Ok(Model {
                 architecture,
@@ -98,10 +104,10 @@ pub fn resolve(name: &str, weights: &WeightArgs, from: Option<Which>, layout: La
 }
 
 /// A built-in network with the sizes that its weights tell, or with the published ones.
-fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Box<dyn Architecture>> {
-    let Some(source) = source else { return Ok(entry.configure(&Map::new())?) };
+fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Architecture> {
+    let Some(source) = source else { return Ok(entry.standard()?) };
     let file = rekindle_state::open(weight_file(source)?)?;
-    let Some(config) = infer::configuration(entry, &file) else { return Ok(entry.configure(&Map::new())?) };
+    let Some(config) = infer::configuration(entry, &file) else { return Ok(entry.standard()?) };
     let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     eprintln!(
         "{}: sizes taken from the weights: {}; what weights do not tell keeps its default",
@@ -111,10 +117,9 @@ fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Box<dyn Arc
     Ok(entry.configure(&config)?)
 }
 
-/// An ONNX file with its own weights, or with others under the same names.
-fn from_graph(path: &Path, weights: &WeightArgs, layout: Layout) -> anyhow::Result<Model> {
-    let architecture = GraphConfig::open(path)?;
-    let told = architecture.told();
+/// A file that is a network, with its own weights or with others under the same names.
+fn from_file(path: &Path, architecture: Architecture, weights: &WeightArgs, layout: Layout) -> anyhow::Result<Model> {
+    let told = architecture.get::<GraphConfig>().map(GraphConfig::told).unwrap_or_default();
     let network = architecture.build(&Device::flex());
     let mut description = path.display().to_string();
     let network = match &weights.weights {
@@ -124,26 +129,24 @@ fn from_graph(path: &Path, weights: &WeightArgs, layout: Layout) -> anyhow::Resu
         }
         None => network,
     };
-    Ok(Model {
-        architecture: Box::new(architecture),
-        network,
-        recipe: None,
-        told,
-        manifest: None,
-        base: PathBuf::new(),
-        description,
-    })
+    Ok(Model { architecture, network, recipe: None, told, manifest: None, base: PathBuf::new(), description })
 }
 
-fn from_run(path: &Path, weights: &WeightArgs, which: Which, layout: Layout) -> anyhow::Result<Model> {
+fn from_run(
+    registry: &Registry,
+    path: &Path,
+    weights: &WeightArgs,
+    which: Which,
+    layout: Layout,
+) -> anyhow::Result<Model> {
     let contents: Contents = match Checkpoint::at(path) {
         Some(checkpoint) => checkpoint.read()?,
         None => Run::open(path)?.load(which)?.1,
     };
     let place = contents.path.display().to_string();
     let recipe = train::recipe_of(&contents, &place)?;
-    let architecture = recipe::architecture(&recipe)?;
-    let mut network = train::restored(&*architecture, &contents, &place)?;
+    let architecture = recipe::architecture(registry, &recipe)?;
+    let mut network = train::restored(&architecture, &contents, &place)?;
     let mut description = place;
     if let Some(source) = &weights.weights {
         network = load(network, source, weights.partial, layout)?;

@@ -1,10 +1,11 @@
 //! `rekindle models`: what is built in.
 
-use serde_json::Map;
+use burn::tensor::Device;
 
 use super::output::{json, line, table};
 use super::{Answer, Exit};
-use crate::models::{self, MODELS, grouped};
+use crate::models::{Architecture, Registry, grouped, weights};
+use crate::onnx::export::summary;
 
 /// List the built-in models, or print one as a module tree with shapes and parameter counts.
 #[derive(Debug, clap::Args)]
@@ -17,32 +18,42 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: &Args) -> Answer {
+pub fn run(registry: &Registry, args: &Args) -> Answer {
     match &args.name {
-        Some(name) => one(name, args.json)?,
-        None => all(args.json)?,
+        Some(name) => one(registry, name, args.json)?,
+        None => all(registry, args.json)?,
     }
     Ok(Exit::Done)
 }
 
-fn one(name: &str, as_json: bool) -> anyhow::Result<()> {
-    let architecture = models::find(name)?.configure(&Map::new())?;
-    let summary = architecture.summary(architecture.input_shape());
+/// Number of parameters that are trained. Weights are drawn when they are first used: this draws none.
+fn parameters(architecture: &Architecture) -> usize {
+    let entries = weights::entries(&architecture.build(&Device::flex()));
+    entries.iter().filter(|entry| entry.trained).map(|entry| entry.shape.iter().product::<usize>()).sum()
+}
+
+fn one(registry: &Registry, name: &str, as_json: bool) -> anyhow::Result<()> {
+    let architecture = registry.find(name)?.standard()?;
+    let [channels, height, width] = architecture.input_shape();
+    let network = architecture.build(&Device::flex());
+    let parameters = parameters(&architecture);
+    let tensor = |entry: &weights::Entry| serde_json::json!({ "name": entry.name, "shape": entry.shape });
+    let tensors: Vec<_> = weights::entries(&network).iter().map(tensor).collect();
+    let summary = summary(network, [channels, height, width]);
     if as_json {
         return json(&serde_json::json!({
-            "name": name, "parameters": summary.parameters(), "config": architecture.config(), "summary": summary,
+            "name": name, "parameters": parameters, "tensors": tensors, "config": architecture.config(), "summary": summary,
         }));
     }
     line(&summary)?;
-    let [channels, height, width] = summary.input;
-    line(format!("input [N, {channels}, {height}, {width}], {} parameters", grouped(summary.parameters())))?;
+    line(format!("input [N, {channels}, {height}, {width}], {} parameters", grouped(parameters)))?;
     line(format!("configuration: {}", architecture.config()))
 }
 
-fn all(as_json: bool) -> anyhow::Result<()> {
-    let described = MODELS.iter().map(|entry| {
-        let architecture = entry.configure(&Map::new())?;
-        Ok((entry, architecture.input_shape(), architecture.summary(architecture.input_shape()).parameters()))
+fn all(registry: &Registry, as_json: bool) -> anyhow::Result<()> {
+    let described = registry.entries().iter().map(|entry| {
+        let architecture = entry.standard()?;
+        Ok((entry, architecture.input_shape(), parameters(&architecture)))
     });
     let described: Vec<_> = described.collect::<anyhow::Result<_>>()?;
     if as_json {

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::module::Module;
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
+use super::Exit;
 use super::model::{self, Model, WeightArgs};
 use super::output::{json, line};
-use super::{Answer, Exit};
 use crate::checkpoint::Which;
 use crate::data::Split;
 use crate::data::prepare::{Preparation, class_names};
 use crate::device::DeviceName;
 use crate::models::weights::Layout;
-use crate::models::{Architecture, Network, Output};
+use crate::models::{Architecture, Network, Output, Registry};
+use crate::tasks::Answer;
 
 /// Predict labels of image files, or enlarge them (super-resolution).
 #[derive(Debug, clap::Args)]
@@ -75,25 +75,25 @@ struct Label {
     probability: f32,
 }
 
-pub fn run(args: &Args) -> Answer {
+pub fn run(registry: &Registry, args: &Args) -> super::Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
     let Model { architecture, network, recipe, told, .. } =
-        model::resolve(&args.model, &args.weights, args.from, layout)?;
+        model::resolve(registry, &args.model, &args.weights, args.from, layout)?;
     let known = match &recipe {
         Some(recipe) => recipe.data.transforms(Split::Test).normalize,
         None => told.normalize_for(architecture.input_shape()[0]),
     };
     let preparation = Preparation::new(architecture.input_shape(), known, args.normalize.as_deref())?;
-    let preparation = if architecture.classes().is_none() { preparation.any_size() } else { preparation };
+    let preparation = if architecture.task().kind().keeps_size { preparation.any_size() } else { preparation };
     let labels = labels(
         args.labels.as_deref(),
         recipe.map_or_else(|| told.classes, |recipe| class_names(&recipe.data)),
-        &*architecture,
+        &architecture,
     )?;
     eprintln!("inputs: {preparation}; device {}", device.name);
     let network = network.fork(&device.device).valid();
-    let predictor = Predictor { args, architecture: &*architecture, network, preparation, device: device.device };
+    let predictor = Predictor { args, architecture: &architecture, network, preparation, device: device.device };
     let mut predictions = Vec::new();
     for paths in args.inputs.chunks(usize::from(args.batch_size)) {
         predictions.extend(predictor.predict(paths, &labels)?);
@@ -115,7 +115,7 @@ pub fn run(args: &Args) -> Answer {
 }
 
 /// Names of all classes: from a file, or those that are known.
-fn labels(file: Option<&Path>, known: Vec<String>, architecture: &dyn Architecture) -> anyhow::Result<Vec<String>> {
+fn labels(file: Option<&Path>, known: Vec<String>, architecture: &Architecture) -> anyhow::Result<Vec<String>> {
     let Some(classes) = architecture.classes() else { return Ok(Vec::new()) };
     let mut names: Vec<String> = match file {
         Some(path) => {
@@ -137,7 +137,7 @@ fn labels(file: Option<&Path>, known: Vec<String>, architecture: &dyn Architectu
 /// A network on its device, ready to take pictures.
 struct Predictor<'a> {
     args: &'a Args,
-    architecture: &'a dyn Architecture,
+    architecture: &'a Architecture,
     network: Network,
     preparation: Preparation,
     device: Device,
@@ -155,45 +155,50 @@ impl Predictor<'_> {
         let [channels, height, width] = shape;
         let input =
             Tensor::<4>::from_data(TensorData::new(values, [paths.len(), channels, height, width]), &self.device);
-        Ok(self.network.forward(input))
+        Ok(self.network.forward(input)?)
     }
 
     fn predict(&self, paths: &[PathBuf], labels: &[String]) -> anyhow::Result<Vec<Prediction>> {
-        if self.architecture.classes().is_none() {
+        let task = self.architecture.task();
+        if task.kind().keeps_size {
             // Each image on its own, because sizes may differ.
-            return paths.iter().map(|path| self.enlarge(path)).collect();
+            let answers = paths.iter().map(|path| Ok(task.answers(self.forward(std::slice::from_ref(path))?)?));
+            let answers: Vec<Vec<Answer>> = answers.collect::<anyhow::Result<_>>()?;
+            return paths
+                .iter()
+                .zip(answers.into_iter().flatten())
+                .map(|(path, answer)| self.shown(path, answer, labels))
+                .collect();
         }
-        let Output::Classes(scores) = self.forward(paths)? else { bail!("the model gives images, not classes") };
-        let classes = scores.dims()[1];
-        // The softmax of log-probabilities is the probabilities themselves.
-        let probabilities: Vec<f32> = softmax(scores, 1).into_data().iter::<f32>().collect();
-        let rows = paths.iter().zip(probabilities.chunks(classes));
-        Ok(rows
-            .map(|(path, row)| Prediction { input: path.clone(), labels: self.ranked(row, labels), output: None })
-            .collect())
+        let answers = task.answers(self.forward(paths)?)?;
+        paths.iter().zip(answers).map(|(path, answer)| self.shown(path, answer, labels)).collect()
     }
 
-    /// The likeliest labels, the likeliest first.
-    fn ranked(&self, probabilities: &[f32], labels: &[String]) -> Vec<Label> {
-        let mut ranked: Vec<(usize, f32)> = probabilities.iter().copied().enumerate().collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let top = ranked.into_iter().take(self.args.top);
-        top.map(|(class, probability)| Label { class, label: labels[class].clone(), probability }).collect()
+    /// What is printed of an answer; an image is written as a file.
+    fn shown(&self, path: &Path, answer: Answer, labels: &[String]) -> anyhow::Result<Prediction> {
+        let mut prediction = Prediction { input: path.to_path_buf(), labels: Vec::new(), output: None };
+        match answer {
+            Answer::Classes(ranked) => {
+                let top = ranked.into_iter().take(self.args.top);
+                let label =
+                    |(class, probability): (usize, f32)| Label { class, label: labels[class].clone(), probability };
+                prediction.labels = top.map(label).collect();
+            }
+            Answer::Image { shape: [_, height, width], values } => {
+                prediction.output = Some(self.write(path, &values, height, width)?);
+            }
+        }
+        Ok(prediction)
     }
 
-    /// Colour is kept: the network enlarges the luma, an interpolation the rest.
-    fn enlarge(&self, path: &Path) -> anyhow::Result<Prediction> {
-        let Output::Images(images) = self.forward(&[path.to_path_buf()])? else {
-            bail!("the model gives classes, not images")
-        };
-        let [_, _, height, width] = images.dims();
-        let luma: Vec<u8> =
-            images.into_data().iter::<f32>().map(|value| (value * 255.0).round().clamp(0.0, 255.0) as u8).collect();
+    /// Writes an enlarged image. Colour is kept: the network enlarges the luma, an interpolation the rest.
+    fn write(&self, path: &Path, values: &[f32], height: usize, width: usize) -> anyhow::Result<PathBuf> {
+        let luma: Vec<u8> = values.iter().map(|value| (value * 255.0).round().clamp(0.0, 255.0) as u8).collect();
         let folder = self.args.output.as_deref().or(path.parent()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let output = folder.join(format!("{stem}-x{}.png", self.architecture.upscale_factor().unwrap_or(1)));
         self.preparation.save_enlarged(path, &luma, height, width, &output)?;
-        Ok(Prediction { input: path.to_path_buf(), labels: Vec::new(), output: Some(output) })
+        Ok(output)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Answer, signals, train};
 use crate::checkpoint::Which;
 use crate::device::DeviceName;
+use crate::models::Registry;
 use crate::train::{Session, Start};
 
 /// Go on with a run where it stopped.
@@ -27,9 +28,9 @@ pub struct Args {
     device: DeviceName,
 }
 
-pub fn run(args: &Args) -> Answer {
+pub fn run(registry: &Registry, args: &Args) -> Answer {
     let epochs = args.epochs.map(|epochs| format!("train.epochs={epochs}"));
     let set = args.set.iter().cloned().chain(epochs).collect();
     let start = Start::Resume { dir: args.run.clone(), which: args.from, set };
-    train::finish(Session::new(start, args.device, signals::stop_flag()?)?)
+    train::finish(Session::new(registry, start, args.device, signals::stop_flag()?)?)
 }

@@ -6,6 +6,7 @@ use anyhow::bail;
 use rekindle_state::{ModelFile, StateDict, Value};
 
 use crate::checkpoint::{Checkpoint, Contents, Run, Which};
+use crate::models::Registry;
 use crate::train::Snapshot;
 
 /// A path, opened.
@@ -18,6 +19,8 @@ pub enum Source {
 
 /// A checkpoint, read and verified.
 pub struct Saved {
+    /// The networks that there are.
+    registry: Registry,
     /// The run, where a run was named and not one of its checkpoints.
     pub run: Option<Run>,
     /// The checkpoint.
@@ -28,9 +31,9 @@ pub struct Saved {
 
 impl Source {
     /// Opens a file, or the checkpoint that a folder is or has.
-    pub fn open(path: &Path, which: Which) -> anyhow::Result<Self> {
+    pub fn open(registry: &Registry, path: &Path, which: Which) -> anyhow::Result<Self> {
         if path.is_dir() && !rekindle_state::is_model_folder(path) {
-            return Ok(Self::Saved(Box::new(Saved::open(path, which)?)));
+            return Ok(Self::Saved(Box::new(Saved::open(registry, path, which)?)));
         }
         Ok(Self::File(Box::new(rekindle_state::open(path)?)))
     }
@@ -56,7 +59,7 @@ impl Source {
 
 impl Saved {
     /// Reads the checkpoint that a folder is, or that a run has.
-    pub fn open(path: &Path, which: Which) -> anyhow::Result<Self> {
+    pub fn open(registry: &Registry, path: &Path, which: Which) -> anyhow::Result<Self> {
         // A folder may be named as `.` or with a slash at its end.
         let named = || std::fs::canonicalize(path).ok().and_then(|path| Checkpoint::at(&path));
         let (run, checkpoint, contents) = match Checkpoint::at(path).or_else(named) {
@@ -70,7 +73,7 @@ impl Saved {
                 (Some(run), checkpoint, contents)
             }
         };
-        Ok(Self { run, checkpoint, contents })
+        Ok(Self { registry: registry.clone(), run, checkpoint, contents })
     }
 
     /// The checkpoint's folder, for messages.
@@ -80,7 +83,7 @@ impl Saved {
 
     /// The network and parameter groups.
     pub fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        Ok(Snapshot::new(&self.contents, &self.place())?)
+        Ok(Snapshot::new(&self.registry, &self.contents, &self.place())?)
     }
 
     /// Everything in PyTorch's terms.

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::output::line;
+use super::progress::Progress;
 use super::{Answer, Exit, signals};
 use crate::checkpoint::Run;
 use crate::device::DeviceName;
+use crate::models::Registry;
 use crate::train::{Outcome, Session, Start, recipe};
 
 /// Train a recipe into a new run directory.
@@ -45,7 +47,7 @@ pub struct Args {
     threads: Option<u16>,
 }
 
-pub fn run(args: Args) -> Answer {
+pub fn run(registry: &Registry, args: Args) -> Answer {
     let mut overrides = args.set;
     let flags = [
         ("train.epochs", args.epochs.map(|n| n.to_string())),
@@ -53,7 +55,7 @@ pub fn run(args: Args) -> Answer {
         ("train.seed", args.seed.map(|n| n.to_string())),
     ];
     overrides.extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
-    let mut loaded = recipe::load(&args.recipe, &overrides)?;
+    let mut loaded = recipe::load(registry, &args.recipe, &overrides)?;
     if let Some(weights) = args.init {
         // From the command line, a path starts from where the user is.
         let weights = std::path::absolute(&weights).unwrap_or(weights);
@@ -63,7 +65,7 @@ pub fn run(args: Args) -> Answer {
     let numbered = args.run.is_none();
     let dir = args.run.unwrap_or_else(|| Path::new("checkpoints").join(&loaded.recipe.name));
     let start = Start::New { loaded: Box::new(loaded), dir, numbered };
-    let session = Session::new(start, args.device, signals::stop_flag()?)?;
+    let session = Session::new(registry, start, args.device, signals::stop_flag()?)?;
     finish(session)
 }
 
@@ -76,7 +78,8 @@ pub fn finish(session: Session) -> Answer {
     if let Some(report) = &session.report {
         eprintln!("{report}");
     }
-    let (outcome, run) = session.run()?;
+    let progress = Progress::new(session.metric());
+    let (outcome, run) = session.observe(progress).run()?;
     let dir = run.path().display();
     match outcome {
         Outcome::Interrupted => {

@@ -4,12 +4,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::transform::Pipeline;
 use super::{DataError, ImageDataset, Shape, Target};
+use crate::models::Input;
 
 /// What a network is trained or tested on in one step.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// The pictures, `[pictures, channels, height, width]`, normalized.
-    pub input: Tensor<4>,
+    /// What goes into the network: of an image set the images `[images, channels, height, width]`, normalized.
+    pub input: Input,
     /// What the network should answer.
     pub target: BatchTarget,
     /// Number of pictures; the last batch of an epoch may be smaller than the others.
@@ -90,7 +91,7 @@ impl HostBatch {
     pub fn upload(self, device: &Device) -> Batch {
         let len = self.len;
         Batch {
-            input: images(self.input, len, self.shape, device),
+            input: images(self.input, len, self.shape, device).into(),
             target: match self.target {
                 HostTarget::Classes(classes) => {
                     BatchTarget::Classes(Tensor::from_data(TensorData::new(classes, [len]), device))

@@ -128,6 +128,12 @@ fn yes() -> bool {
     true
 }
 
+impl From<DatasetName> for DataConfig {
+    fn from(name: DatasetName) -> Self {
+        Self::new(name)
+    }
+}
+
 impl DataConfig {
     /// The settings of a data set when nothing else is said.
     pub fn new(name: DatasetName) -> Self {

@@ -123,7 +123,7 @@ pub(super) fn open(backend: Backend, index: Option<usize>) -> Result<OpenDevice,
         .map_err(|error: WgpuInitError| refused(error.to_string()))?;
     let name = format!("{}:{position}", backend.name());
     let software_gpu = adapter.info.device_type == wgpu::DeviceType::Cpu;
-    let open = OpenDevice { software_gpu, ..OpenDevice::new(device, name, adapter.description()) };
+    let open = OpenDevice { software_gpu, ..OpenDevice::new(backend, device, name, adapter.description()) };
     opened.insert((backend, position), open.clone());
     Ok(open)
 }

@@ -7,7 +7,8 @@ use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Configure, ModelError, Network, Summary, check_probability, check_sizes, expect_input};
+use super::infer::Shapes;
+use super::{Forward, Invalid, Io, ModelConfig, check_probability, check_sizes};
 use crate::layers::{self, Dropout2d};
 
 /// Three convolutions with dropout of whole channels, averaged over the image.
@@ -84,11 +85,21 @@ impl CifarCnnConfig {
     }
 }
 
-impl Configure for CifarCnnConfig {
-    const KEYS: &'static [&'static str] =
-        &["in_channels", "channels", "kernel", "padding", "pool", "hidden", "classes", "dropout"];
+impl Forward for CifarCnn {
+    type Input = Tensor<4>;
+    type Output = Tensor<2>;
+    const RECORD_PREFIX: Option<&'static str> = Some("CifarCnn");
 
-    fn check(&self) -> Result<(), String> {
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        self.forward(x)
+    }
+}
+
+impl ModelConfig for CifarCnnConfig {
+    type Model = CifarCnn;
+    const NAME: &'static str = "cifar_cnn";
+
+    fn check(&self) -> Result<(), Invalid> {
         let channels = *self.channels.iter().min().unwrap_or(&0);
         let pool = self.pool[0].min(self.pool[1]);
         check_sizes(&[
@@ -101,13 +112,11 @@ impl Configure for CifarCnnConfig {
         ])?;
         check_probability("dropout", self.dropout)
     }
-}
 
-impl Architecture for CifarCnnConfig {
-    fn build(&self, device: &Device) -> Network {
+    fn init(&self, device: &Device) -> CifarCnn {
         let c = self.channels;
         let conv = |from, to, i: usize| layers::conv2d_config([from, to], self.kernel, self.padding[i]).init(device);
-        Network::CifarCnn(CifarCnn {
+        CifarCnn {
             conv: conv(self.in_channels, c[0], 0),
             conv1: conv(c[0], c[1], 1),
             conv2: conv(c[1], c[2], 2),
@@ -117,49 +126,30 @@ impl Architecture for CifarCnnConfig {
             dropout1: DropoutConfig::new(self.dropout).init(),
             fc: layers::linear_config(c[2], self.hidden).init(device),
             fc1: layers::linear_config(self.hidden, self.classes).init(device),
-        })
+        }
     }
 
-    fn input_shape(&self) -> [usize; 3] {
-        [self.in_channels, 32, 32]
-    }
-
-    fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
+    fn io(&self) -> Io {
         let smallest = (1..).find(|&side| self.last_side(side).is_some()).unwrap_or(1);
-        let ok =
-            shape[0] == self.in_channels && self.last_side(shape[1]).is_some() && self.last_side(shape[2]).is_some();
-        expect_input("cifar_cnn", ok, format!("{} channels and sides of at least {smallest}", self.in_channels), shape)
+        let config = self.clone();
+        Io::classifier([self.in_channels, 32, 32], self.classes).accepting(
+            format!("{} channels and sides of at least {smallest}", self.in_channels),
+            move |[channels, height, width]| {
+                channels == config.in_channels
+                    && config.last_side(height).is_some()
+                    && config.last_side(width).is_some()
+            },
+        )
     }
 
-    fn classes(&self) -> Option<usize> {
-        Some(self.classes)
-    }
-
-    fn summary(&self, input: [usize; 3]) -> Summary {
-        let mut summary = Summary { class: "Cnn", input, layers: Vec::new() };
-        let mut shape = input;
-        let pool = |shape: &mut [usize; 3]| {
-            for side in &mut shape[1..] {
-                *side = (*side - self.pool[0]) / self.pool[1] + 1;
-            }
-        };
-        summary.conv("conv", &mut shape, self.channels[0], self.kernel, self.padding[0]);
-        pool(&mut shape);
-        summary.conv("conv1", &mut shape, self.channels[1], self.kernel, self.padding[1]);
-        pool(&mut shape);
-        let pooled = shape;
-        summary.conv("conv2", &mut shape, self.channels[2], self.kernel, self.padding[2]);
-        let [kernel, stride] = self.pool;
-        let layer = format!("MaxPool2d(kernel_size={kernel}, stride={stride}, padding=0, dilation=1, ceil_mode=False)");
-        summary.push("pool", layer, &pooled, 0);
-        summary.push("dropout", format!("Dropout2d(p={}, inplace=False)", self.dropout), &[self.channels[0]], 0);
-        summary.push("dropout1", format!("Dropout(p={}, inplace=False)", self.dropout), &[self.hidden], 0);
-        summary.linear("fc", self.channels[2], self.hidden);
-        summary.linear("fc1", self.hidden, self.classes);
-        summary
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self)
+    fn fit(&self, shapes: &Shapes) -> Option<Self> {
+        Some(Self {
+            in_channels: shapes.axis("conv.weight", 1)?,
+            channels: shapes.outputs(["conv", "conv1", "conv2"])?,
+            kernel: shapes.axis("conv.weight", 2)?,
+            hidden: shapes.axis("fc.weight", 0)?,
+            classes: shapes.axis("fc1.weight", 0)?,
+            ..self.clone()
+        })
     }
 }

@@ -6,7 +6,8 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Configure, ModelError, Network, Summary, check_probability, check_sizes, expect_input};
+use super::infer::Shapes;
+use super::{Forward, Invalid, Io, ModelConfig, check_probability, check_sizes};
 use crate::layers;
 
 /// Five linear layers; gives log-probabilities.
@@ -66,10 +67,21 @@ impl FashionClassifierConfig {
     }
 }
 
-impl Configure for FashionClassifierConfig {
-    const KEYS: &'static [&'static str] = &["inputs", "hidden", "classes", "dropout"];
+impl Forward for FashionClassifier {
+    type Input = Tensor<4>;
+    type Output = Tensor<2>;
+    const RECORD_PREFIX: Option<&'static str> = Some("FashionClassifier");
 
-    fn check(&self) -> Result<(), String> {
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        self.forward(x)
+    }
+}
+
+impl ModelConfig for FashionClassifierConfig {
+    type Model = FashionClassifier;
+    const NAME: &'static str = "fashion_classifier";
+
+    fn check(&self) -> Result<(), Invalid> {
         check_sizes(&[
             ("inputs", self.inputs),
             ("hidden", *self.hidden.iter().min().unwrap_or(&0)),
@@ -77,50 +89,27 @@ impl Configure for FashionClassifierConfig {
         ])?;
         check_probability("dropout", self.dropout)
     }
-}
 
-impl Architecture for FashionClassifierConfig {
-    fn build(&self, device: &Device) -> Network {
+    fn init(&self, device: &Device) -> FashionClassifier {
         let [fc, fc1, fc2, fc3, fc4] =
             self.layers().map(|(_, inputs, outputs)| layers::linear_config(inputs, outputs).init(device));
-        Network::FashionClassifier(FashionClassifier {
-            fc,
-            fc1,
-            fc2,
-            fc3,
-            fc4,
-            dropout: DropoutConfig::new(self.dropout).init(),
+        FashionClassifier { fc, fc1, fc2, fc3, fc4, dropout: DropoutConfig::new(self.dropout).init() }
+    }
+
+    fn io(&self) -> Io {
+        let (inputs, side) = (self.inputs, self.inputs.isqrt());
+        let image = if side * side == inputs { [1, side, side] } else { [1, 1, inputs] };
+        Io::classifier(image, self.classes)
+            .with_log_probabilities()
+            .accepting(format!("{inputs} values an image"), move |shape| shape.iter().product::<usize>() == inputs)
+    }
+
+    fn fit(&self, shapes: &Shapes) -> Option<Self> {
+        Some(Self {
+            inputs: shapes.axis("fc.weight", 1)?,
+            hidden: shapes.outputs(["fc", "fc1", "fc2", "fc3"])?,
+            classes: shapes.axis("fc4.weight", 0)?,
+            ..self.clone()
         })
-    }
-
-    fn input_shape(&self) -> [usize; 3] {
-        let side = self.inputs.isqrt();
-        if side * side == self.inputs { [1, side, side] } else { [1, 1, self.inputs] }
-    }
-
-    fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
-        let ok = shape.iter().product::<usize>() == self.inputs;
-        expect_input("fashion_classifier", ok, format!("{} values an image", self.inputs), shape)
-    }
-
-    fn classes(&self) -> Option<usize> {
-        Some(self.classes)
-    }
-
-    fn log_probabilities(&self) -> bool {
-        true
-    }
-
-    fn summary(&self, input: [usize; 3]) -> Summary {
-        let mut summary = Summary { class: "FashionClassifier", input, layers: Vec::new() };
-        for (name, inputs, outputs) in self.layers() {
-            summary.linear(name, inputs, outputs);
-        }
-        summary.push("dropout", format!("Dropout(p={}, inplace=False)", self.dropout), &[self.hidden[3]], 0);
-        summary
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self)
     }
 }

@@ -9,13 +9,16 @@ use burn::module::{
 };
 use burn::tensor::{Bytes, DType, Device, Shape, Tensor, TensorData};
 
-use super::Output;
+use super::{Forward, ModelError, Output};
 
 /// What an imported network computes.
 pub trait Computation: fmt::Debug + Send + Sync {
     /// Runs on `[batch, channels, height, width]` with these parameters. What is worked out from them may be kept: it is there
     /// again at the next call with the same ones.
-    fn forward(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Output;
+    ///
+    /// # Errors
+    /// When the computation cannot take this input.
+    fn forward(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Result<Output, ModelError>;
 }
 
 /// Whatever a computation works out from parameters, for as long as these stay the same.
@@ -124,13 +127,32 @@ impl Imported {
     }
 
     /// `[batch, channels, height, width]` to whatever the file computes.
-    pub fn forward(&self, x: Tensor<4>) -> Output {
+    ///
+    /// # Errors
+    /// When the file's computation cannot take this input.
+    pub fn forward(&self, x: Tensor<4>) -> Result<Output, ModelError> {
         self.computation.forward(&self.parameters, &self.kept, x)
     }
 
     /// The network with other parameters.
     fn with(self, change: impl FnMut(Named) -> Named) -> Self {
         Self::new(self.parameters.into_iter().map(change).collect(), self.computation)
+    }
+}
+
+impl Forward for Imported {
+    type Input = Tensor<4>;
+    type Output = Result<Output, ModelError>;
+    const RECORD_PREFIX: Option<&'static str> = Some("Imported");
+
+    fn forward(&self, x: Tensor<4>) -> Result<Output, ModelError> {
+        self.forward(x)
+    }
+}
+
+impl fmt::Display for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.format(Default::default()))
     }
 }
 

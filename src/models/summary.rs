@@ -4,27 +4,30 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// One layer, in order of the forward pass.
+/// A module of a network.
 #[derive(Debug, Clone, Serialize)]
 pub struct Layer {
-    /// The path of attribute names: `features.0`.
+    /// The path of attribute names: `features.0`; empty for the network itself.
     pub path: String,
-    /// The layer as PyTorch prints it: `Linear(in_features=784, out_features=514, bias=True)`.
+    /// The layer as PyTorch prints it: `Linear(in_features=784, out_features=514, bias=True)`; of a module with parts, the class.
     pub layer: String,
-    /// The output shape without the batch axis.
+    /// The output shape without the batch axis; empty where it is not known.
     pub output: Vec<usize>,
-    /// Number of trained parameters.
+    /// Number of trained parameters of its own, without those of its parts.
     pub parameters: usize,
+    /// Whether there are modules inside.
+    #[serde(skip)]
+    pub has_parts: bool,
 }
 
-/// All layers of a network.
+/// All modules of a network.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// The class as PyTorch prints it.
-    pub class: &'static str,
+    /// The class of the network.
+    pub class: String,
     /// The input shape without the batch axis.
     pub input: [usize; 3],
-    /// The layers, in the order in which PyTorch registers them.
+    /// The modules in the order in which they stand in the network, each before its parts.
     pub layers: Vec<Layer>,
 }
 
@@ -33,74 +36,51 @@ impl Summary {
     pub fn parameters(&self) -> usize {
         self.layers.iter().map(|layer| layer.parameters).sum()
     }
-
-    /// Appends a layer.
-    pub(super) fn push(
-        &mut self,
-        path: impl Into<String>,
-        layer: impl Into<String>,
-        output: &[usize],
-        parameters: usize,
-    ) {
-        self.layers.push(Layer { path: path.into(), layer: layer.into(), output: output.to_vec(), parameters });
-    }
-
-    /// Appends a square convolution of `shape` (channels, height, width), which becomes its output.
-    pub(super) fn conv(
-        &mut self,
-        path: impl Into<String>,
-        shape: &mut [usize; 3],
-        out: usize,
-        kernel: usize,
-        padding: usize,
-    ) {
-        let [channels, height, width] = *shape;
-        *shape = [out, height + 2 * padding + 1 - kernel, width + 2 * padding + 1 - kernel];
-        let padded = if padding == 0 { String::new() } else { format!(", padding=({padding}, {padding})") };
-        let layer = format!("Conv2d({channels}, {out}, kernel_size=({kernel}, {kernel}), stride=(1, 1){padded})");
-        self.push(path, layer, shape.as_slice(), out * (channels * kernel * kernel + 1));
-    }
-
-    /// Appends a linear layer.
-    pub(super) fn linear(&mut self, path: impl Into<String>, inputs: usize, outputs: usize) {
-        let layer = format!("Linear(in_features={inputs}, out_features={outputs}, bias=True)");
-        self.push(path, layer, &[outputs], (inputs + 1) * outputs);
-    }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}(", self.class)?;
-        let mut open: Option<&str> = None;
+        // Paths of the modules whose parts are being printed.
+        let mut open: Vec<&str> = Vec::new();
         for layer in &self.layers {
-            let (parent, name) = match layer.path.split_once('.') {
-                Some((parent, name)) => (Some(parent), name),
-                None => (None, layer.path.as_str()),
-            };
-            if open != parent {
-                if open.is_some() {
-                    writeln!(f, "  )")?;
-                }
-                if let Some(parent) = parent {
-                    writeln!(f, "  ({parent}): Sequential(")?;
-                }
-                open = parent;
+            while let Some(last) = open.last().filter(|last| !is_inside(&layer.path, last)) {
+                let depth = open.len() - 1;
+                let _ = last;
+                open.pop();
+                writeln!(f, "{:1$})", "", 2 * depth)?;
             }
-            let indent = if parent.is_some() { "    " } else { "  " };
-            let text = format!("{indent}({name}): {}", layer.layer);
-            let shape: Vec<String> = layer.output.iter().map(usize::to_string).collect();
-            let count = if layer.parameters > 0 {
-                format!("  {} parameters", grouped(layer.parameters))
-            } else {
-                String::new()
+            let name = match (layer.path.rsplit('.').next(), open.is_empty()) {
+                (Some(name), false) => format!("({name}): "),
+                _ => String::new(),
             };
-            writeln!(f, "{text:<80} -> [N, {}]{count}", shape.join(", "))?;
+            let brace = if layer.has_parts { "(" } else { "" };
+            let text = format!("{:1$}{name}{2}{brace}", "", 2 * open.len(), layer.layer);
+            let count = match layer.parameters {
+                0 => String::new(),
+                count => format!("  {} parameters", grouped(count)),
+            };
+            match layer.output.as_slice() {
+                [] => writeln!(f, "{text}{count}")?,
+                shape => {
+                    let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+                    writeln!(f, "{text:<80} -> [N, {}]{count}", shape.join(", "))?;
+                }
+            }
+            if layer.has_parts {
+                open.push(&layer.path);
+            }
         }
-        if open.is_some() {
-            writeln!(f, "  )")?;
+        while open.pop().is_some() {
+            let end = if open.is_empty() { "" } else { "\n" };
+            write!(f, "{:1$}){end}", "", 2 * open.len())?;
         }
-        write!(f, ")")
+        Ok(())
     }
+}
+
+/// Whether a path is that of a part of a module.
+fn is_inside(path: &str, module: &str) -> bool {
+    module.is_empty() || path.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// `138357544` as `138,357,544`.

@@ -8,7 +8,8 @@ use burn::nn::{Initializer, PixelShuffle, PixelShuffleConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Configure, ModelError, Network, Summary, check_sizes, expect_input};
+use super::infer::Shapes;
+use super::{Forward, Invalid, Io, ModelConfig, check_sizes};
 use crate::layers;
 
 /// Enlarges a luma image by a whole factor.
@@ -57,16 +58,25 @@ impl SuperResolutionConfig {
     }
 }
 
-impl Configure for SuperResolutionConfig {
-    const KEYS: &'static [&'static str] = &["upscale_factor", "channels", "inplace"];
+impl Forward for SuperResolution {
+    type Input = Tensor<4>;
+    type Output = Tensor<4>;
+    const RECORD_PREFIX: Option<&'static str> = Some("SuperResolution");
 
-    fn check(&self) -> Result<(), String> {
-        check_sizes(&[("upscale_factor", self.upscale_factor), ("channels", *self.channels.iter().min().unwrap_or(&0))])
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward(x)
     }
 }
 
-impl Architecture for SuperResolutionConfig {
-    fn build(&self, device: &Device) -> Network {
+impl ModelConfig for SuperResolutionConfig {
+    type Model = SuperResolution;
+    const NAME: &'static str = "super_resolution";
+
+    fn check(&self) -> Result<(), Invalid> {
+        check_sizes(&[("upscale_factor", self.upscale_factor), ("channels", *self.channels.iter().min().unwrap_or(&0))])
+    }
+
+    fn init(&self, device: &Device) -> SuperResolution {
         let mut from = 1;
         let [conv1, conv2, conv3, conv4] = self.convolutions().map(|(name, to, kernel)| {
             // Orthogonal rows keep the signal's size; √2 makes up for what a ReLU takes away.
@@ -77,44 +87,21 @@ impl Architecture for SuperResolutionConfig {
             conv
         });
         let pixel_shuffle = PixelShuffleConfig::new(self.upscale_factor).init();
-        Network::SuperResolution(SuperResolution { conv1, conv2, conv3, conv4, pixel_shuffle })
+        SuperResolution { conv1, conv2, conv3, conv4, pixel_shuffle }
     }
 
-    fn input_shape(&self) -> [usize; 3] {
-        [1, 224, 224]
+    fn io(&self) -> Io {
+        Io::enlarger([1, 224, 224], self.upscale_factor)
+            .accepting("one channel (luma) of any size", |[channels, height, width]| {
+                channels == 1 && height * width > 0
+            })
     }
 
-    fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
-        expect_input(
-            "super_resolution",
-            shape[0] == 1 && shape[1] * shape[2] > 0,
-            "one channel (luma) of any size".into(),
-            shape,
-        )
-    }
-
-    fn classes(&self) -> Option<usize> {
-        None
-    }
-
-    fn upscale_factor(&self) -> Option<usize> {
-        Some(self.upscale_factor)
-    }
-
-    fn summary(&self, input: [usize; 3]) -> Summary {
-        let mut summary = Summary { class: "SuperResolutionModel", input, layers: Vec::new() };
-        let mut shape = input;
-        let relu = if self.inplace { "ReLU(inplace=True)" } else { "ReLU()" };
-        summary.push("relu", relu, &[self.channels[2], input[1], input[2]], 0);
-        for (name, to, kernel) in self.convolutions() {
-            summary.conv(name, &mut shape, to, kernel, kernel / 2);
-        }
-        let r = self.upscale_factor;
-        summary.push("pixel_shuffle", format!("PixelShuffle(upscale_factor={r})"), &[1, shape[1] * r, shape[2] * r], 0);
-        summary
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self)
+    fn fit(&self, shapes: &Shapes) -> Option<Self> {
+        Some(Self {
+            channels: shapes.outputs(["conv1", "conv2", "conv3"])?,
+            upscale_factor: shapes.axis("conv4.weight", 0)?.isqrt(),
+            ..self.clone()
+        })
     }
 }

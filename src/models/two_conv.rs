@@ -9,10 +9,9 @@ use burn::nn::{Linear, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Configure, ModelError, Network, Summary, expect_input};
+use super::infer::Shapes;
+use super::{Forward, Invalid, Io, ModelConfig, check_sizes};
 use crate::layers;
-
-const KEYS: &[&str] = &["in_channels", "channels", "kernel", "pool", "grid", "hidden", "classes"];
 
 /// Defines a network and its configuration: class, names of the three linear layers, defaults.
 macro_rules! two_conv_net {
@@ -73,64 +72,63 @@ macro_rules! two_conv_net {
             }
         }
 
-        impl Configure for $config {
-            const KEYS: &'static [&'static str] = KEYS;
+        impl Forward for $model {
+            type Input = Tensor<4>;
+            type Output = Tensor<2>;
+            const RECORD_PREFIX: Option<&'static str> = Some($class);
 
-            fn check(&self) -> Result<(), String> {
+            fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+                self.forward(x)
+            }
+        }
+
+        impl ModelConfig for $config {
+            type Model = $model;
+            const NAME: &'static str = $name;
+
+            fn check(&self) -> Result<(), Invalid> {
                 let sizes = [
                     ("in_channels", self.in_channels), ("channels", self.channels[0].min(self.channels[1])), ("kernel", self.kernel),
                     ("pool", self.pool), ("grid", self.grid), ("hidden", self.hidden[0].min(self.hidden[1])), ("classes", self.classes),
                 ];
-                super::check_sizes(&sizes)
+                check_sizes(&sizes)
             }
-        }
 
-        impl Architecture for $config {
-            fn build(&self, device: &Device) -> Network {
-                Network::$model($model {
+            fn init(&self, device: &Device) -> $model {
+                $model {
                     conv: layers::conv2d_config([self.in_channels, self.channels[0]], self.kernel, 0).init(device),
                     pool: max_pool(self.pool),
                     conv1: layers::conv2d_config(self.channels, self.kernel, 0).init(device),
                     $first: layers::linear_config(self.flat(), self.hidden[0]).init(device),
                     $second: layers::linear_config(self.hidden[0], self.hidden[1]).init(device),
                     $third: layers::linear_config(self.hidden[1], self.classes).init(device),
-                })
+                }
             }
 
-            fn input_shape(&self) -> [usize; 3] {
-                let side = smallest_side(self.kernel, self.pool, self.grid);
-                [self.in_channels, side, side]
-            }
-
-            fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
-                let [_, smallest, _] = self.input_shape();
-                let passes = |side| cells(side, self.kernel, self.pool) == Some(self.grid);
+            fn io(&self) -> Io {
+                let Self { in_channels, kernel, pool, grid, .. } = *self;
+                let smallest = smallest_side(kernel, pool, grid);
+                let passes = move |side| cells(side, kernel, pool) == Some(grid);
                 // A second pool leaves room for pool² - 1 rows more.
                 let largest = (smallest..).take_while(|&side| passes(side)).last().unwrap_or(smallest);
-                let ok = shape[0] == self.in_channels && passes(shape[1]) && passes(shape[2]);
-                expect_input($name, ok, format!("{} channels and sides of {smallest} to {largest}", self.in_channels), shape)
+                let expected = format!("{in_channels} channels and sides of {smallest} to {largest}");
+                Io::classifier([in_channels, smallest, smallest], self.classes)
+                    .accepting(expected, move |[channels, height, width]| channels == in_channels && passes(height) && passes(width))
             }
 
-            fn classes(&self) -> Option<usize> {
-                Some(self.classes)
-            }
-
-            fn summary(&self, input: [usize; 3]) -> Summary {
-                let mut summary = Summary { class: $class, input, layers: Vec::new() };
-                let mut shape = input;
-                summary.conv("conv", &mut shape, self.channels[0], self.kernel, 0);
-                pool(&mut shape, self.pool);
-                let layer = format!("MaxPool2d(kernel_size={0}, stride={0}, padding=0, dilation=1, ceil_mode=False)", self.pool);
-                summary.push("pool", layer, &shape, 0);
-                summary.conv("conv1", &mut shape, self.channels[1], self.kernel, 0);
-                summary.linear(stringify!($first), self.flat(), self.hidden[0]);
-                summary.linear(stringify!($second), self.hidden[0], self.hidden[1]);
-                summary.linear(stringify!($third), self.hidden[1], self.classes);
-                summary
-            }
-
-            fn config(&self) -> serde_json::Value {
-                serde_json::json!(self)
+            fn fit(&self, shapes: &Shapes) -> Option<Self> {
+                let [first, second, third] = [stringify!($first), stringify!($second), stringify!($third)];
+                let channels = shapes.outputs(["conv", "conv1"])?;
+                let cells = shapes.axis(&format!("{first}.weight"), 1)?.checked_div(channels[1])?;
+                Some(Self {
+                    in_channels: shapes.axis("conv.weight", 1)?,
+                    channels,
+                    kernel: shapes.axis("conv.weight", 2)?,
+                    grid: cells.isqrt(),
+                    hidden: shapes.outputs([first, second])?,
+                    classes: shapes.axis(&format!("{third}.weight"), 0)?,
+                    ..self.clone()
+                })
             }
         }
     };
@@ -149,11 +147,6 @@ two_conv_net!(
 
 fn max_pool(side: usize) -> MaxPool2d {
     MaxPool2dConfig::new([side, side]).with_strides([side, side]).with_padding(PaddingConfig2d::Valid).init()
-}
-
-fn pool(shape: &mut [usize; 3], side: usize) {
-    shape[1] /= side;
-    shape[2] /= side;
 }
 
 /// Cells that come out of two convolutions and pools of an image side; none when the image is too small.

@@ -9,7 +9,8 @@ use burn::nn::{Dropout, DropoutConfig, Initializer, Linear, Relu};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Configure, ModelError, Network, Summary, check_probability, check_sizes, expect_input};
+use super::infer::Shapes;
+use super::{Forward, Invalid, Io, ModelConfig, check_probability, check_sizes};
 use crate::kernels::Activation;
 use crate::layers::{self, BatchNorm2d};
 
@@ -88,34 +89,23 @@ impl Vgg {
     }
 }
 
-/// How many convolutions each of the five stages has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How many convolutions each of the five stages has, by the number of layers with weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "usize", into = "usize")]
 pub enum VggDepth {
     /// 1, 1, 2, 2, 2.
-    Eleven,
+    Eleven = 11,
     /// 2, 2, 2, 2, 2.
-    Thirteen,
+    Thirteen = 13,
     /// 2, 2, 3, 3, 3.
-    #[default]
-    Sixteen,
+    Sixteen = 16,
     /// 2, 2, 4, 4, 4.
-    Nineteen,
+    Nineteen = 19,
 }
 
 impl VggDepth {
-    /// The depth and whether batch normalisation is in, from names such as `vgg16_bn`.
-    pub(super) fn from_name(name: &str) -> (Self, bool) {
-        let depth = match name.trim_start_matches("vgg").trim_end_matches("_bn") {
-            "11" => Self::Eleven,
-            "13" => Self::Thirteen,
-            "19" => Self::Nineteen,
-            _ => Self::Sixteen,
-        };
-        (depth, name.ends_with("_bn"))
-    }
-
     /// Convolutions in each of the five stages.
-    pub(super) fn repeats(self) -> [usize; 5] {
+    fn repeats(self) -> [usize; 5] {
         match self {
             Self::Eleven => [1, 1, 2, 2, 2],
             Self::Thirteen => [2, 2, 2, 2, 2],
@@ -123,10 +113,22 @@ impl VggDepth {
             Self::Nineteen => [2, 2, 4, 4, 4],
         }
     }
+}
 
-    fn name(self, batch_norm: bool) -> String {
-        let depth = self.repeats().iter().sum::<usize>() + 3;
-        format!("vgg{depth}{}", if batch_norm { "_bn" } else { "" })
+impl From<VggDepth> for usize {
+    fn from(depth: VggDepth) -> Self {
+        depth as Self
+    }
+}
+
+impl TryFrom<usize> for VggDepth {
+    type Error = String;
+
+    fn try_from(layers: usize) -> Result<Self, String> {
+        let all = [Self::Eleven, Self::Thirteen, Self::Sixteen, Self::Nineteen];
+        all.into_iter()
+            .find(|&depth| depth as usize == layers)
+            .ok_or_else(|| format!("must be 11, 13, 16 or 19, found {layers}"))
     }
 }
 
@@ -145,10 +147,10 @@ pub struct VggConfig {
     pub dropout: f64,
     /// torchvision's initialisation; otherwise each layer's own.
     pub init_weights: bool,
-    #[serde(skip)]
-    depth: VggDepth,
-    #[serde(skip)]
-    batch_norm: bool,
+    /// Layers with weights: 11, 13, 16 or 19.
+    pub depth: VggDepth,
+    /// Whether each convolution is followed by batch normalisation.
+    pub batch_norm: bool,
 }
 
 impl Default for VggConfig {
@@ -159,7 +161,7 @@ impl Default for VggConfig {
             classes: 1000,
             dropout: 0.5,
             init_weights: true,
-            depth: VggDepth::default(),
+            depth: VggDepth::Sixteen,
             batch_norm: false,
         }
     }
@@ -174,10 +176,9 @@ enum Plan {
 }
 
 impl VggConfig {
-    /// The same sizes at another depth, with or without batch normalisation.
-    #[must_use]
-    pub fn with_depth(self, depth: VggDepth, batch_norm: bool) -> Self {
-        Self { depth, batch_norm, ..self }
+    /// torchvision's sizes at a depth, with or without batch normalisation.
+    pub fn of(depth: VggDepth, batch_norm: bool) -> Self {
+        Self { depth, batch_norm, ..Self::default() }
     }
 
     fn features(&self) -> Vec<Plan> {
@@ -224,18 +225,27 @@ impl VggConfig {
     }
 }
 
-impl Configure for VggConfig {
-    const KEYS: &'static [&'static str] = &["widths", "hidden", "classes", "num_classes", "dropout", "init_weights"];
+impl Forward for Vgg {
+    type Input = Tensor<4>;
+    type Output = Tensor<2>;
+    const RECORD_PREFIX: Option<&'static str> = Some("Vgg");
 
-    fn check(&self) -> Result<(), String> {
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        self.forward(x)
+    }
+}
+
+impl ModelConfig for VggConfig {
+    type Model = Vgg;
+    const NAME: &'static str = "vgg";
+
+    fn check(&self) -> Result<(), Invalid> {
         let width = *self.widths.iter().min().unwrap_or(&0);
         check_sizes(&[("widths", width), ("hidden", self.hidden[0].min(self.hidden[1])), ("classes", self.classes)])?;
         check_probability("dropout", self.dropout)
     }
-}
 
-impl Architecture for VggConfig {
-    fn build(&self, device: &Device) -> Network {
+    fn init(&self, device: &Device) -> Vgg {
         let features = self.features().into_iter().map(|plan| match plan {
             Plan::Conv(channels) => Feature::Conv(self.conv(channels, device)),
             Plan::Norm(channels) => Feature::Norm(BatchNorm2d::new(channels, device)),
@@ -246,68 +256,33 @@ impl Architecture for VggConfig {
         let [a, b, c] = self.linears().map(|(inputs, outputs)| Head::Linear(self.linear(inputs, outputs, device)));
         let relu = || Head::Relu(Relu::new());
         let dropout = || Head::Dropout(DropoutConfig::new(self.dropout).init());
-        Network::Vgg(Vgg {
+        Vgg {
             features,
             avgpool: AdaptiveAvgPool2dConfig::new([GRID, GRID]).init(),
             classifier: vec![a, relu(), dropout(), b, relu(), dropout(), c],
-        })
+        }
     }
 
-    fn input_shape(&self) -> [usize; 3] {
-        [3, 224, 224]
+    fn io(&self) -> Io {
+        Io::classifier([3, 224, 224], self.classes).with_sides_from(32)
     }
 
-    fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
-        let ok = shape[0] == 3 && shape[1] >= 32 && shape[2] >= 32;
-        expect_input(&self.depth.name(self.batch_norm), ok, "3 channels and sides of at least 32".into(), shape)
-    }
-
-    fn classes(&self) -> Option<usize> {
-        Some(self.classes)
-    }
-
-    fn summary(&self, input: [usize; 3]) -> Summary {
-        let mut summary = Summary { class: "VGG", input, layers: Vec::new() };
-        let mut shape = input;
-        for (i, plan) in self.features().into_iter().enumerate() {
-            let path = format!("features.{i}");
+    fn fit(&self, shapes: &Shapes) -> Option<Self> {
+        // The last convolution of each stage says how wide the stage is.
+        let mut widths = Vec::new();
+        for (place, plan) in self.features().iter().enumerate() {
             match plan {
-                Plan::Conv([_, to]) => summary.conv(path, &mut shape, to, 3, 1),
-                Plan::Norm(channels) => {
-                    let layer = format!(
-                        "BatchNorm2d({channels}, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)"
-                    );
-                    summary.push(path, layer, &shape, 2 * channels);
-                }
-                Plan::Relu => summary.push(path, "ReLU(inplace=True)", &shape, 0),
-                Plan::Pool => {
-                    shape = [shape[0], shape[1] / 2, shape[2] / 2];
-                    summary.push(
-                        path,
-                        "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)",
-                        &shape,
-                        0,
-                    );
-                }
+                Plan::Conv(_) => widths.push((false, shapes.axis(&format!("features.{place}.weight"), 0)?)),
+                Plan::Pool => widths.last_mut()?.0 = true,
+                Plan::Norm(_) | Plan::Relu => {}
             }
         }
-        summary.push("avgpool", format!("AdaptiveAvgPool2d(output_size=({GRID}, {GRID}))"), &[shape[0], GRID, GRID], 0);
-        for (i, (inputs, outputs)) in self.linears().into_iter().enumerate() {
-            summary.linear(format!("classifier.{}", 3 * i), inputs, outputs);
-            if i < 2 {
-                summary.push(format!("classifier.{}", 3 * i + 1), "ReLU(inplace=True)", &[outputs], 0);
-                summary.push(
-                    format!("classifier.{}", 3 * i + 2),
-                    format!("Dropout(p={}, inplace=False)", self.dropout),
-                    &[outputs],
-                    0,
-                );
-            }
-        }
-        summary
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!(self)
+        let widths: Vec<usize> = widths.into_iter().filter(|(last, _)| *last).map(|(_, width)| width).collect();
+        Some(Self {
+            widths: widths.try_into().ok()?,
+            hidden: shapes.outputs(["classifier.0", "classifier.3"])?,
+            classes: shapes.axis("classifier.6.weight", 0)?,
+            ..self.clone()
+        })
     }
 }

@@ -9,7 +9,7 @@ use rekindle_state as state;
 use rekindle_state::StateDict;
 
 use super::transpose::transpose;
-use crate::device::OpenDevice;
+use crate::device::{Backend, OpenDevice};
 
 /// A parameter or buffer of a network.
 #[derive(Debug, Clone)]
@@ -206,7 +206,7 @@ pub enum Layout {
 impl Layout {
     /// For inference on a device.
     pub fn inference(device: &OpenDevice) -> Self {
-        if device.name == "flex" { Self::AsStored } else { Self::RowMajor }
+        if device.backend == Backend::Flex { Self::AsStored } else { Self::RowMajor }
     }
 }
 

@@ -36,6 +36,14 @@ pub enum OnnxError {
     /// What was written is no valid ONNX; the exporter is wrong.
     #[error("the written graph is not valid ONNX: {}", .0.join("; "))]
     Structure(Vec<String>),
+    /// An engine computes something else than the network.
+    #[error("{}: not written, because an engine computes something else than the network: {first}", path.display())]
+    Differs {
+        /// The file that is not there.
+        path: std::path::PathBuf,
+        /// The engine and the first node that differs.
+        first: String,
+    },
     /// An engine could not run the written file.
     #[error("{engine} cannot run the written graph: {reason}")]
     Engine {

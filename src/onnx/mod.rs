@@ -5,7 +5,9 @@ pub mod codegen;
 pub mod error;
 pub mod export;
 pub mod metadata;
+pub mod publish;
 pub mod run;
 pub mod verify;
 
 pub use error::OnnxError;
+pub use publish::{Written, export_verified};

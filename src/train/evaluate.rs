@@ -3,37 +3,46 @@
 use burn::module::Module;
 use burn::train::InferenceStep;
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
-use super::metrics::{self, Score, Sums};
+use super::metrics::{self, Sums};
 use super::{StepInput, TrainError};
 use crate::data::Loader;
 use crate::models::Network;
-use crate::optim::LossConfig;
+use crate::tasks::{Metric, Objective};
 
 /// What an evaluation found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Evaluation {
     /// Number of items.
     pub items: u64,
     /// Mean loss.
     pub loss: f64,
-    /// Share of right answers, 0 to 1, of a classifier.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<f64>,
-    /// Mean decibels of super-resolution.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub psnr: Option<f64>,
+    /// Mean score.
+    pub score: f64,
+    /// What the score is.
+    pub metric: &'static Metric,
+}
+
+/// The score goes by its name: `accuracy`, `psnr`.
+impl Serialize for Evaluation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("items", &self.items)?;
+        map.serialize_entry("loss", &self.loss)?;
+        map.serialize_entry(self.metric.name, &self.score)?;
+        map.end()
+    }
 }
 
 /// Runs a network in evaluation mode over a whole split; `tick` hears the number of items done.
 ///
 /// # Errors
-/// When an item cannot be read.
+/// When an item cannot be read, or the network does not take it.
 pub fn evaluate(
     network: &Network,
     loader: &Loader,
-    loss: LossConfig,
-    score: Score,
+    objective: &Objective,
     mut tick: impl FnMut(usize),
 ) -> Result<Evaluation, TrainError> {
     let network = network.valid();
@@ -42,15 +51,15 @@ pub fn evaluate(
     for batch in loader.batches(0, 0) {
         let batch = batch?;
         done += batch.len;
-        sums.add(InferenceStep::step(&network, StepInput { batch, loss }));
+        let input = StepInput { batch, objective: objective.clone() };
+        sums.add(InferenceStep::step(&network, input).reported()?);
         tick(done);
     }
     let sums = sums.now();
-    let value = metrics::score(&sums);
     Ok(Evaluation {
         items: sums.items,
         loss: metrics::loss(&sums),
-        accuracy: (score == Score::Accuracy).then_some(value),
-        psnr: (score == Score::Psnr).then_some(value),
+        score: metrics::score(&sums),
+        metric: &objective.task.kind().metric,
     })
 }

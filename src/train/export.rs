@@ -6,7 +6,7 @@ use rekindle_state::{Key, StateDict, Value};
 
 use super::{Recipe, TrainError, recipe, recipe_of, restored, trained_parameters};
 use crate::checkpoint::{Contents, Manifest};
-use crate::models::{Network, weights};
+use crate::models::{Network, Registry, weights};
 use crate::optim::{self, Group, ParameterInfo, Per, Schedule};
 
 /// A checkpoint with its network and parameter groups.
@@ -28,10 +28,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the recipe cannot be used or the weights do not fit it.
-    pub fn new(contents: &Contents, place: &str) -> Result<Self, TrainError> {
+    pub fn new(registry: &Registry, contents: &Contents, place: &str) -> Result<Self, TrainError> {
         let recipe = recipe_of(contents, place)?;
-        let architecture = recipe::architecture(&recipe)?;
-        let network = restored(&*architecture, contents, place)?;
+        let architecture = recipe::architecture(registry, &recipe)?;
+        let network = restored(&architecture, contents, place)?;
         let parameters = trained_parameters(&network);
         let mut groups = recipe.optimizer.resolve(&parameters)?;
         let schedule = schedule(&recipe, &contents.manifest);

@@ -3,34 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::EpochSums;
-use crate::train::StepOutput;
-
-/// What a network is scored by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Score {
-    /// The share of right answers, 0 to 1.
-    Accuracy,
-    /// Peak signal-to-noise ratio in decibels, the mean over images.
-    Psnr,
-}
-
-impl Score {
-    /// The name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::Psnr => "psnr",
-        }
-    }
-
-    /// The value as people read it.
-    pub fn show(self, value: f64) -> String {
-        match self {
-            Self::Accuracy => format!("{:.2} %", value * 100.0),
-            Self::Psnr => format!("{value:.2} dB"),
-        }
-    }
-}
+use crate::tasks::Metric;
+use crate::train::Reported;
 
 /// How many outputs may wait on the device before they are read: a GPU is not made to wait at each step.
 const PENDING: usize = 8;
@@ -39,7 +13,7 @@ const PENDING: usize = 8;
 #[derive(Default)]
 pub struct Sums {
     sums: EpochSums,
-    pending: Vec<StepOutput>,
+    pending: Vec<Reported>,
 }
 
 impl Sums {
@@ -49,7 +23,7 @@ impl Sums {
     }
 
     /// Adds a step's output.
-    pub fn add(&mut self, output: StepOutput) {
+    pub fn add(&mut self, output: Reported) {
         self.pending.push(output);
         if self.pending.len() >= PENDING {
             self.flush();
@@ -88,11 +62,11 @@ pub fn score(sums: &EpochSums) -> f64 {
 }
 
 /// The metrics of an epoch under their names.
-pub fn named(kind: Score, train: &EpochSums, valid: &EpochSums) -> BTreeMap<String, f64> {
+pub fn named(metric: &Metric, train: &EpochSums, valid: &EpochSums) -> BTreeMap<String, f64> {
     let mut metrics = BTreeMap::new();
     for (split, sums) in [("train", train), ("valid", valid)] {
         metrics.insert(format!("{split}.loss"), loss(sums));
-        metrics.insert(format!("{split}.{}", kind.name()), score(sums));
+        metrics.insert(format!("{split}.{}", metric.name), score(sums));
     }
     metrics
 }

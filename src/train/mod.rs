@@ -5,32 +5,39 @@
 
 mod changes;
 pub mod evaluate;
+mod events;
 mod export;
 mod handover;
 mod import;
 mod metrics;
 mod plan;
-mod progress;
 pub mod recipe;
 mod restore;
 mod saving;
 mod session;
+mod silent;
 mod size;
 mod step;
 mod strategy;
+mod trained;
+mod training;
 mod with_loss;
 
 pub use changes::Changes;
+use events::Observers;
+pub use events::{EpochReport, Event, Observer};
 pub use export::Snapshot;
 pub use import::{Imported, import};
-pub use metrics::{Score, Sums};
+pub use metrics::Sums;
 pub use plan::{Plan, Position};
 pub use recipe::{Loaded, Recipe, RecipeError};
 pub use restore::{check_fit, drawn, fresh, recipe_of, restored, trained_parameters};
 pub use session::{Session, Start};
 pub use size::ByteSize;
-pub use step::{StepInput, StepOutput};
+pub use step::{Reported, StepInput, StepOutput};
 pub use strategy::Outcome;
+pub use trained::Trained;
+pub use training::Training;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;

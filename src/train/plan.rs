@@ -13,17 +13,18 @@ use super::TrainError;
 use super::recipe::{self, Recipe};
 use super::restore::{check_fit, trained_parameters};
 use crate::data::{DataConfig, Loader, Split};
-use crate::models::{Architecture, Network, weights};
-use crate::optim::{self, LossConfig, ParameterInfo, Per};
+use crate::models::{Architecture, Network, Registry, weights};
+use crate::optim::{self, ParameterInfo, Per};
+use crate::tasks::Objective;
 
 /// A recipe with its network's architecture, checked.
 pub struct Plan {
     /// The recipe.
     pub recipe: Recipe,
     /// Its network.
-    pub architecture: Box<dyn Architecture>,
-    /// Its loss, or the one that fits the network.
-    pub loss: LossConfig,
+    pub architecture: Architecture,
+    /// The network's task with the recipe's loss, or the one that fits the network.
+    pub objective: Objective,
     /// Where the recipe comes from, for messages.
     pub place: String,
 }
@@ -55,16 +56,12 @@ impl Plan {
     ///
     /// # Errors
     /// With what does not.
-    pub fn new(recipe: Recipe, place: &str) -> Result<Self, TrainError> {
-        let architecture = recipe::architecture(&recipe)?;
-        let loss = recipe.loss(&*architecture);
-        let plan = Self { recipe, architecture, loss, place: place.to_string() };
-        if plan.architecture.classes().is_some() != plan.loss.takes_classes() {
-            let gives = if plan.architecture.classes().is_some() { "classes" } else { "images" };
-            return Err(
-                plan.mismatch(format!("train.loss = \"{}\" does not fit a model that gives {gives}", plan.loss.name()))
-            );
-        }
+    pub fn new(registry: &Registry, recipe: Recipe, place: &str) -> Result<Self, TrainError> {
+        let architecture = recipe::architecture(registry, &recipe)?;
+        let objective = recipe.objective(&architecture);
+        let plan = Self { recipe, architecture, objective, place: place.to_string() };
+        let Objective { task, loss } = &plan.objective;
+        task.check_loss(*loss).map_err(|problem| plan.mismatch(format!("train.loss = {problem}")))?;
         Ok(plan)
     }
 
@@ -102,7 +99,7 @@ impl Plan {
     pub(super) fn loader(&self, split: Split, device: &Device) -> Result<Loader, TrainError> {
         let data: &DataConfig = &self.recipe.data;
         let loader = data.loader(Path::new(""), split, self.recipe.train.seed, device)?;
-        check_fit(&*self.architecture, &loader, &self.place)?;
+        check_fit(&self.architecture, &loader, &self.place)?;
         Ok(loader)
     }
 

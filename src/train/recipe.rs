@@ -11,9 +11,9 @@ use toml::de::DeTable;
 
 use super::ByteSize;
 use crate::data::DataConfig;
-use crate::models::{self, Architecture};
-use crate::onnx::run::GraphConfig;
+use crate::models::{Architecture, FILES, FileKind, ModelError, Registry};
 use crate::optim::{LossConfig, OptimizerConfig, SchedulerConfig};
+use crate::tasks;
 
 /// A recipe with every decision made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,13 +41,10 @@ pub struct Recipe {
 /// The network of a recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ModelSection {
-    /// A name of `rekindle models`; none when an ONNX file is named.
+    /// A name of the registry; none when a file is named (`onnx = "model.onnx"`, relative to the recipe's folder).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// An ONNX file to train further, relative to the recipe's folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub onnx: Option<PathBuf>,
-    /// The arguments of its constructor.
+    /// The arguments of its constructor, or the key of a file.
     #[serde(flatten)]
     pub config: serde_json::Map<String, serde_json::Value>,
 }
@@ -208,10 +205,6 @@ impl CheckpointSection {
     }
 }
 
-/// Metrics that a run records.
-pub const METRICS: &[&str] =
-    &["train.loss", "train.accuracy", "train.psnr", "valid.loss", "valid.accuracy", "valid.psnr"];
-
 /// Why a recipe cannot be used. Its text is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -270,7 +263,7 @@ pub const EMBEDDED: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// With the file, the line and the key.
-pub fn load(source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> {
+pub fn load(registry: &Registry, source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> {
     let embedded = source.to_str().and_then(|name| EMBEDDED.iter().find(|(known, _)| *known == name));
     let (text, base, place) = match (source.exists() && source.is_file(), embedded) {
         (false, Some((name, text))) => ((*text).to_string(), PathBuf::from("models"), format!("recipe {name}")),
@@ -288,7 +281,7 @@ pub fn load(source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> 
             (text, base, source.display().to_string())
         }
     };
-    let recipe = parse_in(&text, overrides, &place, &base)?;
+    let recipe = parse_in(registry, &text, overrides, &place, &base)?;
     Ok(Loaded { recipe, base, place })
 }
 
@@ -296,24 +289,33 @@ pub fn load(source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> 
 ///
 /// # Errors
 /// With the place, the line and the key.
-pub fn parse(text: &str, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
-    parse_in(text, overrides, place, Path::new(""))
+pub fn parse(registry: &Registry, text: &str, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
+    parse_in(registry, text, overrides, place, Path::new(""))
 }
 
-/// Reads a recipe's text whose relative paths start from `base`. The ONNX file is looked into, so its path is anchored at once.
-fn parse_in(text: &str, overrides: &[String], place: &str, base: &Path) -> Result<Recipe, RecipeError> {
+/// Reads a recipe's text whose relative paths start from `base`. A model's file is looked into, so its path is anchored at once.
+fn parse_in(
+    registry: &Registry,
+    text: &str,
+    overrides: &[String],
+    place: &str,
+    base: &Path,
+) -> Result<Recipe, RecipeError> {
     let source = Source::new(text, overrides, place)?;
     let recipe: Recipe = toml::from_str(text).map_err(|error| source.key_error(&error))?;
     let mut recipe = if overrides.is_empty() { recipe } else { override_keys(&source)? };
-    recipe.model.onnx =
-        recipe.model.onnx.map(|path| base.join(&path)).map(|path| std::fs::canonicalize(&path).unwrap_or(path));
-    if recipe.model.name.is_empty() && recipe.model.onnx.is_none() {
+    if let Some((kind, path)) = recipe.model.file() {
+        let path = base.join(path);
+        let path = std::fs::canonicalize(&path).unwrap_or(path);
+        recipe.model.config.insert(kind.key.to_string(), serde_json::json!(path));
+    }
+    if recipe.model.name.is_empty() && recipe.model.file().is_none() {
         return Err(RecipeError::Key {
             place: source.place_of("model"),
             problem: "model: the key 'name' is missing".into(),
         });
     }
-    check(&recipe, &source)?;
+    check(registry, &recipe, &source)?;
     Ok(recipe)
 }
 
@@ -321,10 +323,10 @@ fn parse_in(text: &str, overrides: &[String], place: &str, base: &Path) -> Resul
 ///
 /// # Errors
 /// With the flag and the key.
-pub fn changed(recipe: &Recipe, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
+pub fn changed(registry: &Registry, recipe: &Recipe, overrides: &[String], place: &str) -> Result<Recipe, RecipeError> {
     let text = toml::to_string(recipe)
         .map_err(|error| RecipeError::Key { place: place.to_string(), problem: error.to_string() })?;
-    parse(&text, overrides, place)
+    parse(registry, &text, overrides, place)
 }
 
 fn override_keys(source: &Source<'_>) -> Result<Recipe, RecipeError> {
@@ -503,7 +505,7 @@ fn found_in_words(found: &str) -> String {
 }
 
 /// Checks values that types alone do not.
-fn check(recipe: &Recipe, source: &Source<'_>) -> Result<(), RecipeError> {
+fn check(registry: &Registry, recipe: &Recipe, source: &Source<'_>) -> Result<(), RecipeError> {
     let wrong = |key: &str, problem: String| {
         Err(RecipeError::Value { place: source.place_of(key), key: key.to_string(), problem })
     };
@@ -543,40 +545,39 @@ fn check(recipe: &Recipe, source: &Source<'_>) -> Result<(), RecipeError> {
     if recipe.checkpoint.keep_last == 0 {
         return wrong("checkpoint.keep_last", "must be at least 1: the newest checkpoint is always kept".into());
     }
-    let architecture = architecture(recipe).map_err(|error| model_error(&error, source))?;
-    let (score, other) = if architecture.classes().is_some() { ("accuracy", "psnr") } else { ("psnr", "accuracy") };
+    let architecture = architecture(registry, recipe).map_err(|error| model_error(&error, source))?;
+    let kind = architecture.task().kind();
+    let metrics = tasks::metric_names();
+    let metrics: Vec<&str> = metrics.iter().map(String::as_str).collect();
     let monitors = train.early_stopping.as_ref().map(|stopping| ("train.early_stopping.monitor", &stopping.monitor));
     for (key, monitor) in monitors.into_iter().chain([("checkpoint.monitor", &recipe.checkpoint.monitor)]) {
-        if !METRICS.contains(&monitor.as_str()) {
+        if !metrics.contains(&monitor.as_str()) {
             return wrong(
                 key,
-                format!("unknown metric '{monitor}'{}", crate::error::nearest_or_list(monitor, METRICS)),
+                format!("unknown metric '{monitor}'{}", crate::error::nearest_or_list(monitor, &metrics)),
             );
         }
-        if monitor.ends_with(other) {
-            let gives = if score == "accuracy" { "classes" } else { "images" };
-            let problem = format!("a model that gives {gives} has no {other}: use valid.loss or valid.{score}");
+        let (gives, own) = (kind.gives, kind.metric.name);
+        let measures = |metric: &str| monitor.rsplit('.').next() == Some(metric);
+        if let Some(other) =
+            tasks::KINDS.iter().map(|kind| kind.metric.name).find(|name| *name != own && measures(name))
+        {
+            let problem = format!("a model that gives {gives} has no {other}: use valid.loss or valid.{own}");
             return wrong(key, problem);
         }
     }
     Ok(())
 }
 
-/// A network's message with the line of the key that it names.
-fn model_error(error: &models::ModelError, source: &Source<'_>) -> RecipeError {
+/// A network's error with the line of the key that it is about.
+fn model_error(error: &ModelError, source: &Source<'_>) -> RecipeError {
+    let place = |key: &str| source.place_of(&format!("model.{key}"));
     match error {
-        models::ModelError::Config { name, problem } => {
-            let key = problem.split('\'').nth(1).unwrap_or_default();
-            let problem = match problem.split_once("': invalid ") {
-                Some((_, serde)) => in_words(&format!("invalid {serde}")),
-                None => problem.trim_start_matches(&format!("key '{key}' ")).to_string(),
-            };
-            let problem = if problem.starts_with("unknown key") { problem } else { format!("key '{key}': {problem}") };
-            RecipeError::Key {
-                place: source.place_of(&format!("model.{key}")),
-                problem: format!("model '{name}': {problem}"),
-            }
-        }
+        ModelError::Key { name, key, problem } => RecipeError::Key {
+            place: place(key),
+            problem: format!("model '{name}': key '{key}': {}", in_words(problem)),
+        },
+        ModelError::UnknownKey { key, .. } => RecipeError::Key { place: place(key), problem: error.to_string() },
         other => RecipeError::Key { place: source.place_of("model.name"), problem: other.to_string() },
     }
 }
@@ -585,27 +586,33 @@ fn model_error(error: &models::ModelError, source: &Source<'_>) -> RecipeError {
 ///
 /// # Errors
 /// When there is none of that name or a key of it is wrong.
-pub fn architecture(recipe: &Recipe) -> Result<Box<dyn Architecture>, models::ModelError> {
-    let ModelSection { name, onnx, config } = &recipe.model;
-    let Some(path) = onnx else { return models::find(name)?.configure(config) };
-    if let Some(key) = config.keys().next() {
-        let problem = format!("key '{key}' is for built-in models, and this one is the ONNX file");
-        return Err(models::ModelError::Config { name: path.display().to_string(), problem });
+pub fn architecture(registry: &Registry, recipe: &Recipe) -> Result<Architecture, ModelError> {
+    let ModelSection { name, config } = &recipe.model;
+    let Some((kind, path)) = recipe.model.file() else { return registry.find(name)?.configure(config) };
+    if let Some(key) = config.keys().find(|key| *key != kind.key) {
+        let problem = format!("is for models of the registry, and this one is the file '{}'", path.display());
+        return Err(ModelError::Key { name: path.display().to_string(), key: key.clone(), problem });
     }
     if !name.is_empty() {
-        let problem = "key 'name' cannot stand beside 'onnx': a model is built in or a file".to_string();
-        return Err(models::ModelError::Config { name: name.clone(), problem });
+        let problem = format!("cannot stand beside '{}': a model is of the registry or a file", kind.key);
+        return Err(ModelError::Key { name: name.clone(), key: "name".to_string(), problem });
     }
-    Ok(Box::new(GraphConfig::open(path)?))
+    (kind.open)(path)
 }
 
 impl ModelSection {
-    /// What the model is called: the built-in name, or the name of the file.
+    /// What the model is called: its name in the registry, or the name of the file.
     pub fn title(&self) -> String {
-        match &self.onnx {
-            Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        match self.file() {
+            Some((_, path)) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             None => self.name.clone(),
         }
+    }
+
+    /// The file that is the model, if one is.
+    pub fn file(&self) -> Option<(&'static FileKind, &Path)> {
+        let file = |kind: &'static FileKind| Some((kind, Path::new(self.config.get(kind.key)?.as_str()?)));
+        FILES.iter().find_map(file)
     }
 }
 
@@ -621,12 +628,8 @@ impl Recipe {
         }
     }
 
-    /// The loss: the recipe's, or the one that fits the network's output.
-    pub fn loss(&self, architecture: &dyn Architecture) -> LossConfig {
-        self.train.loss.unwrap_or(match architecture.classes() {
-            None => LossConfig::Mse,
-            Some(_) if architecture.log_probabilities() => LossConfig::Nll,
-            Some(_) => LossConfig::CrossEntropy,
-        })
+    /// What the network is trained for: its task, and the recipe's loss or the one that fits the network's output.
+    pub fn objective(&self, architecture: &Architecture) -> tasks::Objective {
+        tasks::Objective::new(architecture.task(), self.train.loss)
     }
 }

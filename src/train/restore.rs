@@ -25,7 +25,7 @@ pub fn recipe_of(contents: &Contents, place: &str) -> Result<Recipe, TrainError>
 }
 
 /// A network with fresh weights on the CPU: the same for a seed whatever device it goes to.
-pub fn fresh(architecture: &dyn Architecture, seed: u64) -> Network {
+pub fn fresh(architecture: &Architecture, seed: u64) -> Network {
     drawn(architecture.build(&Device::flex()), seed)
 }
 
@@ -40,7 +40,7 @@ pub fn drawn(network: Network, seed: u64) -> Network {
 ///
 /// # Errors
 /// When the record does not fit the network of the recipe.
-pub fn restored(architecture: &dyn Architecture, contents: &Contents, place: &str) -> Result<Network, TrainError> {
+pub fn restored(architecture: &Architecture, contents: &Contents, place: &str) -> Result<Network, TrainError> {
     let broken = |error: burn::store::RecordError| TrainError::Mismatch {
         place: place.to_string(),
         problem: format!("model.bpk does not fit the recipe's model: {error}"),
@@ -67,29 +67,11 @@ pub fn trained_parameters(network: &Network) -> Vec<ParameterInfo> {
 ///
 /// # Errors
 /// With what does not fit.
-pub fn check_fit(architecture: &dyn Architecture, loader: &Loader, place: &str) -> Result<(), TrainError> {
-    let mismatch = |problem: String| Err(TrainError::Mismatch { place: place.to_string(), problem });
+pub fn check_fit(architecture: &Architecture, loader: &Loader, place: &str) -> Result<(), TrainError> {
     let shape = loader.input_shape();
     architecture.check_input([shape.channels, shape.height, shape.width])?;
-    let dataset = loader.dataset();
-    match (architecture.classes(), dataset.target_shape()) {
-        (Some(classes), None) if dataset.num_classes() > classes => mismatch(format!(
-            "the data has {} classes, the model only {classes}: set model.classes",
-            dataset.num_classes()
-        )),
-        (Some(_), Some(_)) => {
-            mismatch(format!("the model gives classes, the data ({}) pairs of images", dataset.name()))
-        }
-        (None, None) => mismatch(format!("the model gives images, the data ({}) classes", dataset.name())),
-        (None, Some(target)) => match architecture.upscale_factor() {
-            Some(factor) if (target.height, target.width) != (shape.height * factor, shape.width * factor) => {
-                mismatch(format!(
-                    "the model enlarges {}×{} by {factor}, the data has targets of {}×{}: set data.upscale_factor and model.upscale_factor alike",
-                    shape.height, shape.width, target.height, target.width
-                ))
-            }
-            _ => Ok(()),
-        },
-        _ => Ok(()),
-    }
+    architecture
+        .task()
+        .check_data(shape, &**loader.dataset())
+        .map_err(|problem| TrainError::Mismatch { place: place.to_string(), problem })
 }

@@ -15,6 +15,7 @@ use burn::train::checkpoint::{
 use burn::train::metric::store::EventStoreClient;
 use serde_json::{Value, json};
 
+use super::events::{Event, Observers};
 use crate::checkpoint::{Candidate, CheckpointError, FILES, Manifest, Policy, RunWriter, Scratch, Which, judge};
 use crate::error::{panic_text, without_panic_output};
 
@@ -27,6 +28,7 @@ pub(super) struct Staging {
 struct Shared {
     run: Arc<RunWriter>,
     policy: Policy,
+    observers: Observers,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -108,8 +110,8 @@ impl Drop for Stall {
 }
 
 impl Staging {
-    pub(super) fn new(run: Arc<RunWriter>, policy: Policy) -> Self {
-        Self { shared: Arc::new(Shared { run, policy, state: Mutex::default(), changed: Condvar::new() }) }
+    pub(super) fn new(run: Arc<RunWriter>, policy: Policy, observers: Observers) -> Self {
+        Self { shared: Arc::new(Shared { run, policy, observers, state: Mutex::default(), changed: Condvar::new() }) }
     }
 
     /// Announces a checkpoint whose three parts follow; waits until the one before is on disk. Training stands still until what
@@ -274,9 +276,9 @@ impl Staging {
             self.lock().warned = true;
             let above = verdict.above_limit;
             let path = run.path().display();
-            eprintln!(
+            self.shared.observers.tell(&Event::Note(format!(
                 "{path}: checkpoints take {above} bytes more than checkpoint.max_total_size: last and best are kept in any case"
-            );
+            )));
         }
         Ok(())
     }

@@ -10,19 +10,20 @@ use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::TrainError;
 use super::changes::Changes;
-use super::metrics::Score;
+use super::events::{Event, Observer, Observers};
 use super::plan::{Plan, Position};
-use super::progress::Silent;
 use super::recipe::{self, Loaded};
 use super::restore::{drawn, recipe_of, restored};
 use super::saving::{Staging, WhenAsked};
+use super::silent::Silent;
 use super::strategy::{Outcome, Standing, Strategy};
 use super::with_loss::WithLoss;
 use crate::checkpoint::{CheckpointError, Contents, Newest, Policy, RECIPE, Run, RunWriter, Which};
 use crate::data::Split;
 use crate::device::{self, DeviceName, OpenDevice};
-use crate::models::Network;
 use crate::models::import::{ImportOptions, Report, import};
+use crate::models::{Network, Registry};
+use crate::tasks::Metric;
 
 /// What a session starts from.
 pub enum Start {
@@ -63,20 +64,26 @@ impl Session {
     ///
     /// # Errors
     /// With the part that is wrong.
-    pub fn new(start: Start, device: DeviceName, stop: Arc<AtomicBool>) -> Result<Self, TrainError> {
+    pub fn new(
+        registry: &Registry,
+        start: Start,
+        device: DeviceName,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, TrainError> {
         let device = device.open()?;
         match start {
             Start::New { loaded, dir, numbered } => {
                 let create = |recipe: &str| {
                     if numbered { RunWriter::create_numbered(&dir, recipe) } else { RunWriter::create(&dir, recipe) }
                 };
-                Self::start(*loaded, create, device, stop)
+                Self::start(registry, *loaded, create, device, stop)
             }
-            Start::Resume { dir, which, set } => Self::resume(&dir, which, &set, device, stop),
+            Start::Resume { dir, which, set } => Self::resume(registry, &dir, which, &set, device, stop),
         }
     }
 
     fn start(
+        registry: &Registry,
         loaded: Loaded,
         create: impl FnOnce(&str) -> Result<RunWriter, CheckpointError>,
         device: OpenDevice,
@@ -84,7 +91,7 @@ impl Session {
     ) -> Result<Self, TrainError> {
         let Loaded { mut recipe, base, place } = loaded;
         recipe.anchor(&base);
-        let plan = Plan::new(recipe, &place)?;
+        let plan = Plan::new(registry, recipe, &place)?;
         // What is loaded is never drawn.
         let network = plan.architecture.build(&Device::flex());
         let (network, report) = match &plan.recipe.train.init {
@@ -104,6 +111,7 @@ impl Session {
     }
 
     fn resume(
+        registry: &Registry,
         dir: &Path,
         which: Which,
         set: &[String],
@@ -112,7 +120,7 @@ impl Session {
     ) -> Result<Self, TrainError> {
         let writer = RunWriter::open(dir)?;
         if writer.checkpoints().is_empty() && which == Which::Last {
-            return Self::restart(writer, set, device, stop);
+            return Self::restart(registry, writer, set, device, stop);
         }
         let (contents, passed_over) = match which {
             Which::Last => {
@@ -128,7 +136,7 @@ impl Session {
         let place = contents.path.display().to_string();
         let recipe = recipe_of(&contents, &place)?;
         let batch_size = recipe.data.batch_size;
-        let mut recipe = if set.is_empty() { recipe } else { recipe::changed(&recipe, set, &place)? };
+        let mut recipe = if set.is_empty() { recipe } else { recipe::changed(registry, &recipe, set, &place)? };
         // From the command line, a path starts from where the user is.
         recipe.anchor(Path::new(""));
         let manifest = &contents.manifest;
@@ -151,9 +159,9 @@ impl Session {
         if !told.is_empty() {
             notes.push(told.join("; "));
         }
-        let plan = Plan::new(recipe, &place)?;
+        let plan = Plan::new(registry, recipe, &place)?;
         changes.check(&plan, &place)?;
-        let network = restored(&*plan.architecture, &contents, &place)?;
+        let network = restored(&plan.architecture, &contents, &place)?;
         let mut session = plan.session(network, Some(contents), standing, || Ok(writer), device, stop)?;
         session.notes = notes;
         Ok(session)
@@ -161,16 +169,34 @@ impl Session {
 
     /// A run that died before its first checkpoint starts again from its recipe.
     fn restart(
+        registry: &Registry,
         writer: RunWriter,
         set: &[String],
         device: OpenDevice,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, TrainError> {
-        let loaded = recipe::load(&writer.path().join(RECIPE), set)?;
+        let loaded = recipe::load(registry, &writer.path().join(RECIPE), set)?;
         let note = format!("{}: there is no checkpoint yet: starting from the run's recipe", writer.path().display());
-        let mut session = Self::start(loaded, |_| Ok(writer), device, stop)?;
+        let mut session = Self::start(registry, loaded, |_| Ok(writer), device, stop)?;
         session.notes.push(note);
         Ok(session)
+    }
+
+    /// Listens to the training. May be called several times.
+    #[must_use]
+    pub fn observe(self, observer: impl Observer + 'static) -> Self {
+        self.strategy.observers.add(observer);
+        self
+    }
+
+    /// Tells these observers of the training, too.
+    pub(super) fn observed_by(self, observers: Observers) -> Self {
+        self.observe(move |event: &Event| observers.tell(event))
+    }
+
+    /// What the training is measured by.
+    pub fn metric(&self) -> &'static Metric {
+        &self.strategy.objective.task.kind().metric
     }
 
     /// Calls something with the number of each step (from 1), on the thread that trains: its gradients are known, and the weights
@@ -194,8 +220,8 @@ impl Session {
         let staging = strategy.staging.clone();
         let training = SupervisedTraining::<Network>::new(
             run.path(),
-            Arc::new(WithLoss::new(&strategy.train, strategy.loss)),
-            Arc::new(WithLoss::new(&strategy.valid, strategy.loss)),
+            Arc::new(WithLoss::new(&strategy.train, &strategy.objective)),
+            Arc::new(WithLoss::new(&strategy.valid, &strategy.objective)),
         )
         .with_application_logger(None)
         .with_metric_logger(InMemoryMetricLogger::default())
@@ -246,18 +272,19 @@ impl Plan {
             minimize: section.mode() == recipe::Mode::Min,
             max_total: section.max_total_size.map(|size| size.0),
         };
-        let score = if self.architecture.classes().is_some() { Score::Accuracy } else { Score::Psnr };
         // Last, so that a recipe that cannot be trained leaves no folder behind.
         let writer = Arc::new(run()?);
+        let observers = Observers::default();
         let strategy = Strategy {
-            loss: self.loss,
-            score,
+            objective: self.objective,
             train,
             valid,
             device: training_device,
             device_name: device.name.clone(),
+            backend: device.backend,
             run: writer.run().clone(),
-            staging: Staging::new(writer, policy),
+            staging: Staging::new(writer, policy, observers.clone()),
+            observers,
             stop,
             observer: None,
             standing: Mutex::new(standing),

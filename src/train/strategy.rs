@@ -13,17 +13,19 @@ use burn::train::{
     TrainingComponents, ValidLoader,
 };
 
+use super::events::{EpochReport, Event, Observers};
 use super::handover::Handover;
-use super::metrics::{self, Score, Sums};
-use super::progress::Progress;
+use super::metrics::{self, Sums};
 use super::recipe::{EarlyStopping, Mode, Recipe};
 use super::saving::{Draft, Staging};
 use super::{StepInput, TrainError};
 use crate::checkpoint::{Best, CheckpointError, EarlyState, EpochSums, Manifest, Run, Which};
 use crate::data::Loader;
+use crate::device::Backend;
 use crate::error::{panic_text, without_panic_output};
 use crate::models::Network;
-use crate::optim::{self, LossConfig};
+use crate::optim;
+use crate::tasks::{Metric, Objective};
 
 /// How a training ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,23 +53,25 @@ pub(super) struct Standing {
 }
 
 /// Called with the number of each step, from 1.
-pub(super) type Observer = Box<dyn Fn(u64) + Send + Sync>;
+pub(super) type StepObserver = Box<dyn Fn(u64) + Send + Sync>;
 
 /// Everything that the loop needs, decided.
 pub(super) struct Strategy {
     pub(super) recipe: Recipe,
-    pub(super) loss: LossConfig,
-    pub(super) score: Score,
+    pub(super) objective: Objective,
     pub(super) train: Loader,
     pub(super) valid: Loader,
     pub(super) device: Device,
     pub(super) device_name: String,
+    pub(super) backend: Backend,
     pub(super) run: Run,
     pub(super) staging: Staging,
     /// Set by a signal: finish the step, save, stop.
     pub(super) stop: Arc<AtomicBool>,
-    /// Hears of each step.
-    pub(super) observer: Option<Observer>,
+    /// Called with each step's gradients.
+    pub(super) observer: Option<StepObserver>,
+    /// Everybody who listens.
+    pub(super) observers: Observers,
     /// Where the run starts, and afterwards where it ended.
     pub(super) standing: Mutex<Standing>,
     /// How it ended.
@@ -114,7 +118,7 @@ impl SupervisedLearningStrategy<Network> for Strategy {
             staging: self.staging.clone(),
             checkpointer: Arc::new(Mutex::new(checkpointer)),
             events: event_store,
-            aside: ["flex", "ndarray"].contains(&self.device_name.as_str()),
+            aside: self.backend.is_cpu(),
         };
         let at = lock(&self.standing).clone();
         let sums = Sums::resume(at.sums);
@@ -167,16 +171,20 @@ impl Strategy {
         TrainError::BrokeOff { error: Box::new(error), rest }
     }
 
+    fn metric(&self) -> &'static Metric {
+        &self.objective.task.kind().metric
+    }
+
     fn run(&self, state: &mut Loop) -> Result<Outcome, TrainError> {
         let epochs = self.recipe.train.epochs;
-        let mut progress = Progress::new(self.score, epochs);
         while state.at.epoch < epochs {
             let items = self.train.num_items() as u64;
             let done_before = state.at.sums.items;
-            progress.start(state.at.epoch + 1, items, done_before);
-            let valid_sums = if self.train_epoch(state, &progress)? { self.validate(&state.learner)? } else { None };
+            let started = Instant::now();
+            self.observers.tell(&Event::EpochStarted { epoch: state.at.epoch + 1, epochs, items, done: done_before });
+            let valid_sums = if self.train_epoch(state)? { self.validate(&state.learner)? } else { None };
             let Some(valid_sums) = valid_sums else {
-                progress.abandon();
+                self.observers.tell(&Event::Stopped);
                 self.save(state, Reason::Stopping, None)?;
                 return Ok(Outcome::Interrupted);
             };
@@ -184,12 +192,22 @@ impl Strategy {
             let is_best = self.complete_epoch(&mut state.at, &train_sums, &valid_sums);
             state.sums = Sums::default();
             let at = &state.at;
-            let trained = items - done_before.min(items);
-            progress.finish(at.epoch, &train_sums, &valid_sums, trained, is_best);
+            let seconds = started.elapsed().as_secs_f64();
+            self.observers.tell(&Event::EpochEnded(EpochReport {
+                epoch: at.epoch,
+                epochs,
+                step: at.step,
+                metric: self.metric(),
+                metrics: at.metrics.clone(),
+                lr: state.learner.lr_current().base(),
+                seconds,
+                items: items - done_before.min(items),
+                best: is_best,
+            }));
             let patience_over = self.patience_over(at);
             let last = at.epoch == epochs || patience_over;
             let every = self.recipe.checkpoint.every_epochs;
-            let line = self.line(state, progress.seconds());
+            let line = self.line(state, seconds);
             if is_best || last || (every > 0 && at.epoch.is_multiple_of(every)) {
                 self.save(state, Reason::Policy, Some(line))?;
             } else {
@@ -203,14 +221,17 @@ impl Strategy {
     }
 
     /// Trains the rest of the epoch under way. `false` when it was asked to stop.
-    fn train_epoch(&self, state: &mut Loop, progress: &Progress) -> Result<bool, TrainError> {
+    fn train_epoch(&self, state: &mut Loop) -> Result<bool, TrainError> {
         let batches = self.train.num_batches();
         let mut seen = state.at.sums.items;
         for batch in self.train.batches(state.at.epoch, state.at.batch) {
             let batch = batch?;
             seen += batch.len as u64;
-            self.train_step(state, StepInput { batch, loss: self.loss })?;
-            progress.update(seen, &state.sums.shown());
+            self.train_step(state, StepInput { batch, objective: self.objective.clone() })?;
+            let shown = state.sums.shown();
+            let mean = |value: f64| (shown.items > 0).then_some(value);
+            let (loss, score) = (mean(metrics::loss(&shown)), mean(metrics::score(&shown)));
+            self.observers.tell(&Event::Step { step: state.at.step, items: seen, loss, score });
             self.staging.failed()?;
             if self.stop.load(Ordering::Relaxed) {
                 state.at.sums = state.sums.now();
@@ -236,6 +257,7 @@ impl Strategy {
         // The random numbers of a step are a function of the seed and the step: a resumed run draws the same.
         crate::device::seed(&self.device, step_seed(self.recipe.train.seed, state.at.step));
         let output = state.learner.train_step(input);
+        let reported = output.item.reported()?;
         let grads = self.clip(output.grads, &state.learner)?;
         if let Some(observer) = &self.observer {
             observer(state.at.step + 1);
@@ -243,7 +265,7 @@ impl Strategy {
         state.sane = false;
         state.learner.lr_step();
         state.learner.optimizer_step(grads);
-        state.sums.add(output.item);
+        state.sums.add(reported);
         state.at.step += 1;
         state.at.batch += 1;
         state.sane = true;
@@ -269,7 +291,8 @@ impl Strategy {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            sums.add(InferenceStep::step(&network, StepInput { batch: batch?, loss: self.loss }));
+            let input = StepInput { batch: batch?, objective: self.objective.clone() };
+            sums.add(InferenceStep::step(&network, input).reported()?);
         }
         Ok(Some(sums.now()))
     }
@@ -279,7 +302,7 @@ impl Strategy {
         at.epoch += 1;
         at.batch = 0;
         at.sums = EpochSums::default();
-        at.metrics = metrics::named(self.score, train, valid);
+        at.metrics = metrics::named(self.metric(), train, valid);
         if let Some(stopping) = &self.recipe.train.early_stopping {
             at.early = early_state(stopping, at);
         }

@@ -1,4 +1,4 @@
-//! The loaders that Burn's learner is made with: ours, with the loss beside each batch.
+//! The loaders that Burn's learner is made with: ours, with task and loss beside each batch.
 //!
 //! The strategy takes its batches from our loader itself, which knows epochs and positions in them.
 
@@ -10,27 +10,27 @@ use burn::tensor::Device;
 
 use super::StepInput;
 use crate::data::{Batch, Loader};
-use crate::optim::LossConfig;
+use crate::tasks::Objective;
 
-/// A loader whose batches carry the loss.
+/// A loader whose batches carry what they are trained for.
 pub(super) struct WithLoss {
     loader: Arc<dyn DataLoader<Batch>>,
-    loss: LossConfig,
+    objective: Objective,
 }
 
 impl WithLoss {
-    pub(super) fn new(loader: &Loader, loss: LossConfig) -> Self {
-        Self { loader: Arc::new(loader.clone()), loss }
+    pub(super) fn new(loader: &Loader, objective: &Objective) -> Self {
+        Self { loader: Arc::new(loader.clone()), objective: objective.clone() }
     }
 
     fn with(&self, loader: Arc<dyn DataLoader<Batch>>) -> Arc<dyn DataLoader<StepInput>> {
-        Arc::new(Self { loader, loss: self.loss })
+        Arc::new(Self { loader, objective: self.objective.clone() })
     }
 }
 
 impl DataLoader<StepInput> for WithLoss {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<StepInput> + 'a> {
-        Box::new(Inputs { batches: self.loader.iter(), loss: self.loss })
+        Box::new(Inputs { batches: self.loader.iter(), objective: &self.objective })
     }
 
     fn num_items(&self) -> usize {
@@ -48,14 +48,14 @@ impl DataLoader<StepInput> for WithLoss {
 
 struct Inputs<'a> {
     batches: Box<dyn DataLoaderIterator<Batch> + 'a>,
-    loss: LossConfig,
+    objective: &'a Objective,
 }
 
 impl Iterator for Inputs<'_> {
     type Item = Result<StepInput, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.batches.next()?.map(|batch| StepInput { batch, loss: self.loss }))
+        Some(self.batches.next()?.map(|batch| StepInput { batch, objective: self.objective.clone() }))
     }
 }
 

@@ -19,7 +19,7 @@ use super::folder::write_image;
 type Values = (Vec<f32>, Vec<i64>);
 
 fn values(batch: Batch) -> Values {
-    let input = batch.input.into_data().try_to_vec::<f32>().unwrap();
+    let input = batch.input.images().unwrap().to_data().try_to_vec::<f32>().unwrap();
     let classes = match batch.target {
         BatchTarget::Classes(classes) => classes.into_data().convert::<i64>().try_to_vec::<i64>().unwrap(),
         BatchTarget::Images(_) => panic!("classes"),
@@ -284,13 +284,13 @@ fn pairs_are_flipped_together() {
     };
     let loader = Loader::new(Arc::new(set), &transforms, config(0), &Device::flex()).unwrap();
     let batch = loader.batches(0, 0).next().unwrap().unwrap();
-    assert_eq!(batch.input.dims(), [1, 1, 4, 4]);
+    assert_eq!(batch.input.images().unwrap().dims(), [1, 1, 4, 4]);
     let BatchTarget::Images(target) = batch.target else {
         panic!("images");
     };
     assert_eq!(target.dims(), [1, 1, 8, 8]);
     let target = target.into_data().try_to_vec::<f32>().unwrap();
-    let input = batch.input.into_data().try_to_vec::<f32>().unwrap();
+    let input = batch.input.images().unwrap().to_data().try_to_vec::<f32>().unwrap();
     assert!(target[0] > target[7] && input[0] > input[3]);
 }
 

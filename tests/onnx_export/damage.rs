@@ -12,8 +12,8 @@ use rekindle::models::Network;
 fn exported(name: &str) -> (Network, Exported) {
     let (_, config, size) = narrow().into_iter().find(|(known, ..)| *known == name).unwrap();
     let architecture = architecture(name, &config);
-    let network = network(&*architecture);
-    let exported = export_network(&network, &*architecture, size, &ExportOptions::default()).unwrap();
+    let network = network(&architecture);
+    let exported = export_network(&network, size, &ExportOptions::default()).unwrap();
     (network, exported)
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use burn::module::Module;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use rekindle::models::{self, Architecture, Network, weights};
+use rekindle::models::{Architecture, Network, Registry, weights};
 use rekindle::onnx::export::{self, EXTERNAL_ABOVE, ExportOptions, Exported, export_network};
 use rekindle::onnx::verify::{self, Graphed};
 use rekindle::train;
@@ -27,20 +27,20 @@ fn narrow() -> Vec<(&'static str, serde_json::Value, [usize; 3])> {
         ("cifar_cnn", json!({ "channels": [4, 5, 6], "hidden": 12 }), [3, 64, 64]),
         ("super_resolution", json!({ "upscale_factor": 3, "channels": [5, 4, 3] }), [1, 9, 11]),
     ];
-    for entry in models::MODELS.iter().filter(|entry| entry.name.starts_with("vgg")) {
+    for entry in Registry::built_in().entries().iter().filter(|entry| entry.name.starts_with("vgg")) {
         list.push((entry.name, vgg(), [3, 64, 64]));
     }
-    assert_eq!(list.len(), models::MODELS.len(), "a network is left out");
+    assert_eq!(list.len(), Registry::built_in().entries().len(), "a network is left out");
     list
 }
 
-fn architecture(name: &str, config: &serde_json::Value) -> Box<dyn Architecture> {
+fn architecture(name: &str, config: &serde_json::Value) -> Architecture {
     let config: Map<String, serde_json::Value> = config.as_object().cloned().unwrap_or_default();
-    models::find(name).unwrap().configure(&config).unwrap()
+    Registry::built_in().find(name).unwrap().configure(&config).unwrap()
 }
 
 /// A network whose every value matters to its output: a fresh one's biases, statistics and (in VGG) small weights would hide mistakes.
-fn network(architecture: &dyn Architecture) -> Network {
+fn network(architecture: &Architecture) -> Network {
     let network = train::fresh(architecture, 3);
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let mut between = |low: f32, high: f32| low + (high - low) * (random.next_u32() >> 8) as f32 / (1 << 24) as f32;
@@ -109,11 +109,11 @@ fn agrees(network: &Network, exported: &Exported, path: &Path) {
 fn every_network_at_every_operator_set() {
     for (name, config, size) in narrow() {
         let architecture = architecture(name, &config);
-        let network = network(&*architecture);
+        let network = network(&architecture);
         let state = weights::to_state_dict(&network).unwrap();
         for (opset, ir) in [(13, 7), (15, 8), (17, 8), (18, 8), (20, 9), (21, 10)] {
             let options = ExportOptions { opset, ..ExportOptions::default() };
-            let exported = export_network(&network, &*architecture, size, &options).unwrap();
+            let exported = export_network(&network, size, &options).unwrap();
             let what = format!("{name}, opset {opset}");
             assert_eq!((exported.model.ir_version, exported.model.opset_import[0].version), (ir, opset), "{what}");
             assert_eq!(exported.model.producer_name, "rekindle");
@@ -152,7 +152,7 @@ fn one_operator_for_one_layer() {
     let export = |name: &str| {
         let (_, config, size) = narrow().into_iter().find(|(known, ..)| *known == name).unwrap();
         let architecture = architecture(name, &config);
-        export_network(&network(&*architecture), &*architecture, size, &ExportOptions::default()).unwrap()
+        export_network(&network(&architecture), size, &ExportOptions::default()).unwrap()
     };
     let found = export("the_model_class");
     assert_eq!(
@@ -197,8 +197,8 @@ fn the_grid_of_vgg_fits_any_image() {
     {
         let config = json!({ "widths": [1, 1, 2, 2, 3], "hidden": [4, 4], "classes": 3 });
         let architecture = architecture("vgg11", &config);
-        let network = network(&*architecture);
-        let exported = export_network(&network, &*architecture, [3, side, side], &ExportOptions::default()).unwrap();
+        let network = network(&architecture);
+        let exported = export_network(&network, [3, side, side], &ExportOptions::default()).unwrap();
         let found = operators(&exported).into_iter().filter(|operator| ["AveragePool", "MatMul"].contains(operator));
         assert_eq!(found.collect::<Vec<_>>(), expected, "{side}");
         let folder = written(&exported);
@@ -211,10 +211,10 @@ fn the_grid_of_vgg_fits_any_image() {
 fn a_fixed_batch_size_and_a_name_for_the_input() {
     let (name, config, size) = narrow().remove(0);
     let architecture = architecture(name, &config);
-    let network = network(&*architecture);
+    let network = network(&architecture);
     let options =
         ExportOptions { batch: Some(2), input_names: vec!["picture".to_string()], ..ExportOptions::default() };
-    let exported = export_network(&network, &*architecture, size, &options).unwrap();
+    let exported = export_network(&network, size, &options).unwrap();
     assert_eq!(axes(&graph(&exported).input[0]), ["2", "4", "65", "65"]);
     assert_eq!(graph(&exported).input[0].name, "picture");
     assert_eq!(axes(&graph(&exported).output[0]), ["2", "10"]);
@@ -229,12 +229,12 @@ fn a_fixed_batch_size_and_a_name_for_the_input() {
     ] {
         let input_names = names.into_iter().map(str::to_string).collect();
         let options = ExportOptions { input_names, ..ExportOptions::default() };
-        let error = export_network(&network, &*architecture, size, &options).unwrap_err().to_string();
+        let error = export_network(&network, size, &options).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
     for opset in [12, 22] {
         let options = ExportOptions { opset, ..ExportOptions::default() };
-        let error = export_network(&network, &*architecture, size, &options).unwrap_err().to_string();
+        let error = export_network(&network, size, &options).unwrap_err().to_string();
         assert_eq!(error, format!("opset {opset} is not written: choose one from 13 to 21"));
     }
 }
@@ -243,8 +243,8 @@ fn a_fixed_batch_size_and_a_name_for_the_input() {
 fn weights_in_a_file_beside_the_model() {
     let (name, config, size) = narrow().remove(0);
     let architecture = architecture(name, &config);
-    let network = network(&*architecture);
-    let exported = export_network(&network, &*architecture, size, &ExportOptions::default()).unwrap();
+    let network = network(&architecture);
+    let exported = export_network(&network, size, &ExportOptions::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let files = export::write(exported.model.clone(), folder.path(), "m.onnx", 4096).unwrap();
     assert_eq!(files, ["m.onnx.data", "m.onnx"]);

@@ -20,7 +20,7 @@ impl Own {
 
 fn export<const D: usize>(opset: i64, forward: impl Fn(&Own, Tensor<4>) -> Tensor<D>) -> Result<Exported, String> {
     let options = ExportOptions { opset, ..ExportOptions::default() };
-    export_module(&Own::new(), [2, 6, 4], forward, None, &options).map_err(|error| error.to_string())
+    export_module(&Own::new(), [2, 6, 4], forward, &options).map_err(|error| error.to_string())
 }
 
 /// The operators of a module that can be written, which is valid.

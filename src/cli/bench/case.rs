@@ -6,13 +6,15 @@ use anyhow::Context;
 
 use super::{files, graphs, networks, pipeline};
 use crate::device::{DeviceName, OpenDevice};
-use crate::models::{self, MODELS};
+use crate::models::Registry;
 
 /// Something that can be run again and again.
 pub type Work = Box<dyn FnMut() -> anyhow::Result<()>>;
 
 /// What cases share.
 pub struct Bench {
+    /// The networks that there are.
+    pub registry: Registry,
     /// The device that computes.
     pub device: OpenDevice,
     /// The same by name.
@@ -28,10 +30,11 @@ impl Bench {
     ///
     /// # Errors
     /// When the device does not open or the folder cannot be made.
-    pub fn new(device_name: DeviceName, data: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn new(registry: &Registry, device_name: DeviceName, data: Option<&Path>) -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("rekindle-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
-        Ok(Self { device: device_name.open()?, device_name, data: data.map(Path::to_path_buf), folder })
+        let (registry, data) = (registry.clone(), data.map(Path::to_path_buf));
+        Ok(Self { registry, device: device_name.open()?, device_name, data, folder })
     }
 }
 
@@ -93,21 +96,23 @@ const LONG: &[&str] =
     &["train-step/super_resolution/64/sgd", "train-step/vgg16/64/sgd", "epoch/fashion_mnist", "save-checkpoint/vgg16"];
 /// Batches of forward passes.
 const BATCHES: [usize; 2] = [1, 64];
-/// Networks whose pass over a large batch takes a while, and those of them that even one image of is timed only when asked for.
+/// Networks of which a pass over any batch is timed unasked.
+const SMALL: [&str; 4] = ["the_model_class", "net", "fashion_classifier", "cifar_cnn"];
+/// Networks of which a pass over one image is timed unasked. All others are timed when they are named.
 const LARGE: [&str; 2] = ["super_resolution", "vgg16"];
 
 /// Every case with a name of its own.
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(registry: &Registry) -> Vec<Case> {
     let mut cases = Vec::new();
-    for model in MODELS {
+    for model in registry.entries() {
         for batch in BATCHES {
-            let other_vgg = model.name.starts_with("vgg") && !LARGE.contains(&model.name);
-            let long = other_vgg || (batch > 1 && LARGE.contains(&model.name));
-            cases.extend(parse(&format!("forward/{}/{batch}", model.name)).map(|what| Case { long, ..what }));
+            let other = !SMALL.contains(&model.name) && !LARGE.contains(&model.name);
+            let long = other || (batch > 1 && LARGE.contains(&model.name));
+            cases.extend(parse(registry, &format!("forward/{}/{batch}", model.name)).map(|what| Case { long, ..what }));
         }
     }
-    cases.extend(SHORT.iter().filter_map(|name| parse(name)));
-    cases.extend(LONG.iter().filter_map(|name| parse(name)).map(|case| Case { long: true, ..case }));
+    cases.extend(SHORT.iter().filter_map(|name| parse(registry, name)));
+    cases.extend(LONG.iter().filter_map(|name| parse(registry, name)).map(|case| Case { long: true, ..case }));
     cases
 }
 
@@ -115,13 +120,13 @@ pub(super) fn cases() -> Vec<Case> {
 ///
 /// # Errors
 /// When there is none.
-pub fn named(name: &str) -> anyhow::Result<Case> {
-    parse(name).with_context(|| format!("there is no benchmark '{name}'"))
+pub fn named(registry: &Registry, name: &str) -> anyhow::Result<Case> {
+    parse(registry, name).with_context(|| format!("there is no benchmark '{name}'"))
 }
 
 /// Reads a whole name, also with other numbers than those that are timed unasked.
-pub(super) fn parse(name: &str) -> Option<Case> {
-    let model = |name: &str| models::find(name).ok().map(|entry| entry.name);
+pub(super) fn parse(registry: &Registry, name: &str) -> Option<Case> {
+    let model = |name: &str| registry.find(name).ok().map(|entry| entry.name);
     let number = |text: &str| text.parse().ok().filter(|&number: &usize| number > 0);
     let parts: Vec<&str> = name.split('/').collect();
     let what = match parts.as_slice() {
@@ -176,14 +181,10 @@ impl Case {
     /// When a file cannot be written or read, data is not there, or a network does not take such inputs.
     pub fn prepare(&self, bench: &Bench) -> anyhow::Result<Work> {
         match &self.what {
-            What::Forward { model, batch, side, graph: false } => {
-                networks::forward(model, *batch, *side, &bench.device)
-            }
+            What::Forward { model, batch, side, graph: false } => networks::forward(model, *batch, *side, bench),
             What::Forward { model, batch, side, graph: true } => graphs::exported(model, *batch, *side, bench),
             What::Graph(path, axes) => graphs::from_file(path, axes, &bench.device),
-            What::TrainStep { model, batch, optimizer } => {
-                networks::train_step(model, *batch, *optimizer, &bench.device)
-            }
+            What::TrainStep { model, batch, optimizer } => networks::train_step(model, *batch, *optimizer, bench),
             What::File(work, content) => files::prepare(*work, *content, &bench.folder),
             What::Epoch(recipe) => pipeline::epoch(recipe, bench),
             What::ColdStart => pipeline::cold_start(bench),
@@ -192,17 +193,17 @@ impl Case {
     }
 
     /// How much of what one run does.
-    pub(super) fn amount(&self) -> anyhow::Result<(f64, &'static str)> {
-        Ok(match &self.what {
+    pub(super) fn amount(&self) -> (f64, &'static str) {
+        match &self.what {
             What::Forward { batch, .. } | What::TrainStep { batch, .. } => (*batch as f64, "images/s"),
             What::Graph(..) => (1.0, "runs/s"),
             // Listing reads no weights: its time does not grow with them.
             What::File(files::FileWork::List, _) => (1.0, "files/s"),
-            What::File(_, content) => (content.megabytes()?, "MB/s"),
+            What::File(_, content) => (content.megabytes(), "MB/s"),
             What::Epoch(recipe) => (if *recipe == "fashion_mnist" { 60_000.0 } else { 6_000.0 }, "images/s"),
             What::ColdStart => (1.0, "starts/s"),
             What::Checkpoint => (1.0, "MB/s"),
-        })
+        }
     }
 }
 
@@ -212,8 +213,9 @@ mod tests {
 
     #[test]
     fn every_listed_name_is_a_case() {
-        let cases = cases();
-        assert_eq!(cases.len(), MODELS.len() * BATCHES.len() + SHORT.len() + LONG.len());
+        let registry = Registry::built_in();
+        let cases = cases(&registry);
+        assert_eq!(cases.len(), registry.entries().len() * BATCHES.len() + SHORT.len() + LONG.len());
         let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
@@ -222,8 +224,9 @@ mod tests {
 
     #[test]
     fn names_with_other_numbers_are_cases_and_nonsense_is_none() {
+        let registry = Registry::built_in();
         for name in ["forward/super_resolution/3/48", "train-step/net/2/adam", "load/10MB", "onnx/cifar_cnn/7"] {
-            assert_eq!(named(name).unwrap().name, name);
+            assert_eq!(named(&registry, name).unwrap().name, name);
         }
         for name in [
             "forward/vgg16",
@@ -234,7 +237,7 @@ mod tests {
             "epoch/net",
             "x/y/z",
         ] {
-            assert!(parse(name).is_none(), "{name}");
+            assert!(parse(&registry, name).is_none(), "{name}");
         }
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use crate::checkpoint::Run;
 use crate::device::DeviceName;
+use crate::models::Registry;
 use crate::train::{Loaded, Session, Start, recipe};
 
 /// Small pictures, so that the time goes into saving; enough steps that a save is over before the next begins.
@@ -41,12 +42,12 @@ pub struct Cost {
 }
 
 /// Trains into a folder and reads what its metrics tell.
-pub fn measure(folder: &Path, device: DeviceName) -> anyhow::Result<Cost> {
-    let recipe = recipe::parse(RECIPE, &[], "the recipe of the benchmark")?;
+pub fn measure(registry: &Registry, folder: &Path, device: DeviceName) -> anyhow::Result<Cost> {
+    let recipe = recipe::parse(registry, RECIPE, &[], "the recipe of the benchmark")?;
     let loaded = Box::new(Loaded { recipe, base: folder.to_path_buf(), place: "the recipe of the benchmark".into() });
     let dir = folder.join("run");
     let start = Start::New { loaded, dir: dir.clone(), numbered: false };
-    Session::new(start, device, Arc::new(AtomicBool::new(false)))?.run()?;
+    Session::new(registry, start, device, Arc::new(AtomicBool::new(false)))?.run()?;
     let run = Run::open(&dir)?;
     let lines = run.metrics();
     let told = |key: &str| -> anyhow::Result<Vec<f64>> {

@@ -5,11 +5,10 @@ use std::path::Path;
 use anyhow::bail;
 use burn::tensor::Device;
 use rekindle_state::{StateDict, TorchOptions, Value};
-use serde_json::json;
 
 use super::Work;
 use crate::models::weights::{self, Entry, Layout};
-use crate::models::{self, Architecture, Network};
+use crate::models::{Architecture, FashionClassifierConfig, Network, VggConfig, VggDepth};
 
 /// What is done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,36 +48,33 @@ impl Content {
         }
     }
 
-    fn architecture(self) -> anyhow::Result<Box<dyn Architecture>> {
-        let (name, config) = match self {
-            Self::Vgg16 => ("vgg16", json!({})),
+    fn architecture(self) -> Architecture {
+        match self {
+            Self::Vgg16 => Architecture::new(VggConfig::of(VggDepth::Sixteen, false)),
             Self::Megabytes(size) => {
                 // Four square layers hold nearly everything: 16 bytes for each pair of an input and an output.
                 let width = (size * 1_000_000 / 16).isqrt().max(1);
-                (
-                    "fashion_classifier",
-                    json!({ "inputs": width, "hidden": [width, width, width, width], "classes": 10 }),
-                )
+                let sizes = FashionClassifierConfig { inputs: width, hidden: [width; 4], classes: 10, dropout: 0.2 };
+                Architecture::new(sizes)
             }
-        };
-        Ok(models::find(name)?.configure(config.as_object().unwrap_or(&serde_json::Map::new()))?)
+        }
     }
 
     /// The network, whose weights are never drawn, and the names and shapes of its parameters.
-    fn network(self) -> anyhow::Result<(Network, Vec<Entry>)> {
-        let network = self.architecture()?.build(&Device::flex());
+    fn network(self) -> (Network, Vec<Entry>) {
+        let network = self.architecture().build(&Device::flex());
         let entries = weights::entries(&network);
-        Ok((network, entries))
+        (network, entries)
     }
 
     /// Megabytes of weights.
-    pub fn megabytes(self) -> anyhow::Result<f64> {
-        Ok(self.network()?.1.iter().map(|entry| entry.shape.iter().product::<usize>() as f64 * 4e-6).sum())
+    pub fn megabytes(self) -> f64 {
+        self.network().1.iter().map(|entry| entry.shape.iter().product::<usize>() as f64 * 4e-6).sum()
     }
 
     fn state(self) -> anyhow::Result<Value> {
         let mut dict = StateDict::ordered();
-        for entry in self.network()?.1 {
+        for entry in self.network().1 {
             let shape: Vec<u64> = entry.shape.iter().map(|&axis| axis as u64).collect();
             let values: Vec<f32> =
                 (0..entry.shape.iter().product::<usize>()).map(|i| (i % 1009) as f32 * 1e-3).collect();
@@ -111,7 +107,7 @@ pub(super) fn prepare(work: FileWork, content: Content, folder: &Path) -> anyhow
         let Value::Dict(found) = &file.content.root else { bail!("{}: it is no dictionary", path.display()) };
         if work == FileWork::Load {
             // Reads every byte: checksums are checked.
-            weights::load(content.network()?.0, found, Layout::AsStored)?;
+            weights::load(content.network().0, found, Layout::AsStored)?;
         }
         Ok(())
     }))

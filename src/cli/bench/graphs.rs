@@ -36,9 +36,9 @@ impl FromStr for Axis {
 
 /// A built-in network, exported.
 pub(super) fn exported(model: &str, batch: usize, side: Option<usize>, bench: &Bench) -> anyhow::Result<Work> {
-    let architecture = architecture(model)?;
-    let item = input_shape(&*architecture, side)?;
-    let exported = export_network(&fresh(&*architecture, 42), &*architecture, item, &ExportOptions::default())?;
+    let architecture = architecture(&bench.registry, model)?;
+    let item = input_shape(&architecture, side)?;
+    let exported = export_network(&fresh(&architecture, 42), item, &ExportOptions::default())?;
     let name = format!("{model}.onnx");
     write(exported.model, &bench.folder, &name, EXTERNAL_ABOVE)?;
     from_file(&bench.folder.join(name), &[Axis { name: "batch".to_string(), size: batch }], &bench.device)

@@ -3,14 +3,14 @@
 use anyhow::ensure;
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
-use serde_json::{Map, json};
+use serde_json::json;
 
-use super::Work;
+use super::{Bench, Work};
 use crate::check::Trainer;
 use crate::data::{Batch, BatchTarget};
-use crate::device::OpenDevice;
-use crate::models::{self, Architecture, Output};
-use crate::optim::{LossConfig, OptimizerConfig};
+use crate::models::{Architecture, Registry};
+use crate::optim::OptimizerConfig;
+use crate::tasks::Objective;
 use crate::train::{StepInput, fresh};
 
 /// The optimizers of training steps.
@@ -39,12 +39,12 @@ impl Optimizer {
 }
 
 /// A network with its published sizes.
-pub(super) fn architecture(model: &str) -> anyhow::Result<Box<dyn Architecture>> {
-    Ok(models::find(model)?.configure(&Map::new())?)
+pub(super) fn architecture(registry: &Registry, model: &str) -> anyhow::Result<Architecture> {
+    Ok(registry.find(model)?.standard()?)
 }
 
 /// The usual input of a network, or one of another side.
-pub(super) fn input_shape(architecture: &dyn Architecture, side: Option<usize>) -> anyhow::Result<[usize; 3]> {
+pub(super) fn input_shape(architecture: &Architecture, side: Option<usize>) -> anyhow::Result<[usize; 3]> {
     let [channels, height, width] = architecture.input_shape();
     let [height, width] = side.map_or([height, width], |side| [side, side]);
     architecture.check_input([channels, height, width])?;
@@ -61,45 +61,41 @@ fn images(shape: [usize; 4], device: &burn::tensor::Device) -> Tensor<4> {
 }
 
 /// A forward pass in evaluation mode.
-pub(super) fn forward(model: &str, batch: usize, side: Option<usize>, device: &OpenDevice) -> anyhow::Result<Work> {
-    let architecture = architecture(model)?;
-    let network = fresh(&*architecture, 42).fork(&device.device);
-    let [channels, height, width] = input_shape(&*architecture, side)?;
+pub(super) fn forward(model: &str, batch: usize, side: Option<usize>, bench: &Bench) -> anyhow::Result<Work> {
+    let device = &bench.device;
+    let architecture = architecture(&bench.registry, model)?;
+    let network = fresh(&architecture, 42).fork(&device.device);
+    let [channels, height, width] = input_shape(&architecture, side)?;
     let input = images([batch, channels, height, width], &device.device);
     Ok(Box::new(move || {
         // Reading the result back is what waits for a GPU.
-        match network.forward(input.clone()) {
-            Output::Classes(scores) => drop(scores.into_data()),
-            Output::Images(images) => drop(images.into_data()),
-        }
+        drop(network.forward(input.clone())?.into_data());
         Ok(())
     }))
 }
 
 /// Forward pass, loss, gradients and update.
-pub(super) fn train_step(model: &str, batch: usize, optimizer: Optimizer, device: &OpenDevice) -> anyhow::Result<Work> {
-    let architecture = architecture(model)?;
+pub(super) fn train_step(model: &str, batch: usize, optimizer: Optimizer, bench: &Bench) -> anyhow::Result<Work> {
+    let device = &bench.device;
+    let architecture = architecture(&bench.registry, model)?;
     let training = device.device.clone().autodiff();
-    let network = fresh(&*architecture, 42).train().fork(&training);
+    let network = fresh(&architecture, 42).train().fork(&training);
     let mut trainer = Some(Trainer::new(network, &optimizer.config()?)?);
     let [channels, height, width] = architecture.input_shape();
     let input = images([batch, channels, height, width], &training);
-    let (target, loss) = match architecture.classes() {
+    let target = match architecture.classes() {
         Some(classes) => {
             let labels: Vec<i64> = (0..batch).map(|i| (i % classes) as i64).collect();
             let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [batch]), &training);
-            let loss = if architecture.log_probabilities() { LossConfig::Nll } else { LossConfig::CrossEntropy };
-            (BatchTarget::Classes(labels), loss)
+            BatchTarget::Classes(labels)
         }
         None => {
             let factor = architecture.upscale_factor().unwrap_or(1);
-            (
-                BatchTarget::Images(images([batch, channels, height * factor, width * factor], &training)),
-                LossConfig::Mse,
-            )
+            BatchTarget::Images(images([batch, channels, height * factor, width * factor], &training))
         }
     };
-    let input = StepInput { batch: Batch { input, target, len: batch }, loss };
+    let objective = Objective::new(architecture.task(), None);
+    let input = StepInput { batch: Batch { input: input.into(), target, len: batch }, objective };
     Ok(Box::new(move || {
         step(&mut trainer, input.clone())?;
         Ok(training.sync()?)

@@ -23,17 +23,17 @@ pub(super) fn epoch(name: &'static str, bench: &Bench) -> anyhow::Result<Work> {
         }
         _ => Vec::new(),
     };
-    let recipe::Loaded { recipe, base, .. } = recipe::load(Path::new(name), &settings)?;
-    let architecture = recipe::architecture(&recipe)?;
+    let recipe::Loaded { recipe, base, .. } = recipe::load(&bench.registry, Path::new(name), &settings)?;
+    let architecture = recipe::architecture(&bench.registry, &recipe)?;
     let training = bench.device.device.clone().autodiff();
-    let network = fresh(&*architecture, recipe.train.seed).train().fork(&training);
+    let network = fresh(&architecture, recipe.train.seed).train().fork(&training);
     let mut trainer = Some(Trainer::new(network, &recipe.optimizer)?);
-    let loss = recipe.loss(&*architecture);
+    let objective = recipe.objective(&architecture);
     let mut number = 0;
     Ok(Box::new(move || {
         let loader = recipe.data.loader(&base, Split::Train, recipe.train.seed, &training)?;
         for batch in loader.batches(number, 0) {
-            step(&mut trainer, StepInput { batch: batch?, loss })?;
+            step(&mut trainer, StepInput { batch: batch?, objective: objective.clone() })?;
         }
         number += 1;
         Ok(training.sync()?)
@@ -43,10 +43,10 @@ pub(super) fn epoch(name: &'static str, bench: &Bench) -> anyhow::Result<Work> {
 /// This program, started to enlarge a picture with the weights of a `.pth` file.
 pub(super) fn cold_start(bench: &Bench) -> anyhow::Result<Work> {
     const MODEL: &str = "super_resolution";
-    let architecture = architecture(MODEL)?;
+    let architecture = architecture(&bench.registry, MODEL)?;
     let [_, height, width] = architecture.input_shape().map(|side| side as u32);
     let (weights_file, picture) = (bench.folder.join("super_resolution.pth"), bench.folder.join("picture.png"));
-    let state = weights::to_state_dict(&fresh(&*architecture, 42))?;
+    let state = weights::to_state_dict(&fresh(&architecture, 42))?;
     rekindle_state::write_torch(&weights_file, &Value::Dict(state), &TorchOptions::default())?;
     let pixels = image::GrayImage::from_fn(width, height, |x, y| image::Luma([((x * 37 + y * 11) % 255) as u8]));
     pixels.save(&picture).with_context(|| format!("{}: cannot write the picture", picture.display()))?;

@@ -10,6 +10,7 @@ use super::super::{Answer, Exit};
 use super::case::{cases, parse};
 use super::{Args, Bench, Case, checkpoint, peak};
 use crate::device::DeviceName;
+use crate::models::Registry;
 
 /// What was measured.
 #[derive(Serialize)]
@@ -78,17 +79,17 @@ fn milliseconds(seconds: f64) -> String {
     }
 }
 
-pub fn run(args: &Args) -> Answer {
-    let cases = selected(args)?;
+pub fn run(registry: &Registry, args: &Args) -> Answer {
+    let cases = selected(registry, args)?;
     let device_name = args.device.unwrap_or(DeviceName::AUTO);
-    let bench = Bench::new(device_name, args.data.as_deref())?;
+    let bench = Bench::new(registry, device_name, args.data.as_deref())?;
     let mut rows = Vec::new();
     for case in cases {
         let on = if case.is_of_files() { "files" } else { bench.device.name.as_str() };
         eprintln!("timing {} on {on}", case.name);
         let failed = || format!("{} cannot be timed", case.name);
         if case.is_checkpoint() {
-            let cost = checkpoint::measure(&bench.folder, bench.device_name).with_context(failed)?;
+            let cost = checkpoint::measure(registry, &bench.folder, bench.device_name).with_context(failed)?;
             rows.push(Row::new(case.name.clone(), on, cost.saving, (cost.bytes * 1e-6, "MB/s"), peak::bytes()));
             rows.push(Row::new(case.name.replacen("save", "stall", 1), on, cost.stall, (1.0, "stalls/s"), None));
             continue;
@@ -97,7 +98,7 @@ pub fn run(args: &Args) -> Answer {
         peak::reset();
         let seconds = repeat(args, &mut work).with_context(failed)?;
         let peak = if case.runs_elsewhere() { None } else { peak::bytes() };
-        rows.push(Row::new(case.name.clone(), on, seconds, case.amount()?, peak));
+        rows.push(Row::new(case.name.clone(), on, seconds, case.amount(), peak));
     }
     if args.json {
         json(&rows)?;
@@ -109,8 +110,8 @@ pub fn run(args: &Args) -> Answer {
 }
 
 /// The cases that are asked for: by a part of a name, by a whole name with any numbers, and ONNX files.
-fn selected(args: &Args) -> anyhow::Result<Vec<Case>> {
-    let known = cases();
+fn selected(registry: &Registry, args: &Args) -> anyhow::Result<Vec<Case>> {
+    let known = cases(registry);
     let mut selected: Vec<Case> = args.onnx.iter().map(|path| Case::of_graph(path, &args.axis)).collect();
     if args.names.is_empty() && !selected.is_empty() {
         return Ok(selected);
@@ -119,7 +120,7 @@ fn selected(args: &Args) -> anyhow::Result<Vec<Case>> {
         .names
         .iter()
         .filter(|name| known.iter().all(|case| case.name != **name))
-        .filter_map(|name| parse(name))
+        .filter_map(|name| parse(registry, name))
         .collect();
     let names: Vec<&str> = known.iter().chain(&whole).map(|case| case.name.as_str()).collect();
     args.check_names(&names)?;

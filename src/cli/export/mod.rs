@@ -14,7 +14,7 @@ use crate::cli::output::line;
 use crate::cli::source::Saved;
 use crate::cli::{Answer, Exit};
 use crate::models::weights::Layout;
-use crate::models::{Network, weights};
+use crate::models::{Network, Registry, weights};
 
 /// Write a model as an .onnx graph, or its weights as .pth, .safetensors or .npz under PyTorch's names, or as Burn's record (.bpk).
 ///
@@ -52,7 +52,7 @@ enum Kind {
     Weights(&'static dyn Format),
 }
 
-pub fn run(args: &Args) -> Answer {
+pub fn run(registry: &Registry, args: &Args) -> Answer {
     let output = &args.output;
     let kind = kind(output)?;
     let is_run = Path::new(&args.model).is_dir();
@@ -70,15 +70,15 @@ pub fn run(args: &Args) -> Answer {
             )
         }
         Kind::Onnx => {
-            let found = model::resolve(&args.model, &args.weights, args.from, Layout::RowMajor)?;
+            let found = model::resolve(registry, &args.model, &args.weights, args.from, Layout::RowMajor)?;
             return onnx::run(found, &args.model, &args.onnx, output);
         }
         Kind::Weights(format) => format,
     };
     if args.checkpoint {
-        return checkpoint(args, format);
+        return checkpoint(registry, args, format);
     }
-    let found = model::resolve(&args.model, &args.weights, args.from, Layout::AsStored)?;
+    let found = model::resolve(registry, &args.model, &args.weights, args.from, Layout::AsStored)?;
     if format.name() == Burnpack.name() {
         return record(found.network, &found.description, output);
     }
@@ -103,7 +103,7 @@ fn kind(output: &Path) -> anyhow::Result<Kind> {
 }
 
 /// A run's checkpoint as PyTorch users save one.
-fn checkpoint(args: &Args, format: &'static dyn Format) -> Answer {
+fn checkpoint(registry: &Registry, args: &Args, format: &'static dyn Format) -> Answer {
     let path = Path::new(&args.model);
     if !path.is_dir() {
         bail!(
@@ -117,7 +117,7 @@ fn checkpoint(args: &Args, format: &'static dyn Format) -> Answer {
             args.output.display()
         );
     }
-    let saved = Saved::open(path, args.from.unwrap_or(Which::Last))?;
+    let saved = Saved::open(registry, path, args.from.unwrap_or(Which::Last))?;
     let dict = saved.checkpoint_dict()?;
     let count = dict.dict("model_state_dict").map_or(0, StateDict::len);
     write(&args.output, dict, format)?;

@@ -14,10 +14,10 @@ use crate::cli::{Answer, Exit};
 use crate::data::prepare::class_names;
 use crate::data::transform::Extent;
 use crate::data::{DataConfig, DatasetName, Split};
-use crate::models::{Architecture, Imported, Network, Output};
+use crate::models::{Architecture, GraphConfig, Imported, ModelConfig, Output};
 use crate::onnx::export::{DEFAULT_OPSET, EXTERNAL_ABOVE, ExportOptions, export_network, rewrite, write};
 use crate::onnx::metadata::Told;
-use crate::onnx::run::GraphConfig;
+use crate::onnx::publish::{Publication, publish};
 use crate::onnx::verify::{self, Engine, Finding, Graphed, OnnxRuntime, Verdict};
 
 /// What concerns ONNX files alone.
@@ -108,27 +108,31 @@ pub fn run(model: Model, name: &str, args: &OnnxArgs, output: &Path) -> Answer {
         input_names: args.input_names.clone(),
         metadata: metadata(&model, name),
     };
-    let size = input_size(&*model.architecture, model.recipe.as_ref().map(|recipe| &recipe.data));
-    if let Network::Imported(imported) = &network {
-        return rewritten(&model, imported, args, options.metadata, output);
+    let size = input_size(&model.architecture, model.recipe.as_ref().map(|recipe| &recipe.data));
+    if let (Some(graph), Some(imported)) = (model.architecture.get::<GraphConfig>(), network.get::<Imported>()) {
+        return rewritten(&model, graph, imported, args, options.metadata, output);
     }
-    let exported = export_network(&network, &*model.architecture, size, &options)?;
+    let exported = export_network(&network, size, &options)?;
     let about = about(&exported, &model.description, options.opset);
-    let staged = Staged::beside(output)?;
-    let graph = exported.model.clone();
-    let files = write(graph, staged.folder(), &staged.name(), EXTERNAL_ABOVE)?;
-    let path = staged.folder().join(staged.name());
-    verify::check_structure(&path)?;
+    let mut engines = if args.no_verify { Vec::new() } else { verify::built_in() };
+    if args.verify_with.is_some() {
+        engines.push(&OnnxRuntime);
+    }
     if args.no_verify {
         eprintln!("not run by any engine, as asked");
-    } else if !verified(&network, &Graphed::new(&path, &exported), args)? {
-        eprintln!("{}: not written", output.display());
-        return Ok(Exit::No);
     }
-    staged.publish(&files)?;
+    let written = match publish(&network, &exported, &engines, output)? {
+        Publication::Written(written) => written,
+        Publication::Refused { findings, first } => {
+            report(&findings);
+            eprintln!("{first}\n{}: not written", output.display());
+            return Ok(Exit::No);
+        }
+    };
+    report(&written.findings);
     line(format!("{}: {about}", output.display()))?;
-    if files.len() > 1 {
-        line(format!("its weights are in {}, which belongs beside it", output.with_file_name(&files[0]).display()))?;
+    if let [weights, _] = written.files.as_slice() {
+        line(format!("its weights are in {}, which belongs beside it", weights.display()))?;
     }
     Ok(Exit::Done)
 }
@@ -136,15 +140,14 @@ pub fn run(model: Model, name: &str, args: &OnnxArgs, output: &Path) -> Answer {
 /// Writes the graph that a network was made of with the weights that it has now, and proves it by opening the file.
 fn rewritten(
     model: &Model,
+    config: &GraphConfig,
     imported: &Imported,
     args: &OnnxArgs,
     metadata: Vec<(String, String)>,
     output: &Path,
 ) -> Answer {
     args.none_that_changes_the_graph()?;
-    let config = model.architecture.config();
-    let config = GraphConfig::open(Path::new(config["onnx"].as_str().unwrap_or_default()))?;
-    let exported = rewrite(imported, &config, metadata)?;
+    let exported = rewrite(imported, config, metadata)?;
     let opset = exported.model.opset_import.iter().find(|set| set.domain.is_empty()).map_or(0, |set| set.version);
     let about = about(&exported, &model.description, opset);
     let staged = Staged::beside(output)?;
@@ -153,11 +156,11 @@ fn rewritten(
     if args.no_verify {
         eprintln!("not run by any engine, as asked");
     } else {
-        let again = GraphConfig::open(&path)?.build(&Device::flex()).valid();
+        let again = GraphConfig::open(&path)?.init(&Device::flex()).valid();
         let [channels, height, width] = exported.item;
         let shape = [exported.batch.unwrap_or(2), channels, height, width];
         let x = Tensor::<4>::random(shape, Distribution::Uniform(0.0, 1.0), &Device::flex());
-        let worst = apart(imported.forward(x.clone()), again.forward(x));
+        let worst = apart(imported.forward(x.clone())?, again.forward(x)?);
         eprintln!("the file, opened again, gives what the network gives: greatest difference {worst:.3e}");
         if worst.is_nan() || worst > 1e-5 {
             eprintln!("{}: not written", output.display());
@@ -202,37 +205,8 @@ fn report(findings: &[Finding]) -> bool {
 
 /// The greatest difference of two answers, relative to values above 1.
 fn apart(a: Output, b: Output) -> f32 {
-    let values = |output: Output| -> Vec<f32> {
-        match output {
-            Output::Classes(scores) => scores.into_data().iter::<f32>().collect(),
-            Output::Images(images) => images.into_data().iter::<f32>().collect(),
-        }
-    };
-    let differences = values(a).into_iter().zip(values(b)).map(|(a, b)| (a - b).abs() / a.abs().max(1.0));
+    let differences = a.values().into_iter().zip(b.values()).map(|(a, b)| (a - b).abs() / a.abs().max(1.0));
     differences.fold(0.0, |worst, one| if one.is_nan() || one > worst { one } else { worst })
-}
-
-/// Runs the file with every engine and prints what they found; names the first node that differs if one does.
-fn verified(network: &Network, graphed: &Graphed<'_>, args: &OnnxArgs) -> anyhow::Result<bool> {
-    let mut engines = verify::built_in();
-    if args.verify_with.is_some() {
-        engines.push(&OnnxRuntime);
-    }
-    let findings = verify::compare(network, graphed, &engines, verify::USUAL)?;
-    report(&findings);
-    let Some(wrong) = findings.iter().find(|finding| !finding.difference.is_small()) else { return Ok(true) };
-    eprintln!("{}", first_difference(network, graphed, &engines, wrong));
-    Ok(false)
-}
-
-/// The node from which on an engine computes something else, in words.
-fn first_difference(network: &Network, graphed: &Graphed<'_>, engines: &[&dyn Engine], wrong: &Finding) -> String {
-    let Some(engine) = engines.iter().find(|engine| engine.name() == wrong.engine) else { return String::new() };
-    match verify::first_difference(network, graphed, *engine, wrong.batch, verify::USUAL) {
-        Ok(Some(node)) => format!("first difference of {}: {node}", wrong.engine),
-        Ok(None) => format!("no single node of {} differs when every value is looked at", wrong.engine),
-        Err(error) => format!("the node that differs first could not be found: {error}"),
-    }
 }
 
 fn about(exported: &crate::onnx::export::Exported, description: &str, opset: i64) -> String {
@@ -248,7 +222,7 @@ fn about(exported: &crate::onnx::export::Exported, description: &str, opset: i64
 }
 
 /// Height and width of the pictures that the recipe gives the network; else its usual input.
-fn input_size(architecture: &dyn Architecture, data: Option<&DataConfig>) -> [usize; 3] {
+fn input_size(architecture: &Architecture, data: Option<&DataConfig>) -> [usize; 3] {
     let usual = architecture.input_shape();
     let Some(data) = data else { return usual };
     let transforms = data.transforms(Split::Test);

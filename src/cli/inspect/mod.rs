@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use super::source::Source;
 use super::{Answer, Exit, output};
 use crate::checkpoint::Which;
+use crate::models::Registry;
 
 /// Show what is in a model file, run or checkpoint, and what Python would have run to load it. Nothing in it is executed.
 #[derive(Debug, clap::Args)]
@@ -46,8 +47,8 @@ struct Report {
     notes: Vec<String>,
 }
 
-pub fn run(args: &Args) -> Answer {
-    let report = match Source::open(&args.path, Which::Last)? {
+pub fn run(registry: &Registry, args: &Args) -> Answer {
+    let report = match Source::open(registry, &args.path, Which::Last)? {
         Source::File(file) => Report {
             listing: file.listing(args.hash)?,
             modules: file.modules,

@@ -4,6 +4,7 @@
 //! weights: their values are the state dict's. The forward pass runs in evaluation mode, since the capture device has no autodiff.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::capture::{CaptureBackend, TensorId};
@@ -12,7 +13,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::{panic_text, without_panic_output};
-use crate::models::{Output, weights};
+use crate::models::tree::{self, Node};
+use crate::models::{ModelError, Output, weights};
 use crate::onnx::OnnxError;
 
 /// A forward pass: operations in order, with what goes in and out.
@@ -47,7 +49,14 @@ impl Outputs for Output {
         match self {
             Self::Classes(scores) => scores.ids(),
             Self::Images(images) => images.ids(),
+            Self::Sequences(sequences) => sequences.ids(),
         }
+    }
+}
+
+impl<O: Outputs> Outputs for Result<O, ModelError> {
+    fn ids(self) -> Result<Vec<TensorId>, String> {
+        self.map_err(|error| error.to_string())?.ids()
     }
 }
 
@@ -69,7 +78,18 @@ impl Trace {
         forward: impl Fn(&M, Tensor<I>) -> O,
     ) -> Result<Self, OnnxError> {
         // A copy with running statistics of its own: clones share them.
-        let module = module.valid();
+        Self::consuming(module.valid(), shape, forward)
+    }
+
+    /// As [`Trace::new`] for a module that nobody else holds: its weights need not be drawn.
+    ///
+    /// # Errors
+    /// As for [`Trace::new`].
+    pub fn consuming<M: Module, O: Outputs, const I: usize>(
+        module: M,
+        shape: [usize; I],
+        forward: impl Fn(&M, Tensor<I>) -> O,
+    ) -> Result<Self, OnnxError> {
         let device = Device::capture();
         let mut found: Result<(TensorId, HashMap<TensorId, weights::Entry>), String> =
             Err("nothing was traced".to_string());
@@ -114,6 +134,20 @@ impl Trace {
         let input = tensor(captured.graph.inputs.first().unwrap_or(&input))?;
         Ok(Self { operations, input, outputs, constants: captured.values, parameters })
     }
+}
+
+/// The modules of a network that nobody else holds; its weights need not be drawn.
+pub fn modules<M: Module + Display>(module: M, class: &str) -> Vec<Node> {
+    let device = Device::capture();
+    let mut found = Vec::new();
+    let scope = device.capture_scope(|scope| {
+        // Burn's display asks weights for their shapes, and draws those that are not there yet.
+        found = tree::modules(&module.map(&mut Blank { device: &device }), class);
+        scope.complete([], [])
+    });
+    // What was captured is not used.
+    drop(scope);
+    found
 }
 
 /// Operations that the outputs depend on; what fills the parameters is none of them.

@@ -26,6 +26,18 @@ pub fn value_info(name: &str, element_type: i32, shape: &[Dim]) -> ValueInfoProt
     }
 }
 
+/// The sizes of a value's axes, as far as they are known.
+pub fn sizes(info: &ValueInfoProto) -> Vec<Option<usize>> {
+    let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
+        return Vec::new();
+    };
+    let size = |axis: &Dimension| match axis.value {
+        Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok(),
+        _ => None,
+    };
+    tensor.shape.iter().flat_map(|shape| &shape.dim).map(size).collect()
+}
+
 /// A constant list of 64-bit integers.
 pub fn integers(name: &str, values: &[i64]) -> TensorProto {
     let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -15,7 +15,10 @@ mod lower;
 mod messages;
 mod names;
 mod rewrite;
+mod summary;
 mod write;
+
+use std::fmt::Display;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -25,9 +28,10 @@ use rekindle_state::{DType, StateDict, Value};
 pub use capture::{Outputs, Trace};
 pub use messages::entry;
 pub use rewrite::rewrite;
+pub use summary::summary;
 pub use write::{EXTERNAL_ABOVE, write};
 
-use crate::models::{Architecture, Network, Summary, weights};
+use crate::models::{Network, class, weights};
 use crate::onnx::OnnxError;
 use dims::{Shapes, TRACED};
 use graph::{Graph, element_type};
@@ -75,30 +79,32 @@ pub struct Exported {
     pub values: Vec<Option<String>>,
 }
 
-/// Exports a built-in network for inputs of a size (channels, height, width).
+/// Exports a network for inputs of a size (channels, height, width).
 ///
 /// # Errors
 /// When the operator set is not supported, or an operation of the network has no ONNX.
-pub fn export_network(
-    network: &Network,
-    architecture: &dyn Architecture,
-    size: [usize; 3],
-    options: &ExportOptions,
-) -> Result<Exported, OnnxError> {
-    let summary = architecture.summary(size);
-    export_module(network, size, Network::forward, Some(&summary), options)
+pub fn export_network(network: &Network, size: [usize; 3], options: &ExportOptions) -> Result<Exported, OnnxError> {
+    export(network, network.class(), size, |network, x| network.forward(x), options)
 }
 
-/// Exports a module with one input, `[batch, channels, height, width]` for `item` = `[channels, height, width]`. `summary` names
-/// the layers without parameters.
+/// Exports a module with one input, `[batch, channels, height, width]` for `item` = `[channels, height, width]`.
 ///
 /// # Errors
 /// As for [`export_network`].
-pub fn export_module<M: Module, O: Outputs>(
+pub fn export_module<M: Module + Display, O: Outputs>(
     module: &M,
     item: [usize; 3],
     forward: impl Fn(&M, Tensor<4>) -> O,
-    summary: Option<&Summary>,
+    options: &ExportOptions,
+) -> Result<Exported, OnnxError> {
+    export(module, class::<M>(), item, forward, options)
+}
+
+fn export<M: Module + Display, O: Outputs>(
+    module: &M,
+    class: &str,
+    item: [usize; 3],
+    forward: impl Fn(&M, Tensor<4>) -> O,
     options: &ExportOptions,
 ) -> Result<Exported, OnnxError> {
     let opset = options.opset;
@@ -123,14 +129,15 @@ pub fn export_module<M: Module, O: Outputs>(
         1 => vec!["output".to_string()],
         count => (0..count).map(|place| format!("output_{place}")).collect(),
     };
-    let mut graph = Graph::new(&trace, &shapes, opset, Names::new(summary), &input, &outputs);
+    let modules = capture::modules(module.valid(), class);
+    let mut graph = Graph::new(&trace, &shapes, opset, Names::new(&modules), &input, &outputs);
     lower::lower(&mut graph)?;
     let weights = weights::to_state_dict(module)?;
     clash(&input, &outputs, &graph, &weights)?;
     let operations =
         trace.operations.iter().flat_map(|operation| operation.outputs().map(|output| output.id).collect::<Vec<_>>());
     let values = operations.map(|id| graph.values.get(&id).cloned()).collect();
-    let model = assemble(graph, weights, &input, &outputs, summary, options)?;
+    let model = assemble(graph, weights, &input, &outputs, class, options)?;
     Ok(Exported { model, input, item, batch: options.batch, values })
 }
 
@@ -140,7 +147,7 @@ fn assemble(
     weights: StateDict,
     input: &str,
     outputs: &[String],
-    summary: Option<&Summary>,
+    name: &str,
     options: &ExportOptions,
 ) -> Result<ModelProto, OnnxError> {
     let info = |name: &str, tensor: &burn::backend::ir::TensorIr| {
@@ -153,7 +160,7 @@ fn assemble(
     let mut initializer = initializers(weights, &graph)?;
     initializer.extend(graph.constants);
     let graph = GraphProto {
-        name: summary.map_or_else(|| "network".to_string(), |summary| summary.class.to_string()),
+        name: name.to_string(),
         node: graph.nodes,
         initializer,
         input: inputs,

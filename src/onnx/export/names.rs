@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::models::Summary;
+use crate::models::tree::Node;
 
 /// A layer of the network.
 #[derive(Debug, Clone)]
@@ -23,11 +23,10 @@ pub struct Names {
 }
 
 impl Names {
-    /// For a network whose layers are known, or not.
-    pub fn new(summary: Option<&Summary>) -> Self {
-        let layers = summary.map(|summary| summary.layers.as_slice()).unwrap_or_default().iter();
-        let class = |text: &str| text.split('(').next().unwrap_or_default().to_string();
-        let layers = layers.map(|layer| Layer { path: layer.path.clone(), class: class(&layer.layer) });
+    /// For a network of these modules.
+    pub fn new(modules: &[Node]) -> Self {
+        let layers = modules.iter().filter(|node| !node.has_parts);
+        let layers = layers.map(|node| Layer { path: node.path.clone(), class: node.class.clone() });
         Self { layers: layers.collect(), ..Self::default() }
     }
 

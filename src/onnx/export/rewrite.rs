@@ -9,10 +9,9 @@ use rekindle_state::onnx::proto::{ModelProto, StringStringEntryProto, TensorProt
 use rekindle_state::onnx::{External, tensor_value};
 
 use super::Exported;
-use crate::models::Imported;
 use crate::models::imported::Named;
+use crate::models::{GraphConfig, Imported};
 use crate::onnx::OnnxError;
-use crate::onnx::run::GraphConfig;
 
 /// The graph of the file at `config.path()` with other weights and more metadata. Weights outside the file come into it.
 ///

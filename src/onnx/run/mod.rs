@@ -12,7 +12,6 @@ pub mod files;
 mod fused;
 mod host;
 mod linear;
-mod network;
 mod norm;
 mod pool;
 mod reduce;
@@ -27,7 +26,6 @@ use rekindle_onnx::{Accelerator, Array, Error, FUSED, Node, Result, Slot};
 
 use call::Call;
 use host::{Buffers, HostOp};
-pub use network::GraphConfig;
 pub use tensor::DeviceTensor;
 use tensor::computes_on_host;
 

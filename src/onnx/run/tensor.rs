@@ -119,7 +119,7 @@ impl DeviceTensor {
     }
 
     /// The same with its values in this process's memory, on a CPU backend without autodiff.
-    pub(super) fn settled(self) -> Self {
+    pub(crate) fn settled(self) -> Self {
         let Values::Burn(values) = &self.values else { return self };
         let floats = Host::of(&values.device()).zip(Floats::of((**values).clone()));
         match floats {

@@ -29,7 +29,7 @@ pub use engine::{Engine, built_in, others};
 pub use runtime::OnnxRuntime;
 
 use super::export::{Exported, Trace};
-use crate::models::{Network, Output};
+use crate::models::Network;
 use crate::onnx::OnnxError;
 
 /// Batch sizes that an open batch axis is tried with.
@@ -75,7 +75,7 @@ pub fn compare(
     tolerance: Tolerance,
 ) -> Result<Vec<Finding>, OnnxError> {
     let inputs: Vec<Values> = exported.batches().into_iter().map(|batch| random(batch, exported.item)).collect();
-    let expected: Vec<Values> = inputs.iter().map(|input| forward(network, input)).collect();
+    let expected = inputs.iter().map(|input| forward(network, input)).collect::<Result<Vec<_>, _>>()?;
     let mut findings = Vec::new();
     for engine in engines {
         let failed = |reason| OnnxError::Engine { engine: engine.name(), reason };
@@ -164,7 +164,7 @@ pub fn first_difference(
     let failed = |reason| OnnxError::Engine { engine: engine.name(), reason };
     let input = random(batch, exported.item);
     let [channels, height, width] = exported.item;
-    let trace = Trace::new(network, [batch, channels, height, width], Network::forward)?;
+    let trace = Trace::new(network, [batch, channels, height, width], |network, x| network.forward(x))?;
     let made: usize = trace.operations.iter().map(|operation| operation.outputs().count()).sum();
     if made != exported.values.len() {
         return Err(OnnxError::Batch(format!("the network runs other operations for a batch of {batch}")));
@@ -216,14 +216,11 @@ fn with_all_values(path: &Path) -> Result<(Vec<u8>, Vec<Made>), OnnxError> {
 }
 
 /// The network's own answer in evaluation mode, on flex.
-fn forward(network: &Network, input: &Values) -> Values {
+fn forward(network: &Network, input: &Values) -> Result<Values, OnnxError> {
     let data = TensorData::new(input.data.clone(), input.shape.clone());
     let x = Tensor::<4>::from_data(data, &Device::flex());
-    let data = match network.forward(x) {
-        Output::Classes(scores) => scores.into_data(),
-        Output::Images(images) => images.into_data(),
-    };
-    Values { shape: data.shape().to_vec(), data: data.iter::<f32>().collect() }
+    let output = network.forward(x).map_err(|error| OnnxError::Trace(error.to_string()))?;
+    Ok(Values { shape: output.shape(), data: output.values() })
 }
 
 /// Numbers between -1 and 1, the same every time, and others for another batch size.

@@ -22,8 +22,8 @@ use super::restore::{fresh, trained_parameters};
 use super::{Plan, Position, Recipe, TrainError};
 use crate::checkpoint::{Best, Checkpoint, EpochSums, FILES, FORMAT, Manifest, Run, RunWriter, Scratch};
 use crate::data::Split;
-use crate::models::Network;
 use crate::models::import::{ImportOptions, Report, import as import_weights};
+use crate::models::{ModelError, Network, Registry};
 use crate::optim::{self, Group, OptimError, ParameterInfo, Restored, SchedulerConfig, scalar, scheduler_class};
 
 /// A checkpoint that became a run.
@@ -51,10 +51,10 @@ pub struct Imported {
 ///
 /// # Errors
 /// When the file cannot be read, its weights or its optimizer's state do not fit the recipe, or a run is in the folder already.
-pub fn import(file: &Path, loaded: Loaded, dir: &Path) -> Result<Imported, TrainError> {
+pub fn import(registry: &Registry, file: &Path, loaded: Loaded, dir: &Path) -> Result<Imported, TrainError> {
     let Loaded { mut recipe, base, place } = loaded;
     recipe.anchor(&base);
-    let plan = Plan::new(recipe, &place)?;
+    let plan = Plan::new(registry, recipe, &place)?;
     let content = rekindle_state::open(file)?.content;
     let pieces = Pieces::find(&content.root);
     let mut import = Import {
@@ -158,7 +158,7 @@ impl Import {
 
     /// The recipe's network with the file's weights, all of them.
     fn weights(&mut self) -> Result<Network, TrainError> {
-        let network = fresh(&*self.plan.architecture, self.plan.recipe.train.seed);
+        let network = fresh(&self.plan.architecture, self.plan.recipe.train.seed);
         let options = ImportOptions { partial: true, ..ImportOptions::default() };
         let misfit = |report: &dyn std::fmt::Display| {
             self.refuse(format!(
@@ -169,7 +169,7 @@ impl Import {
         let (network, Report { matching, .. }) = match import_weights(network, &self.file, &options) {
             Ok((_, report)) if !fits(&report) => return Err(misfit(&report)),
             Ok(found) => found,
-            Err(crate::models::ModelError::Weights { table }) => return Err(misfit(&table)),
+            Err(ModelError::Weights { table }) => return Err(misfit(&table)),
             Err(error) => return Err(error.into()),
         };
         self.notes.extend(matching.helps.iter().filter(|help| !help.starts_with("took the weights under")).cloned());
@@ -380,13 +380,13 @@ impl Import {
     /// Metrics, the best value so far, and the patience of early stopping.
     fn scores(&mut self, pieces: &Pieces<'_>, manifest: &mut Manifest) {
         for (metric, Piece { key, value }) in &pieces.metrics {
-            manifest.metrics.insert((*metric).to_string(), *value);
+            manifest.metrics.insert(metric.clone(), *value);
             self.take(key, format!("{metric} = {value}"));
         }
         let Recipe { checkpoint, train, .. } = self.plan.recipe.clone();
         for (metric, Piece { key, value }) in &pieces.best {
             if *metric == checkpoint.monitor && manifest.best.is_none() {
-                manifest.best = Some(Best { metric: (*metric).to_string(), value: *value, step: manifest.step });
+                manifest.best = Some(Best { metric: metric.clone(), value: *value, step: manifest.step });
                 self.take(key, format!("best {metric} so far = {value}"));
             } else {
                 self.notes.push(format!("{key} is not used: the recipe keeps the best by {}", checkpoint.monitor));

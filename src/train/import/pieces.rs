@@ -23,9 +23,9 @@ pub(super) struct Pieces<'a> {
     /// Batches done in an epoch under way: only our own exports have this.
     pub(super) batch: Option<Piece<u64>>,
     /// Metrics under our names.
-    pub(super) metrics: Vec<(&'static str, Piece<f64>)>,
+    pub(super) metrics: Vec<(String, Piece<f64>)>,
     /// Best values so far, by the metric's name.
-    pub(super) best: Vec<(&'static str, Piece<f64>)>,
+    pub(super) best: Vec<(String, Piece<f64>)>,
     pub(super) early: Option<Piece<EarlyState>>,
     /// Whether PyTorch Lightning wrote it, which numbers epochs from 0.
     pub(super) lightning: bool,
@@ -81,10 +81,10 @@ impl<'a> Pieces<'a> {
         pieces.step = first(dict, &STEPS);
         pieces.batch = first(dict, &["batch"]);
         for (key, metric) in METRICS {
-            pieces.metrics.extend(number(dict, key).map(|piece| (metric, fraction(metric, piece))));
+            pieces.metrics.extend(number(dict, key).map(|piece| (metric.to_string(), fraction(metric, piece))));
         }
         for (key, metric) in BESTS {
-            pieces.best.extend(number(dict, key).map(|piece| (metric, fraction(metric, piece))));
+            pieces.best.extend(number(dict, key).map(|piece| (metric.to_string(), fraction(metric, piece))));
         }
         pieces.own(dict);
         if let Some(callbacks) = dict.dict("callbacks") {
@@ -103,9 +103,9 @@ impl<'a> Pieces<'a> {
             self.early = Some(Piece { key: "early_stopping".to_string(), value });
         }
         for (place, known) in
-            crate::train::recipe::METRICS.iter().flat_map(|name| [("metrics", *name), ("best", *name)])
+            crate::tasks::metric_names().into_iter().flat_map(|name| [("metrics", name.clone()), ("best", name)])
         {
-            let Some(piece) = dict.dict(place).and_then(|values| number(values, known)) else { continue };
+            let Some(piece) = dict.dict(place).and_then(|values| number(values, &known)) else { continue };
             let piece = Piece { key: format!("{place}/{known}"), value: piece.value };
             match place {
                 "metrics" => self.metrics.push((known, piece)),
@@ -122,7 +122,7 @@ impl<'a> Pieces<'a> {
         if name.starts_with("ModelCheckpoint") {
             let metric = state.get("monitor").and_then(Value::as_str).and_then(known_metric);
             if let (Some(metric), Some(value)) = (metric, score("best_model_score")) {
-                self.best.push((metric, Piece { key: key(), value }));
+                self.best.push((metric.to_string(), Piece { key: key(), value }));
             }
         } else if name.starts_with("EarlyStopping")
             && let (Some(best), Some(bad)) = (score("best_score"), state.get("wait_count").and_then(Value::as_int))

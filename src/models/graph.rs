@@ -1,4 +1,4 @@
-//! An ONNX graph as a network: its weights are parameters, and it is trained, evaluated and asked like a built-in one.
+//! An ONNX graph as a network: its weights are parameters, and it is trained, evaluated and exported like any other.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,14 @@ use burn::tensor::{Device, Tensor};
 use rekindle_onnx::graph::{Kind, Weight};
 use rekindle_onnx::{Axis, DType, Model, Node, Session, Slot, ValueId};
 
-use super::{BurnDevice, DeviceTensor, files};
-use crate::models::imported::{Computation, Imported, Kept, Named, Values};
-use crate::models::weights::shared;
-use crate::models::{Architecture, Layer, ModelError, Network, Output, Summary};
+use serde::{Deserialize, Serialize};
+
+use super::imported::{Computation, Imported, Kept, Named, Values};
+use super::weights::shared;
+use super::{Architecture, Io, Item, ModelConfig, ModelError, Output};
 use crate::onnx::metadata::Told;
+use crate::onnx::run::{BurnDevice, DeviceTensor, files};
+use crate::tasks::{Classification, ImageToImage};
 
 /// Height and width of inputs of any size, where a size is needed.
 const USUAL_SIDE: usize = 224;
@@ -50,8 +53,46 @@ const WITH_WEIGHTS: &[&str] = &[
     "Unsqueeze",
 ];
 
-/// An ONNX model that takes pictures and gives scores of classes or pictures.
-#[derive(Debug, Clone)]
+/// Whether a file is an ONNX graph.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_graph(path: &Path) -> Result<bool, ModelError> {
+    Ok(rekindle_state::is_onnx(rekindle_state::Map::open(path)?.bytes()))
+}
+
+/// Opens an ONNX graph as a network.
+///
+/// # Errors
+/// As for [`GraphConfig::open`].
+pub fn open(path: &Path) -> Result<Architecture, ModelError> {
+    Ok(Architecture::named(path.display().to_string(), GraphConfig::open(path)?))
+}
+
+/// The one key of the configuration.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    onnx: PathBuf,
+}
+
+impl From<GraphConfig> for Keys {
+    fn from(config: GraphConfig) -> Self {
+        Self { onnx: config.path }
+    }
+}
+
+impl TryFrom<Keys> for GraphConfig {
+    type Error = ModelError;
+
+    fn try_from(keys: Keys) -> Result<Self, ModelError> {
+        Self::open(&keys.onnx)
+    }
+}
+
+/// An ONNX model that takes images and gives scores of classes or images.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Keys", into = "Keys")]
 pub struct GraphConfig {
     path: PathBuf,
     graph: Arc<Graph>,
@@ -153,9 +194,9 @@ impl GraphConfig {
         &self.graph.input
     }
 
-    /// The shape of one item of the input.
+    /// The shape of one item of the input (channels, height, width); of open sizes, the usual one.
     pub fn item(&self) -> [usize; 3] {
-        self.input_shape()
+        self.input.map(|size| size.unwrap_or(USUAL_SIDE))
     }
 
     /// The number of pictures that the model takes at once, if it is fixed.
@@ -165,7 +206,7 @@ impl GraphConfig {
 
     /// Finds what the model gives by running it on a black picture.
     fn answer(&self) -> Result<Answer, String> {
-        let [channels, height, width] = self.input_shape();
+        let [channels, height, width] = self.item();
         let device = Device::flex();
         let x = Tensor::<4>::zeros([self.graph.batch.unwrap_or(1), channels, height, width], &device);
         let shape = self.graph.run(Vec::new(), x)?.shape().to_vec();
@@ -223,63 +264,34 @@ fn is_statistic(model: &Model, id: ValueId) -> bool {
     model.graph.nodes.iter().any(statistics)
 }
 
-impl Architecture for GraphConfig {
-    fn build(&self, device: &Device) -> Network {
+impl ModelConfig for GraphConfig {
+    type Model = Imported;
+    const NAME: &'static str = "graph";
+
+    fn init(&self, device: &Device) -> Imported {
         let model = &self.graph.model;
         let parameters = self.graph.weights.iter().filter_map(|&id| {
             let (_, weight) = model.graph.constants.iter().find(|(value, _)| *value == id)?;
             let values = Values::new(shared(weight.tensor()?).ok()?, &weight.shape, is_statistic(model, id), device)?;
             Some(Named { name: model.graph.names[id].clone(), values })
         });
-        Network::Imported(Imported::new(parameters.collect(), self.graph.clone()))
+        Imported::new(parameters.collect(), self.graph.clone())
     }
 
-    fn input_shape(&self) -> [usize; 3] {
-        self.input.map(|size| size.unwrap_or(USUAL_SIDE))
-    }
-
-    fn check_input(&self, shape: [usize; 3]) -> Result<(), ModelError> {
-        let fits = self.input.iter().zip(shape).all(|(wanted, size)| wanted.is_none_or(|wanted| wanted == size));
-        if fits {
-            return Ok(());
-        }
-        let show = |size: Option<usize>| size.map_or("any".to_string(), |size| size.to_string());
-        let [channels, height, width] = self.input.map(show);
-        let expected = format!("{channels} × {height} × {width}");
-        Err(ModelError::Input { name: self.path.display().to_string(), expected, found: shape })
-    }
-
-    fn classes(&self) -> Option<usize> {
-        if let Answer::Classes(classes) = self.kind { Some(classes) } else { None }
-    }
-
-    fn log_probabilities(&self) -> bool {
-        self.graph.scores != Scores::Logits
-    }
-
-    fn upscale_factor(&self) -> Option<usize> {
-        if let Answer::Images(factor) = self.kind { Some(factor) } else { None }
-    }
-
-    fn summary(&self, input: [usize; 3]) -> Summary {
-        let model = &self.graph.model;
-        let parameters = |node: &Node| -> usize {
-            let trained =
-                node.inputs.iter().flatten().filter(|id| self.graph.weights.contains(id) && !is_statistic(model, **id));
-            let sizes = trained.filter_map(|id| model.graph.constants.iter().find(|(value, _)| value == id));
-            sizes.map(|(_, weight)| weight.shape.iter().product::<usize>()).sum()
+    fn io(&self) -> Io {
+        let wanted = self.input;
+        let item = Item::Image(self.item());
+        let io = match self.kind {
+            Answer::Classes(classes) if self.graph.scores == Scores::Logits => {
+                Io::new(item, Classification::logits(classes))
+            }
+            Answer::Classes(classes) => Io::new(item, Classification::log_probabilities(classes)),
+            Answer::Images(factor) => Io::new(item, ImageToImage::new(factor)),
         };
-        let layer = |node: &Node| Layer {
-            path: node.name.clone(),
-            layer: node.full_operator(),
-            output: Vec::new(),
-            parameters: parameters(node),
-        };
-        Summary { class: "Graph", input, layers: model.graph.nodes.iter().map(layer).collect() }
-    }
-
-    fn config(&self) -> serde_json::Value {
-        serde_json::json!({ "onnx": self.path })
+        let [channels, height, width] = wanted.map(|size| size.map_or("any".to_string(), |size| size.to_string()));
+        io.accepting(format!("{channels} × {height} × {width}"), move |shape| {
+            wanted.iter().zip(shape).all(|(wanted, size)| wanted.is_none_or(|wanted| wanted == size))
+        })
     }
 }
 
@@ -378,10 +390,13 @@ fn slot(named: &Named) -> Slot<DeviceTensor> {
 }
 
 impl Computation for Graph {
-    /// What the model takes and gives was tried when it was opened.
-    fn forward(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Output {
-        let out = self.run_best(parameters, kept, x).unwrap_or_else(|error| panic!("{error}"));
-        match *out.shape() {
+    /// What the model takes and gives was tried when it was opened, for one size of images; of others it may take not all.
+    fn forward(&self, parameters: &[Named], kept: &Kept, x: Tensor<4>) -> Result<Output, ModelError> {
+        let [_, channels, height, width] = x.dims();
+        let out = self.run_best(parameters, kept, x).map_err(|error| {
+            ModelError::Graph(format!("the graph cannot be run on images of {channels} × {height} × {width}: {error}"))
+        })?;
+        Ok(match *out.shape() {
             [batch, channels, height, width] if height * width > 1 => {
                 Output::Images(out.view([batch, channels, height, width]))
             }
@@ -394,7 +409,7 @@ impl Computation for Graph {
                     scores
                 })
             }
-            [] => unreachable!("a model gives an answer for each picture"),
-        }
+            [] => return Err(ModelError::Graph("the graph gives one number for a whole batch".to_string())),
+        })
     }
 }
