@@ -208,6 +208,35 @@ impl<'a> Graph<'a> {
         name
     }
 
+    /// A list of integers, in which the batch size stands wherever an axis depends on it.
+    pub fn sizes(&mut self, dims: &[Dim]) -> String {
+        if let Some(fixed) = dims.iter().map(|dim| dim.fixed().map(|size| size as i64)).collect::<Option<Vec<_>>>() {
+            return self.integers("Shape", &fixed);
+        }
+        let input = self.values.get(&self.trace.input.id).cloned().unwrap_or_default();
+        let shape = self.integral("Shape", vec![input], vec![]);
+        let first = self.integers("Axis", &[0]);
+        let batch = self.integral("Gather", vec![shape, first], vec![int("axis", 0)]);
+        let parts = dims.iter().map(|dim| match dim {
+            Dim::Fixed(size) => self.integers("Size", &[*size as i64]),
+            Dim::Batch(1) => batch.clone(),
+            Dim::Batch(times) => {
+                let times = self.integers("Times", &[*times as i64]);
+                self.integral("Mul", vec![batch.clone(), times], vec![])
+            }
+        });
+        let parts = parts.collect();
+        self.integral("Concat", parts, vec![int("axis", 0)])
+    }
+
+    /// A node that makes integers.
+    fn integral(&mut self, operator: &str, inputs: Vec<String>, attributes: Vec<AttributeProto>) -> String {
+        let name = self.names.node("", operator);
+        let value = format!("{name}_output_0");
+        self.push(name, operator, inputs, vec![value.clone()], attributes);
+        value
+    }
+
     /// A constant number of the type of a tensor.
     pub fn scalar(&mut self, value: f64, like: &TensorIr) -> Result<String, String> {
         let name = self.names.node("", "Constant");

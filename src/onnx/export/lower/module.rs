@@ -1,8 +1,12 @@
 //! Layers: convolutions, linear layers, normalization, pooling, embedding.
 
-use burn::backend::ir::{Conv2dOpIr, ConvTranspose2dOpIr, LinearOpIr, ModuleOperationIr, TensorIr};
+use burn::backend::ir::{
+    Conv2dOpIr, ConvTranspose2dOpIr, InterpolateModeIr, InterpolateOpIr, LayerNormOpIr, LinearOpIr, ModuleOperationIr,
+    TensorIr,
+};
 
-use super::super::graph::{Graph, float, int, ints};
+use super::super::dims::Dim;
+use super::super::graph::{Graph, float, int, ints, text};
 use super::{UNKNOWN, pool};
 
 pub fn lower(graph: &mut Graph<'_>, operation: &ModuleOperationIr) -> Result<(), String> {
@@ -41,7 +45,8 @@ pub fn lower(graph: &mut Graph<'_>, operation: &ModuleOperationIr) -> Result<(),
             );
             Ok(())
         }
-        ModuleOperationIr::LayerNorm(_) => Err("it needs opset 17".to_string()),
+        ModuleOperationIr::LayerNorm(op) => layer_norm(graph, op),
+        ModuleOperationIr::Interpolate(op) => resize(graph, op),
         ModuleOperationIr::Embedding(op) => {
             let module = graph.owner(&op.weights);
             let inputs = values(graph, &[&op.weights, &op.indices])?;
@@ -129,6 +134,51 @@ fn linear(graph: &mut Graph<'_>, op: &LinearOpIr) -> Result<(), String> {
     let product = graph.inner(&module, "MatMul", vec![x, weight], &op.out, &shape, vec![])?;
     let bias = graph.value(bias)?;
     graph.node(&module, "Add", vec![product, bias], &[&op.out], vec![]);
+    Ok(())
+}
+
+/// Layer normalisation in parts, for operator sets without `LayerNormalization`.
+fn layer_norm(graph: &mut Graph<'_>, op: &LayerNormOpIr) -> Result<(), String> {
+    let module = graph.owner(&op.gamma);
+    let shape = graph.shape(&op.input);
+    let mut narrow = shape.clone();
+    if let Some(last) = narrow.last_mut() {
+        *last = Dim::Fixed(1);
+    }
+    let axis = shape.len() - 1;
+    let mean_attributes = || vec![ints("axes", &[axis]), int("keepdims", 1)];
+    let x = graph.value(&op.input)?;
+    let epsilon = graph.scalar(op.epsilon.elem(), &op.input)?;
+    let mean = graph.inner(&module, "ReduceMean", vec![x.clone()], &op.input, &narrow, mean_attributes())?;
+    let centred = graph.inner(&module, "Sub", vec![x, mean], &op.input, &shape, vec![])?;
+    let squared = graph.inner(&module, "Mul", vec![centred.clone(), centred.clone()], &op.input, &shape, vec![])?;
+    let variance = graph.inner(&module, "ReduceMean", vec![squared], &op.input, &narrow, mean_attributes())?;
+    let sum = graph.inner(&module, "Add", vec![variance, epsilon], &op.input, &narrow, vec![])?;
+    let deviation = graph.inner(&module, "Sqrt", vec![sum], &op.input, &narrow, vec![])?;
+    let scaled = graph.inner(&module, "Div", vec![centred, deviation], &op.input, &shape, vec![])?;
+    let gamma = graph.value(&op.gamma)?;
+    let Some(beta) = &op.beta else {
+        graph.node(&module, "Mul", vec![scaled, gamma], &[&op.out], vec![]);
+        return Ok(());
+    };
+    let product = graph.inner(&module, "Mul", vec![scaled, gamma], &op.input, &shape, vec![])?;
+    let beta = graph.value(beta)?;
+    graph.node(&module, "Add", vec![product, beta], &[&op.out], vec![]);
+    Ok(())
+}
+
+/// Bilinear interpolation to another size.
+fn resize(graph: &mut Graph<'_>, op: &InterpolateOpIr) -> Result<(), String> {
+    if op.options.mode != InterpolateModeIr::Bilinear {
+        return Err(format!("ONNX's Resize has no {:?} as Burn computes it", op.options.mode));
+    }
+    let module = graph.names.layer("Upsample");
+    let x = graph.value(&op.x)?;
+    let shape = graph.shape(&op.out);
+    let sizes = graph.sizes(&shape);
+    let coordinates = if op.options.align_corners { "align_corners" } else { "half_pixel" };
+    let attributes = vec![text("mode", "linear"), text("coordinate_transformation_mode", coordinates)];
+    graph.node(&module, "Resize", vec![x, String::new(), String::new(), sizes], &[&op.out], attributes);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Operations on the shape and place of values.
 
-use burn::backend::ir::{BaseOperationIr, CastOpIr, ShapeOpIr, SliceOpIr, TensorIr};
+use burn::backend::ir::{BaseOperationIr, CastOpIr, RepeatDimOpIr, ShapeOpIr, SliceOpIr, TensorIr};
 
 use super::super::dims::Dim;
 use super::super::graph::{Graph, element_type, int, ints};
@@ -16,6 +16,7 @@ pub fn lower(graph: &mut Graph<'_>, operation: &BaseOperationIr) -> Result<(), S
             transpose(graph, &op.input, &op.out, &axes)
         }
         BaseOperationIr::Expand(op) => expand(graph, op),
+        BaseOperationIr::RepeatDim(op) => repeat(graph, op),
         BaseOperationIr::Slice(op) => slice(graph, op),
         BaseOperationIr::Cat(op) => {
             let inputs = op.tensors.iter().map(|tensor| graph.value(tensor)).collect::<Result<_, _>>()?;
@@ -83,16 +84,35 @@ fn reshape(graph: &mut Graph<'_>, op: &ShapeOpIr) -> Result<(), String> {
 fn expand(graph: &mut Graph<'_>, op: &ShapeOpIr) -> Result<(), String> {
     let (from, to) = (graph.shape(&op.input), graph.shape(&op.out));
     let added = to.len() - from.len().min(to.len());
-    let target = to.iter().enumerate().map(|(axis, dim)| match dim {
-        // An axis stays as it is where the target says 1.
-        dim if axis >= added && from[axis - added] == *dim => Ok(1),
-        Dim::Fixed(size) => Ok(*size as i64),
-        Dim::Batch(_) => Err("it repeats values for each item of the batch".to_string()),
-    });
-    let target = target.collect::<Result<Vec<i64>, String>>()?;
+    // An axis stays as it is where the target says 1.
+    let stays = |(axis, dim): (usize, &Dim)| axis >= added && from[axis - added] == *dim;
+    let target: Vec<Dim> =
+        to.iter().enumerate().map(|(axis, dim)| if stays((axis, dim)) { Dim::Fixed(1) } else { *dim }).collect();
     let input = graph.value(&op.input)?;
-    let shape = graph.integers("Shape", &target);
+    let shape = graph.sizes(&target);
     graph.node("", "Expand", vec![input, shape], &[&op.out], vec![]);
+    Ok(())
+}
+
+/// Copies along an axis: of one value `Expand`, which knows the batch size; of several `Tile`.
+fn repeat(graph: &mut Graph<'_>, op: &RepeatDimOpIr) -> Result<(), String> {
+    let (from, to) = (graph.shape(&op.tensor), graph.shape(&op.out));
+    let single = from.get(op.dim) == Some(&Dim::Fixed(1));
+    let copies = |axis: usize| if axis == op.dim { op.times as i64 } else { 1 };
+    if !single && to.get(op.dim).is_some_and(|dim| dim.fixed().is_none()) {
+        return Err("it repeats several values for each item of the batch".to_string());
+    }
+    let input = graph.value(&op.tensor)?;
+    if single {
+        let target: Vec<Dim> =
+            (0..to.len()).map(|axis| if axis == op.dim { to[axis] } else { Dim::Fixed(1) }).collect();
+        let shape = graph.sizes(&target);
+        graph.node("", "Expand", vec![input, shape], &[&op.out], vec![]);
+    } else {
+        let times: Vec<i64> = (0..to.len()).map(copies).collect();
+        let times = graph.integers("Repeats", &times);
+        graph.node("", "Tile", vec![input, times], &[&op.out], vec![]);
+    }
     Ok(())
 }
 
