@@ -99,6 +99,11 @@ pub fn normal(std: f64) -> Initializer {
     Initializer::Normal { mean: 0.0, std }
 }
 
+/// Weights drawn from a uniform distribution in ±`bound`, as `torch.nn.init.uniform_` draws them.
+pub fn uniform(bound: f64) -> Initializer {
+    Initializer::Uniform { min: -bound, max: bound }
+}
+
 /// A dropout of single values, by a kernel of our own where the device can.
 pub fn dropout<const D: usize>(layer: &Dropout, x: Tensor<D>) -> Tensor<D> {
     let trains = layer.training.is_enabled() && x.device().is_autodiff() && layer.prob > 0.0;

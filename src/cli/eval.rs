@@ -48,13 +48,17 @@ pub struct Args {
 pub fn run(registry: &Registry, args: &Args) -> Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
-    let Model { architecture, network, recipe, told, base, description, .. } =
+    let Model { architecture, network, recipe, told, published, base, description, .. } =
         model::resolve(registry, &args.model, &args.weights, args.from, layout)?;
     let data = data_config(recipe.as_ref().map(|recipe| &recipe.data), args.data.as_deref())?;
     let data = match (&recipe, &args.normalize) {
         (None, normalize) if architecture.classes().is_some() => {
             let shape = architecture.input_shape();
-            fitted(data, shape, told.normalize_for(shape[0]), normalize.as_deref())?
+            let data = fitted(data, shape, told.normalize_for(shape[0]), normalize.as_deref())?;
+            match published {
+                Some(row) => row.preparation.of_data(data, normalize.is_some()),
+                None => data,
+            }
         }
         (_, Some(text)) => DataConfig { normalize: parse_normalize(text, architecture.input_shape()[0])?, ..data },
         _ => data,

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use burn::tensor::Device;
+use rekindle_state::ModelFile;
 
 use crate::checkpoint::{Checkpoint, Contents, Manifest, Run, Which};
 use crate::data::download::{Progress, download};
 use crate::models::import::{ImportOptions, import};
+use crate::models::published::{self, Published};
 use crate::models::weights::Layout;
 use crate::models::{self, Architecture, Entry, GraphConfig, Network, Registry, infer};
 use crate::onnx::metadata::Told;
@@ -23,6 +25,8 @@ pub struct Model {
     pub recipe: Option<Recipe>,
     /// What it says of its pictures, if it is an ONNX file.
     pub told: Told,
+    /// The published weights that it has, if they are such.
+    pub published: Option<&'static Published>,
     /// The manifest of the checkpoint, if it comes from one.
     pub manifest: Option<Manifest>,
     /// The folder that the recipe's paths start from.
@@ -32,7 +36,7 @@ pub struct Model {
 }
 
 /// Where weights come from.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct WeightArgs {
     /// A weight file, an https:// address, or torchvision's name such as vgg16:IMAGENET1K_V1.
     #[arg(long, value_name = "FILE|URL|NAME")]
@@ -40,6 +44,16 @@ pub struct WeightArgs {
     /// Load only the weights that fit.
     #[arg(long, requires = "weights")]
     pub partial: bool,
+    #[command(flatten)]
+    pub mirror: Mirror,
+}
+
+/// Where torchvision's published files are taken from.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Mirror {
+    /// An address that holds torchvision's published files under their names, in the place of download.pytorch.org.
+    #[arg(long, value_name = "URL", env = "REKINDLE_WEIGHTS_MIRROR", hide_env_values = true)]
+    pub mirror: Option<String>,
 }
 
 /// Finds a model and gives it weights, which lie as the work ahead wants them. Of a run it is the best checkpoint unless `from` says another.
@@ -62,8 +76,14 @@ pub fn resolve(
     {
         return from_file(path, architecture?, weights, layout);
     }
+    if weights.weights.is_none()
+        && path.is_file()
+        && let Ok(file) = rekindle_state::open(path)
+    {
+        return from_weights(registry, path, &file, layout);
+    }
     let (architecture, recipe, base) = match registry.find(name) {
-        Ok(entry) => (configured(entry, weights.weights.as_deref())?, None, PathBuf::new()),
+        Ok(entry) => (configured(entry, weights)?, None, PathBuf::new()),
         Err(unknown) => {
             let is_recipe = path.is_file() || recipe::EMBEDDED.iter().any(|(known, _)| *known == name);
             if !is_recipe {
@@ -83,6 +103,7 @@ pub fn resolve(
                 network,
                 recipe,
                 told: Told::default(),
+                published: None,
                 manifest: None,
                 base,
                 description,
@@ -90,23 +111,63 @@ pub fn resolve(
         }
         bail!("'{name}' has no weights of its own: give them with --weights FILE, or name a run");
     };
-    let network = load(architecture.build(&Device::flex()), source, weights.partial, layout)?;
+    let network = load(architecture.build(&Device::flex()), source, weights, layout)?;
     let network = train::drawn(network, 0);
     Ok(Model {
         architecture,
         network,
         recipe,
         told: Told::default(),
+        published: published_by(source),
         manifest: None,
         base,
         description: format!("{name} with {source}"),
     })
 }
 
+/// A weight file as a model: the network of the registry that its names and shapes fit.
+fn from_weights(registry: &Registry, path: &Path, file: &ModelFile, layout: Layout) -> anyhow::Result<Model> {
+    let place = path.display();
+    let Some(found) = models::recognise(registry, file).into_iter().next() else {
+        bail!(
+            "{place}: no built-in network has exactly these names and shapes; name the network, and give the file with --weights {place}"
+        );
+    };
+    eprintln!("{place}: the weights of {}", found.describe());
+    let models::Recognised { entry, mut keys, .. } = found;
+    let source = path.to_string_lossy();
+    let published = published_by(&source).filter(|row| row.model == entry.name);
+    if let Some(row) = published {
+        keys.extend(row.keys.clone());
+    }
+    let architecture = entry.configure(&keys)?;
+    let network = load(architecture.build(&Device::flex()), &source, &WeightArgs::default(), layout)?;
+    let description = format!("{} with {place}", entry.name);
+    Ok(Model {
+        architecture,
+        network,
+        recipe: None,
+        told: Told::default(),
+        published,
+        manifest: None,
+        base: PathBuf::new(),
+        description,
+    })
+}
+
+/// The published weights that a source is, by their name or by that of their file.
+pub fn published_by(source: &str) -> Option<&'static Published> {
+    let file = source.rsplit(['/', '\\']).next().unwrap_or_default();
+    published::find(source).or_else(|| published::of_file(file))
+}
+
 /// A built-in network with the sizes that its weights tell, or with the published ones.
-fn configured(entry: &Entry, source: Option<&str>) -> anyhow::Result<Architecture> {
-    let Some(source) = source else { return Ok(entry.standard()?) };
-    let file = rekindle_state::open(weight_file(source)?)?;
+fn configured(entry: &Entry, weights: &WeightArgs) -> anyhow::Result<Architecture> {
+    let Some(source) = &weights.weights else { return Ok(entry.standard()?) };
+    let file = rekindle_state::open(weight_file(source, &weights.mirror)?)?;
+    if let Some(row) = published_by(source).filter(|row| row.model == entry.name && !row.keys.is_empty()) {
+        return Ok(entry.configure(&row.keys)?);
+    }
     let Some(config) = infer::configuration(entry, &file) else { return Ok(entry.standard()?) };
     let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     eprintln!(
@@ -125,11 +186,20 @@ fn from_file(path: &Path, architecture: Architecture, weights: &WeightArgs, layo
     let network = match &weights.weights {
         Some(source) => {
             description = format!("{description} with {source}");
-            load(network, source, weights.partial, layout)?
+            load(network, source, weights, layout)?
         }
         None => network,
     };
-    Ok(Model { architecture, network, recipe: None, told, manifest: None, base: PathBuf::new(), description })
+    Ok(Model {
+        architecture,
+        network,
+        recipe: None,
+        told,
+        published: None,
+        manifest: None,
+        base: PathBuf::new(),
+        description,
+    })
 }
 
 fn from_run(
@@ -149,7 +219,7 @@ fn from_run(
     let mut network = train::restored(&architecture, &contents, &place)?;
     let mut description = place;
     if let Some(source) = &weights.weights {
-        network = load(network, source, weights.partial, layout)?;
+        network = load(network, source, weights, layout)?;
         description = format!("{description} with {source}");
     }
     Ok(Model {
@@ -157,14 +227,15 @@ fn from_run(
         network,
         recipe: Some(recipe),
         told: Told::default(),
+        published: None,
         manifest: Some(contents.manifest),
         base: PathBuf::new(),
         description,
     })
 }
 
-fn load(network: Network, source: &str, partial: bool, layout: Layout) -> anyhow::Result<Network> {
-    let file = weight_file(source)?;
+fn load(network: Network, source: &str, weights: &WeightArgs, layout: Layout) -> anyhow::Result<Network> {
+    let (file, partial) = (weight_file(source, &weights.mirror)?, weights.partial);
     let (network, report) = import(network, &file, &ImportOptions { partial, layout, ..ImportOptions::default() })?;
     if !report.matching.is_complete() || !report.matching.helps.is_empty() {
         eprintln!("{report}");
@@ -172,38 +243,24 @@ fn load(network: Network, source: &str, partial: bool, layout: Layout) -> anyhow
     Ok(network)
 }
 
-/// torchvision's published weights: model, name of the weights, file. The digits in a file's name begin its sha256.
-const TORCHVISION: &[(&str, &str, &str)] = &[
-    ("vgg11", "IMAGENET1K_V1", "vgg11-8a719046.pth"),
-    ("vgg11_bn", "IMAGENET1K_V1", "vgg11_bn-6002323d.pth"),
-    ("vgg13", "IMAGENET1K_V1", "vgg13-19584684.pth"),
-    ("vgg13_bn", "IMAGENET1K_V1", "vgg13_bn-abd245e5.pth"),
-    ("vgg16", "IMAGENET1K_V1", "vgg16-397923af.pth"),
-    ("vgg16", "IMAGENET1K_FEATURES", "vgg16_features-amdegroot-88682ab5.pth"),
-    ("vgg16_bn", "IMAGENET1K_V1", "vgg16_bn-6c64b313.pth"),
-    ("vgg19", "IMAGENET1K_V1", "vgg19-dcbb9e9d.pth"),
-    ("vgg19_bn", "IMAGENET1K_V1", "vgg19_bn-c79401a0.pth"),
-];
-
 /// Where torchvision publishes; a mirror holds the same file names.
 const PUBLISHED: &str = "https://download.pytorch.org/models";
 
 /// The file that holds some weights, downloaded into the cache when it must be.
-pub fn weight_file(source: &str) -> anyhow::Result<PathBuf> {
+pub fn weight_file(source: &str, mirror: &Mirror) -> anyhow::Result<PathBuf> {
     let is_address = source.starts_with("https://") || source.starts_with("http://");
     if !is_address && Path::new(source).exists() {
         return Ok(PathBuf::from(source));
     }
     let url = if is_address {
         source.to_string()
-    } else if let Some((model, name)) = source.split_once(':') {
-        let Some((.., file)) = TORCHVISION.iter().find(|(known, weights, _)| (*known, *weights) == (model, name))
-        else {
-            let known: Vec<String> =
-                TORCHVISION.iter().map(|(model, weights, _)| format!("{model}:{weights}")).collect();
-            bail!("unknown weights '{source}': expected a file, an https:// address, or one of {}", known.join(", "));
+    } else if let Some((model, _)) = source.split_once(':') {
+        let Some(row) = published::find(source) else {
+            let known = published::names(model).join(", ");
+            bail!("unknown weights '{source}': expected a file, an https:// address, or one of {known}");
         };
-        let base = std::env::var("REKINDLE_WEIGHTS_MIRROR").unwrap_or_else(|_| PUBLISHED.to_string());
+        let file = row.file();
+        let base = mirror.mirror.as_deref().unwrap_or(PUBLISHED);
         format!("{}/{file}", base.trim_end_matches('/'))
     } else {
         // Not there: reading it gives the clear error.

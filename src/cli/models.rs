@@ -37,7 +37,7 @@ fn one(registry: &Registry, name: &str, as_json: bool) -> anyhow::Result<()> {
     let [channels, height, width] = architecture.input_shape();
     let network = architecture.build(&Device::flex());
     let parameters = parameters(&architecture);
-    let tensor = |entry: &weights::Entry| serde_json::json!({ "name": entry.name, "shape": entry.shape });
+    let tensor = |entry: &weights::Entry| serde_json::json!({ "name": entry.name, "dtype": entry.dtype(), "shape": entry.shape });
     let tensors: Vec<_> = weights::entries(&network).iter().map(tensor).collect();
     let summary = summary(network, [channels, height, width]);
     if as_json {

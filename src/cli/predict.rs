@@ -78,17 +78,25 @@ struct Label {
 pub fn run(registry: &Registry, args: &Args) -> super::Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
-    let Model { architecture, network, recipe, told, .. } =
+    let Model { architecture, network, recipe, told, published, .. } =
         model::resolve(registry, &args.model, &args.weights, args.from, layout)?;
     let known = match &recipe {
         Some(recipe) => recipe.data.transforms(Split::Test).normalize,
         None => told.normalize_for(architecture.input_shape()[0]),
     };
     let preparation = Preparation::new(architecture.input_shape(), known, args.normalize.as_deref())?;
+    let preparation = match published {
+        Some(row) => preparation.published(&row.preparation, args.normalize.is_some()),
+        None => preparation,
+    };
     let preparation = if architecture.task().kind().keeps_size { preparation.any_size() } else { preparation };
     let labels = labels(
         args.labels.as_deref(),
-        recipe.map_or_else(|| told.classes, |recipe| class_names(&recipe.data)),
+        match (recipe, published) {
+            (Some(recipe), _) => class_names(&recipe.data),
+            (None, Some(row)) => row.classes.iter().map(|name| (*name).to_string()).collect(),
+            (None, None) => told.classes,
+        },
         &architecture,
     )?;
     eprintln!("inputs: {preparation}; device {}", device.name);
@@ -116,7 +124,7 @@ pub fn run(registry: &Registry, args: &Args) -> super::Answer {
 
 /// Names of all classes: from a file, or those that are known.
 fn labels(file: Option<&Path>, known: Vec<String>, architecture: &Architecture) -> anyhow::Result<Vec<String>> {
-    let Some(classes) = architecture.classes() else { return Ok(Vec::new()) };
+    let Some(classes) = architecture.task().labels() else { return Ok(Vec::new()) };
     let mut names: Vec<String> = match file {
         Some(path) => {
             let text =
@@ -187,17 +195,44 @@ impl Predictor<'_> {
             Answer::Image { shape: [_, height, width], values } => {
                 prediction.output = Some(self.write(path, &values, height, width)?);
             }
+            Answer::Mask { size, classes } => {
+                let mut counts = vec![0_usize; labels.len()];
+                classes.iter().for_each(|&class| counts[class] += 1);
+                let mut ranked: Vec<(usize, usize)> = counts.into_iter().enumerate().filter(|(_, n)| *n > 0).collect();
+                ranked.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+                let label = |(class, count): (usize, usize)| {
+                    let probability = count as f32 / classes.len() as f32;
+                    Label { class, label: labels[class].clone(), probability }
+                };
+                prediction.labels = ranked.into_iter().take(self.args.top).map(label).collect();
+                prediction.output = Some(self.write_mask(path, &classes, size)?);
+            }
         }
         Ok(prediction)
+    }
+
+    /// Writes a mask: a grey image whose values are the numbers of classes.
+    fn write_mask(&self, path: &Path, classes: &[usize], [height, width]: [usize; 2]) -> anyhow::Result<PathBuf> {
+        let output = self.place(path, "mask")?;
+        let values = classes.iter().map(|&class| u8::try_from(class).unwrap_or(u8::MAX)).collect();
+        let mask = image::GrayImage::from_raw(width as u32, height as u32, values);
+        let mask = mask.with_context(|| format!("{}: the mask has another size than the image", path.display()))?;
+        mask.save(&output).with_context(|| format!("{}: cannot write the mask", output.display()))?;
+        Ok(output)
+    }
+
+    /// Where the image goes that is made of another one.
+    fn place(&self, path: &Path, what: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.args.output.as_deref().or(path.parent()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        Ok(folder.join(format!("{stem}-{what}.png")))
     }
 
     /// Writes an enlarged image. Colour is kept: the network enlarges the luma, an interpolation the rest.
     fn write(&self, path: &Path, values: &[f32], height: usize, width: usize) -> anyhow::Result<PathBuf> {
         let luma: Vec<u8> = values.iter().map(|value| (value * 255.0).round().clamp(0.0, 255.0) as u8).collect();
-        let folder = self.args.output.as_deref().or(path.parent()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let output = folder.join(format!("{stem}-x{}.png", self.architecture.upscale_factor().unwrap_or(1)));
+        let output = self.place(path, &format!("x{}", self.architecture.upscale_factor().unwrap_or(1)))?;
         self.preparation.save_enlarged(path, &luma, height, width, &output)?;
         Ok(output)
     }

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::model::{Mirror, weight_file};
 use super::output::line;
 use super::progress::Progress;
 use super::{Answer, Exit, signals};
 use crate::checkpoint::Run;
 use crate::device::DeviceName;
 use crate::models::Registry;
-use crate::train::{Outcome, Session, Start, recipe};
+use crate::train::{Finetune, Outcome, Session, Start, recipe};
 
 /// Train a recipe into a new run directory.
 #[derive(Debug, clap::Args)]
@@ -17,7 +18,21 @@ use crate::train::{Outcome, Session, Start, recipe};
 )]
 pub struct Args {
     /// A recipe file, or the name of a recipe in the program (fashion_mnist_sample, fashion_mnist, cifar_cnn, …).
-    recipe: PathBuf,
+    #[arg(required_unless_present = "finetune")]
+    recipe: Option<PathBuf>,
+    /// Instead of a recipe: this network, with a new head, on the images of --data. Starts from torchvision's published weights
+    /// or from --init. The recipe is written into the run.
+    #[arg(long, value_name = "MODEL", requires = "data", conflicts_with = "recipe")]
+    finetune: Option<String>,
+    /// With --finetune: a folder of images, one folder a class, perhaps below train and valid.
+    #[arg(long, value_name = "DIR", requires = "finetune")]
+    data: Option<PathBuf>,
+    /// With --finetune: the side of the images in pixels [default: that of the published weights].
+    #[arg(long, value_name = "PIXELS", requires = "finetune")]
+    size: Option<usize>,
+    /// With --finetune: stages that do not move, up to and with this one (layer3, features.4), or all but the head.
+    #[arg(long, value_name = "STAGE|all", requires = "finetune")]
+    freeze: Option<String>,
     /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
     #[arg(long, default_value = "auto")]
     device: DeviceName,
@@ -27,9 +42,11 @@ pub struct Args {
     /// Override a key of the recipe; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Weights to start from.
-    #[arg(long, value_name = "FILE")]
-    init: Option<PathBuf>,
+    /// Weights to start from: a file, an address, torchvision's name such as resnet18:DEFAULT, or none with --finetune.
+    #[arg(long, value_name = "FILE|URL|NAME|none")]
+    init: Option<String>,
+    #[command(flatten)]
+    mirror: Mirror,
     /// Load only the weights that fit.
     #[arg(long, requires = "init")]
     partial: bool,
@@ -55,12 +72,27 @@ pub fn run(registry: &Registry, args: Args) -> Answer {
         ("train.seed", args.seed.map(|n| n.to_string())),
     ];
     overrides.extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
-    let mut loaded = recipe::load(registry, &args.recipe, &overrides)?;
-    if let Some(weights) = args.init {
-        // From the command line, a path starts from where the user is.
-        let weights = std::path::absolute(&weights).unwrap_or(weights);
-        loaded.recipe.train.init = Some(recipe::InitSection { weights, partial: args.partial });
-    }
+    let loaded = match (args.finetune, args.recipe) {
+        (Some(model), _) => {
+            let init = match args.init.as_deref() {
+                Some("none") => None,
+                Some(source) => Some(weight_file(source, &args.mirror)?),
+                None => Some(weight_file(&format!("{model}:DEFAULT"), &args.mirror)?),
+            };
+            let data = args.data.unwrap_or_default();
+            Finetune { model, data, init, size: args.size, freeze: args.freeze }.recipe(registry, &overrides)?
+        }
+        (None, recipe) => {
+            let mut loaded = recipe::load(registry, &recipe.unwrap_or_default(), &overrides)?;
+            if let Some(source) = args.init {
+                // From the command line, a path starts from where the user is.
+                let weights = weight_file(&source, &args.mirror)?;
+                let weights = std::path::absolute(&weights).unwrap_or(weights);
+                loaded.recipe.train.init = Some(recipe::InitSection { weights, partial: args.partial });
+            }
+            loaded
+        }
+    };
     // Without a folder of its own, a run of a name that is taken gets a number.
     let numbered = args.run.is_none();
     let dir = args.run.unwrap_or_else(|| Path::new("checkpoints").join(&loaded.recipe.name));

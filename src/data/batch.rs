@@ -24,6 +24,8 @@ pub enum BatchTarget {
     Classes(Tensor<1, Int>),
     /// Pictures with values from 0 to 1, `[pictures, channels, height, width]`.
     Images(Tensor<4>),
+    /// Numbers of classes for each pixel, `[pictures, height, width]`.
+    Masks(Tensor<3, Int>),
 }
 
 /// A batch before it goes to a device.

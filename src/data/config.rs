@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cache::cache_dir;
 use super::catalog::{FASHION_CLASSES, MNIST_CLASSES};
 use super::embedded::{SAMPLE, sample};
-use super::transform::{Augment, Extent, Normalize, Transforms};
+use super::transform::{Augment, Extent, Filter, Normalize, Transforms};
 use super::{DataError, FolderDataset, ImageDataset, Loader, LoaderConfig, Split, SuperResolution, cifar, idx};
 
 /// The kind of data set.
@@ -93,6 +93,9 @@ pub struct DataConfig {
     /// Scale the pictures: the shorter edge, or `[height, width]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<Extent>,
+    /// How new pixels are computed from old ones when pictures are scaled: bilinear or bicubic, both widened against aliasing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub interpolation: Filter,
     /// Cut this size out of the centre, after scaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub center_crop: Option<Extent>,
@@ -114,6 +117,10 @@ pub struct DataConfig {
     /// Use only a part of each split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+}
+
+fn is_default(filter: &Filter) -> bool {
+    *filter == Filter::default()
 }
 
 fn default_batch_size() -> usize {
@@ -147,6 +154,7 @@ impl DataConfig {
             grayscale: false,
             channels: None,
             resize: None,
+            interpolation: Filter::default(),
             center_crop: None,
             augment: Vec::new(),
             normalize: None,
@@ -163,6 +171,7 @@ impl DataConfig {
             grayscale: self.grayscale,
             channels: self.channels,
             resize: self.resize,
+            interpolation: self.interpolation,
             center_crop: self.center_crop,
             augment: match split {
                 Split::Train => self.augment.clone(),

@@ -7,6 +7,7 @@ use image::{GrayImage, RgbImage};
 
 use super::transform::{Extent, Normalize, Transforms, pixels};
 use super::{DataConfig, DataError, DatasetName, Image, Shape, Split, catalog, image_file, open};
+use crate::models::published::Preset;
 
 /// Mean and standard deviation of ImageNet's channels, as torchvision's weights expect them.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
@@ -39,6 +40,21 @@ impl Preparation {
         let transforms =
             Transforms { grayscale: channels == 1, channels: Some(channels), normalize, ..Transforms::default() };
         Ok(Self { channels, size: Some((height, width)), edge, transforms })
+    }
+
+    /// The same with the sizes and the interpolation of published weights, and with their normalization unless `normalized` says that another
+    /// one was asked for.
+    #[must_use]
+    pub fn published(mut self, preset: &Preset, normalized: bool) -> Self {
+        // Every image is scaled, as torchvision does it, also one that has the network's size already.
+        self.size = None;
+        self.transforms.resize = Some(Extent::Edge(preset.edge));
+        self.transforms.center_crop = preset.crop.map(Extent::Edge);
+        self.transforms.interpolation = preset.filter();
+        if !normalized {
+            self.transforms.normalize = Some(preset.normalize());
+        }
+        self
     }
 
     /// The same for a network that takes pictures of any size: they are not scaled.
@@ -173,11 +189,16 @@ pub fn parse_normalize(text: &str, channels: usize) -> Result<Option<Normalize>,
 impl fmt::Display for Preparation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", if self.channels == 1 { "luma" } else { "colour" })?;
-        match self.size {
-            Some((height, width)) => {
+        match (self.size, &self.transforms.resize, &self.transforms.center_crop) {
+            (Some((height, width)), ..) => {
                 write!(f, ", shorter edge scaled to {}, centre cut to {height}×{width}", self.edge)?
             }
-            None => write!(f, ", size kept")?,
+            (None, Some(edge), Some(crop)) => {
+                let (height, width) = crop.square();
+                write!(f, ", shorter edge scaled to {edge}, centre cut to {height}×{width}")?
+            }
+            (None, Some(edge), None) => write!(f, ", shorter edge scaled to {edge}")?,
+            (None, None, _) => write!(f, ", size kept")?,
         }
         match &self.transforms.normalize {
             Some(normalize) => {

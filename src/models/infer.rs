@@ -23,6 +23,33 @@ pub fn configuration(entry: &Entry, file: &ModelFile) -> Option<Map<String, Json
     fits.then_some(keys)
 }
 
+/// Whether a file has all names and shapes of a network, and no others.
+pub(super) fn fits(architecture: &Architecture, file: &ModelFile) -> bool {
+    shapes(architecture, file).is_some_and(|(_, fits)| fits)
+}
+
+/// The names of a file's tensors, for a quick look before a match in earnest.
+pub(super) struct Names(Vec<String>);
+
+impl Names {
+    /// The names of all tensors of a file.
+    pub(super) fn of(file: &ModelFile) -> Self {
+        Self(rekindle_state::tensors(&file.content.root).into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Whether a network's first and last names are among the file's, whatever stands before them, and are as many at least.
+    pub(super) fn may_be(&self, architecture: &Architecture) -> bool {
+        let entries = weights::entries(&architecture.build(&Device::flex()));
+        let wanted: Vec<&str> = entries
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .filter(|name| !name.ends_with("num_batches_tracked"))
+            .collect();
+        let has = |wanted: &&str| self.0.iter().any(|name| name.ends_with(*wanted));
+        wanted.len() <= self.0.len() && wanted.first().is_some_and(has) && wanted.last().is_some_and(has)
+    }
+}
+
 /// Shapes in a weight file, by the names of a network's parameters and buffers.
 #[derive(Debug, Clone)]
 pub struct Shapes {

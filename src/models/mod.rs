@@ -13,38 +13,76 @@ mod summary;
 mod transpose;
 mod values;
 
+pub mod blocks;
 pub mod graph;
 pub mod import;
 pub mod imported;
 pub mod infer;
+pub mod published;
+mod recognise;
 pub mod tree;
 pub mod weights;
 
+mod alexnet;
 mod cifar_cnn;
+mod convnext;
+mod densenet;
+mod efficientnet;
 mod fashion_classifier;
+mod googlenet;
+mod inception;
+mod maxvit;
+mod mnasnet;
+mod mobilenet_v2;
+mod mobilenet_v3;
+mod regnet;
+mod resnet;
+mod segmentation;
+mod shufflenet;
+mod squeezenet;
 mod super_resolution;
+mod swin;
 mod two_conv;
 mod vgg;
+mod vit;
+mod zoo;
 
+pub use alexnet::{AlexNet, AlexNetConfig};
 pub use cifar_cnn::{CifarCnn, CifarCnnConfig};
 pub use config::{Architecture, Forward, Io, ModelConfig};
+pub use convnext::{ConvNext, ConvNextConfig};
+pub use densenet::{DenseNet, DenseNetConfig};
+pub use efficientnet::{EfficientNet, EfficientNetConfig, EfficientNetStage};
 pub use error::{Invalid, ModelError, check_probability, check_sizes};
 pub use fashion_classifier::{FashionClassifier, FashionClassifierConfig};
+pub use googlenet::{GoogLeNet, GoogLeNetConfig};
 pub use graph::GraphConfig;
 pub use imported::Imported;
+pub use inception::{Inception, InceptionConfig};
 pub use infer::Shapes;
+pub use maxvit::{MaxVit, MaxVitConfig};
+pub use mnasnet::{MnasNet, MnasNetConfig};
+pub use mobilenet_v2::{MobileNetV2, MobileNetV2Config};
+pub use mobilenet_v3::{MobileNetV3, MobileNetV3Config, MobileNetV3Size};
 pub use network::{Network, class};
+pub use recognise::{Recognised, recognise};
 pub use registry::{Entry, FILES, FileKind, Registry, entry, open};
+pub use regnet::{RegNet, RegNetConfig};
+pub use resnet::{ResNet, ResNetBlock, ResNetConfig};
+pub use segmentation::{SegmentationBackbone, SegmentationConfig, SegmentationHead, Segmenter};
+pub use shufflenet::{ShuffleNet, ShuffleNetConfig};
+pub use squeezenet::{SqueezeNet, SqueezeNetConfig, SqueezeNetVersion};
 pub use summary::{Layer, Summary, grouped};
 pub use super_resolution::{SuperResolution, SuperResolutionConfig};
+pub use swin::{Swin, SwinConfig};
 pub use two_conv::{Net, NetConfig, TheModelClass, TheModelClassConfig};
 pub use values::{Auxiliary, FromInput, Input, IntoOutputs, Item, Maps, Output, Outputs, Scores};
 pub use vgg::{Vgg, VggConfig, VggDepth};
+pub use vit::{Vit, VitConfig};
 
 /// The rows of the networks that are built in, in the order of `rekindle models`.
 fn built_in() -> Vec<Entry> {
-    use VggDepth::{Eleven, Nineteen, Sixteen, Thirteen};
-    vec![
+    let mut rows = vec![
         entry(
             "the_model_class",
             "two convolutions, three linear layers; the tutorial's first classifier",
@@ -62,21 +100,7 @@ fn built_in() -> Vec<Entry> {
             "ESPCN: four convolutions and a pixel shuffle enlarge a luma image",
             SuperResolutionConfig::default,
         ),
-        entry("vgg11", "torchvision's VGG with 8 convolutions", || VggConfig::of(Eleven, false)),
-        entry("vgg11_bn", "torchvision's VGG with 8 convolutions and batch normalisation", || {
-            VggConfig::of(Eleven, true)
-        }),
-        entry("vgg13", "torchvision's VGG with 10 convolutions", || VggConfig::of(Thirteen, false)),
-        entry("vgg13_bn", "torchvision's VGG with 10 convolutions and batch normalisation", || {
-            VggConfig::of(Thirteen, true)
-        }),
-        entry("vgg16", "torchvision's VGG with 13 convolutions", || VggConfig::of(Sixteen, false)),
-        entry("vgg16_bn", "torchvision's VGG with 13 convolutions and batch normalisation", || {
-            VggConfig::of(Sixteen, true)
-        }),
-        entry("vgg19", "torchvision's VGG with 16 convolutions", || VggConfig::of(Nineteen, false)),
-        entry("vgg19_bn", "torchvision's VGG with 16 convolutions and batch normalisation", || {
-            VggConfig::of(Nineteen, true)
-        }),
-    ]
+    ];
+    rows.extend(zoo::rows());
+    rows
 }

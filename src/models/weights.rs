@@ -26,6 +26,14 @@ pub struct Entry {
     pub transposed: bool,
     /// Whether it is trained; running statistics are not.
     pub trained: bool,
+    int: bool,
+}
+
+impl Entry {
+    /// PyTorch's name of its element type.
+    pub fn dtype(&self) -> &'static str {
+        if self.int || self.name.ends_with("num_batches_tracked") { "int64" } else { "float32" }
+    }
 }
 
 /// The path of the entry that is being visited.
@@ -66,8 +74,8 @@ impl Path {
         if transposed {
             shape.reverse();
         }
-        let trained = !counter && !last.starts_with("running_");
-        Entry { id, path: self.burn(), name, shape, transposed, trained }
+        let trained = !counter && !last.starts_with("running_") && last != "relative_coords_table";
+        Entry { id, path: self.burn(), name, shape, transposed, trained, int: false }
     }
 }
 
@@ -102,7 +110,8 @@ impl ModuleVisitor for Lister {
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        self.entries.push(self.path.entry(param.id, param.lazy_shape()));
+        let entry = self.path.entry(param.id, param.lazy_shape());
+        self.entries.push(Entry { trained: false, int: true, ..entry });
     }
 }
 

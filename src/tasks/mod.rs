@@ -5,6 +5,7 @@
 
 mod classification;
 mod image_to_image;
+mod segmentation;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use burn::tensor::{Int, Tensor};
 
 pub use classification::Classification;
 pub use image_to_image::{ImageToImage, psnr};
+pub use segmentation::{IGNORED, Segmentation};
 
 use crate::data::{BatchTarget, ImageDataset, Shape};
 use crate::models::{ModelError, Output, Outputs};
@@ -55,6 +57,11 @@ pub trait Task: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Number of names that its answers need: of classes, for a whole item or for each pixel.
+    fn labels(&self) -> Option<usize> {
+        self.classes()
+    }
+
     /// Factor by which an output image is larger than the input image, of tasks that give images.
     fn upscale_factor(&self) -> Option<usize> {
         None
@@ -72,6 +79,13 @@ pub enum Answer {
         shape: [usize; 3],
         /// Values from 0 to 1, channel by channel.
         values: Vec<f32>,
+    },
+    /// A class for each pixel.
+    Mask {
+        /// Height, width.
+        size: [usize; 2],
+        /// The classes, row by row.
+        classes: Vec<usize>,
     },
 }
 
@@ -98,7 +112,7 @@ pub struct Metric {
 }
 
 /// Every task.
-pub static KINDS: &[&Kind] = &[&classification::KIND, &image_to_image::KIND];
+pub static KINDS: &[&Kind] = &[&classification::KIND, &image_to_image::KIND, &segmentation::KIND];
 
 /// The metrics that runs record: loss and the metric of each task, in training and validation.
 pub fn metric_names() -> Vec<String> {

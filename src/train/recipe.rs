@@ -259,12 +259,22 @@ pub const EMBEDDED: &[(&str, &str)] = &[
     ("super_resolution", include_str!("../../models/super_resolution.toml")),
 ];
 
+/// Recipes of popular networks, in the program too, by name.
+pub const ZOO: &[(&str, &str)] = &[
+    ("resnet18", include_str!("../../models/zoo/resnet18.toml")),
+    ("mobilenet_v3_small", include_str!("../../models/zoo/mobilenet_v3_small.toml")),
+    ("efficientnet_b0", include_str!("../../models/zoo/efficientnet_b0.toml")),
+    ("convnext_atto", include_str!("../../models/zoo/convnext_atto.toml")),
+    ("vit_tiny", include_str!("../../models/zoo/vit_tiny.toml")),
+    ("swin_tiny", include_str!("../../models/zoo/swin_tiny.toml")),
+];
+
 /// Reads a recipe from a file, or one of those in the program by name, and applies overrides (`train.epochs=3`).
 ///
 /// # Errors
 /// With the file, the line and the key.
 pub fn load(registry: &Registry, source: &Path, overrides: &[String]) -> Result<Loaded, RecipeError> {
-    let embedded = source.to_str().and_then(|name| EMBEDDED.iter().find(|(known, _)| *known == name));
+    let embedded = source.to_str().and_then(|name| EMBEDDED.iter().chain(ZOO).find(|(known, _)| *known == name));
     let (text, base, place) = match (source.exists() && source.is_file(), embedded) {
         (false, Some((name, text))) => ((*text).to_string(), PathBuf::from("models"), format!("recipe {name}")),
         _ => {
@@ -275,7 +285,7 @@ pub fn load(registry: &Registry, source: &Path, overrides: &[String]) -> Result<
                 } else {
                     error.to_string()
                 },
-                known: EMBEDDED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+                known: EMBEDDED.iter().chain(ZOO).map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
             })?;
             let base = source.parent().map(Path::to_path_buf).unwrap_or_default();
             (text, base, source.display().to_string())

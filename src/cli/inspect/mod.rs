@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use super::source::Source;
 use super::{Answer, Exit, output};
 use crate::checkpoint::Which;
-use crate::models::Registry;
+use crate::models::{Recognised, Registry, recognise};
 
 /// Show what is in a model file, run or checkpoint, and what Python would have run to load it. Nothing in it is executed.
 #[derive(Debug, clap::Args)]
@@ -45,11 +45,14 @@ struct Report {
     contents: Vec<(PathBuf, u64)>,
     /// What a user should know before the tensors are used.
     notes: Vec<String>,
+    /// Networks of the registry that the weights fit.
+    fits: Vec<Recognised>,
 }
 
 pub fn run(registry: &Registry, args: &Args) -> Answer {
     let report = match Source::open(registry, &args.path, Which::Last)? {
         Source::File(file) => Report {
+            fits: recognise(registry, &file),
             listing: file.listing(args.hash)?,
             modules: file.modules,
             onnx: file.onnx,
@@ -81,6 +84,10 @@ impl Report {
         if !self.modules.is_empty() {
             json["modules"] =
                 self.modules.iter().map(|(path, tree)| json!({"path": path, "tree": module(tree)})).collect();
+        }
+        if !self.fits.is_empty() {
+            json["fits"] =
+                self.fits.iter().map(|found| json!({"model": found.entry.name, "config": found.keys})).collect();
         }
         if !self.contents.is_empty() {
             json["contents"] =

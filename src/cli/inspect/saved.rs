@@ -33,7 +33,8 @@ pub fn report(saved: &Saved, hash: bool) -> anyhow::Result<Report> {
     listing.bytes = contents.iter().map(|(_, bytes)| bytes).sum();
     listing.values = values(saved);
     listing.safe = true;
-    Ok(Report { listing, modules: Vec::new(), onnx: None, metadata: Vec::new(), contents, notes: Vec::new() })
+    let (modules, metadata, notes, fits) = Default::default();
+    Ok(Report { listing, modules, onnx: None, metadata, contents, notes, fits })
 }
 
 /// Weights and optimizer state, the parameters of each group by name.

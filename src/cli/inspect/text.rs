@@ -43,6 +43,12 @@ pub fn print(report: &Report, path: &str, limit: usize) -> anyhow::Result<()> {
     for note in &report.notes {
         line(format!("\nnote: {}", printable(note)))?;
     }
+    if let [first, others @ ..] = report.fits.as_slice() {
+        line(format!("\nthese are the weights of {}", first.describe()))?;
+        for other in others {
+            line(format!("  they fit {} too", other.describe()))?;
+        }
+    }
     line("")?;
     verdict(&listing.globals, &listing.format)
 }

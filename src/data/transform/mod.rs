@@ -7,7 +7,8 @@ pub use settings::{Augment, Extent, Normalize, RandomCrop, RandomHorizontalFlip}
 
 use super::random::{self, Draws};
 use super::{DataError, Image, ImageDataset, Sample, Shape, Target};
-use pixels::{Filter, centre_crop, crop, flip, luma, replicate, resize};
+pub use pixels::Filter;
+use pixels::{centre_crop, crop, flip, luma, replicate, resize};
 
 /// Sizes above this are refused: a slip of the keyboard should not ask for a terabyte.
 const MOST_PIXELS: usize = 16_384;
@@ -24,8 +25,10 @@ pub struct Transforms {
     /// Number of channels of the result: 3 repeats a grey picture, 1 is the luma of a coloured
     /// one. `None` keeps what there is.
     pub channels: Option<usize>,
-    /// Scale to this size (bilinear, widened against aliasing).
+    /// Scale to this size.
     pub resize: Option<Extent>,
+    /// How new pixels are computed from old ones when pictures are scaled.
+    pub interpolation: Filter,
     /// Cut this size out of the centre; black where the picture ends.
     pub center_crop: Option<Extent>,
     /// Random changes, for training.
@@ -216,7 +219,7 @@ impl Pipeline {
                     hint: "give data.resize as [height, width] or remove the picture".to_owned(),
                 });
             }
-            image = resize(&image, height, width, Filter::Bilinear);
+            image = resize(&image, height, width, transforms.interpolation);
         }
         if let Some(extent) = transforms.center_crop {
             let (height, width) = extent.square();

@@ -2,14 +2,17 @@
 
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma};
+use serde::{Deserialize, Serialize};
 
 use crate::data::{Image, Shape};
 
 /// How new pixels are computed from old ones. Both filters widen when a picture shrinks, which
 /// keeps it free of aliasing, as PIL's do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// Linear in both directions.
+    #[default]
     Bilinear,
     /// Cubic with a = -0.5 in both directions.
     Bicubic,
