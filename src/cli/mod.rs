@@ -17,6 +17,7 @@ mod predict;
 mod progress;
 mod resume;
 mod run;
+mod run_network;
 mod runs;
 mod signals;
 mod source;
@@ -158,7 +159,7 @@ fn run(registry: &Registry, verb: Verb) -> Answer {
         Verb::Resume(args) => resume::run(registry, &args),
         Verb::Eval(args) => eval::run(registry, &args),
         Verb::Predict(args) => predict::run(registry, &args),
-        Verb::Run(args) => run::run(&args),
+        Verb::Run(args) => run::run(registry, &args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Models(args) => models::run(registry, &args),

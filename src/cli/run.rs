@@ -6,24 +6,29 @@ use anyhow::{Context, anyhow, bail};
 use rekindle_onnx::reference::{Tolerance, difference, read_values};
 use rekindle_onnx::{Array, Model, Port, Session, Value};
 
+use super::model::WeightArgs;
 use super::output::{line, printable, table};
-use super::{Answer, Exit};
+use super::{Answer, Exit, run_network};
 use crate::device::DeviceName;
+use crate::models::Registry;
 use crate::onnx::metadata::Told;
 use crate::onnx::run::{BurnDevice, files};
 
-/// Run an ONNX model on any device.
+/// Run a model on any device.
 ///
 /// Without --output the outputs are summed up; with it each is written as NAME.npy. With --reference the inputs and expected
-/// outputs are those of a folder of ONNX test data (input_0.pb, …, output_0.pb, …, or folders test_data_set_N with them); the
+/// outputs are those of an .npz file (in0 and out0; the absolute tolerance counts of the largest value where that is over 1), or, of
+/// an ONNX model, of a folder of ONNX test data (input_0.pb, …, output_0.pb, …, or folders test_data_set_N with them); the
 /// exit code is 0 when all outputs agree and 1 when one differs.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  rekindle run mnist.onnx --input Input3=digit.npy\n  rekindle run model.onnx --reference test_data_set_0 --device wgpu"
 )]
 pub struct Args {
-    /// The model.
+    /// An ONNX file, a built-in name, a recipe, or the folder of a run or checkpoint.
     model: PathBuf,
+    #[command(flatten)]
+    weights: WeightArgs,
     /// An input: an .npy array, a .pb value, or a picture. The name may be left out when the model has one input.
     #[arg(long, value_name = "NAME=FILE")]
     input: Vec<String>,
@@ -34,8 +39,8 @@ pub struct Args {
     /// as the model's metadata say, if they do.
     #[arg(long, value_name = "imagenet|none|bytes|MEAN/STD")]
     normalize: Option<String>,
-    /// A folder of ONNX test data: run its inputs and compare with its outputs.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["input", "output", "normalize"])]
+    /// A folder of ONNX test data, or an .npz file: run its inputs and compare with its outputs.
+    #[arg(long, value_name = "DIR|FILE.npz", conflicts_with_all = ["input", "output", "normalize"])]
     reference: Option<PathBuf>,
     /// How far from its reference an output may be, relative to it.
     #[arg(long, value_name = "R", default_value_t = 1e-3, requires = "reference")]
@@ -51,9 +56,19 @@ pub struct Args {
     threads: Option<u16>,
 }
 
-pub fn run(args: &Args) -> Answer {
-    if args.model.is_dir() {
-        bail!("{}: this is a folder, expected an ONNX model", args.model.display());
+pub fn run(registry: &Registry, args: &Args) -> Answer {
+    let is_graph = args.model.is_file() && rekindle_state::is_onnx(rekindle_state::Map::open(&args.model)?.bytes());
+    if !is_graph {
+        let work = run_network::Work {
+            model: &args.model.to_string_lossy(),
+            weights: &args.weights,
+            inputs: &args.input,
+            reference: args.reference.as_deref(),
+            output: args.output.as_deref(),
+            rtol: args.rtol,
+            atol: args.atol,
+        };
+        return run_network::run(registry, &work, args.device.open()?);
     }
     let model = Model::open(&args.model)?;
     let at = |error: rekindle_onnx::Error| anyhow!("{}: {error}", args.model.display());
