@@ -19,3 +19,4 @@ mod swap;
 mod training;
 mod uninterrupted;
 mod weights;
+mod zoo;

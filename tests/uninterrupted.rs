@@ -22,7 +22,7 @@ const EPOCHS: usize = 3;
 const STEPS: u64 = 3;
 
 /// Beside the recipes of the program: batch normalisation; and everything else that has a state.
-const MORE: [(&str, &str); 2] = [
+const MORE: [(&str, &str); 4] = [
     (
         "batch_normalisation",
         r#"
@@ -62,6 +62,39 @@ early_stopping = { patience = 2 }
 [checkpoint]
 every_steps = 2
 keep_last = 3
+"#,
+    ),
+    (
+        "depthwise",
+        r#"
+name = "depthwise"
+model = { name = "mobilenet_v3_small", width_mult = 0.25, classes = 10 }
+[data]
+name = "cifar-10"
+[optimizer]
+name = "sgd"
+lr = 0.05
+momentum = 0.9
+"#,
+    ),
+    (
+        "attention",
+        r#"
+name = "attention"
+[model]
+name = "swin_v2_t"
+embed_dim = 12
+depths = [2, 2]
+num_heads = [2, 4]
+window_size = [4, 4]
+dropout = 0.1
+attention_dropout = 0.1
+classes = 10
+[data]
+name = "cifar-10"
+[optimizer]
+name = "adamw"
+lr = 1e-3
 "#,
     ),
 ];

@@ -1,0 +1,127 @@
+//! Networks of the zoo through the program: weight files that say themselves what they are, fine-tuning on a folder of images.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use burn::tensor::Device;
+use rekindle::models::{Registry, weights};
+use rekindle::train::drawn;
+use rekindle_state::{SaveOptions, Value};
+
+fn rekindle(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle"));
+    command.current_dir(folder).env("XDG_CACHE_HOME", folder.join("cache")).args(args);
+    command.output().expect("the program runs")
+}
+
+/// What the program prints, when it succeeds.
+fn succeeds(folder: &Path, args: &[&str]) -> String {
+    let output = rekindle(folder, args);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Writes fresh weights of a network.
+fn write(path: &Path, model: &str, classes: usize) {
+    let keys = [("classes".to_string(), classes.into())].into_iter().collect();
+    let network = Registry::built_in().find(model).unwrap().configure(&keys).unwrap().build(&Device::flex());
+    let dict = weights::to_state_dict(&drawn(network, 3)).unwrap();
+    rekindle_state::save(path, &Value::Dict(dict), &SaveOptions::default()).unwrap();
+}
+
+/// A folder of twelve images in three classes, the last of them in `valid`.
+fn images(folder: &Path) {
+    for (class, name) in ["ant", "bee", "cat"].iter().enumerate() {
+        for (split, count) in [("train", 4), ("valid", 2)] {
+            let place = folder.join(split).join(name);
+            std::fs::create_dir_all(&place).unwrap();
+            for at in 0..count {
+                let value = |x: u32, y: u32, c: u32| ((x * 7 + y * 3 + c * 40) as usize * (class + 1) + at * 11) as u8;
+                let image = image::RgbImage::from_fn(40, 36, |x, y| image::Rgb([0, 1, 2].map(|c| value(x, y, c))));
+                image.save(place.join(format!("{at}.png"))).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_weight_file_says_which_network_it_is_for() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("mine.pth"), "squeezenet1_1", 7);
+    write(&folder.path().join("wrapped.safetensors"), "shufflenet_v2_x0_5", 1000);
+    let shown = succeeds(folder.path(), &["inspect", "mine.pth", "--limit", "1"]);
+    assert!(shown.contains("these are the weights of squeezenet1_1 with classes = 7"), "{shown}");
+    let json: serde_json::Value =
+        serde_json::from_str(&succeeds(folder.path(), &["inspect", "wrapped.safetensors", "--json"])).unwrap();
+    assert_eq!(json["fits"][0]["model"], "shufflenet_v2_x0_5");
+    assert_eq!(json["fits"][0]["config"], serde_json::json!({}));
+
+    images(&folder.path().join("data"));
+    let image = "data/train/ant/0.png";
+    let shown = succeeds(folder.path(), &["predict", "mine.pth", image, "--device", "flex", "--json", "--top", "9"]);
+    let json: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(json[0]["labels"].as_array().unwrap().len(), 7);
+    let named =
+        ["predict", "squeezenet1_1", image, "--weights", "mine.pth", "--device", "flex", "--json", "--top", "9"];
+    assert_eq!(shown, succeeds(folder.path(), &named));
+
+    std::fs::write(folder.path().join("other.npz"), []).unwrap();
+    let refused = rekindle(folder.path(), &["predict", "other.npz", image]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn finetuning_keeps_what_is_frozen_and_learns_a_new_head() {
+    let folder = tempfile::tempdir().unwrap();
+    images(&folder.path().join("insects"));
+    write(&folder.path().join("pretrained.pth"), "resnet18", 10);
+    let train = [
+        "train",
+        "--finetune",
+        "resnet18",
+        "--data",
+        "insects",
+        "--init",
+        "pretrained.pth",
+        "--size",
+        "32",
+        "--freeze",
+        "layer3",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "6",
+        "--device",
+        "flex",
+        "--run",
+        "run",
+        "--seed",
+        "5",
+    ];
+    succeeds(folder.path(), &train);
+    let recipe = std::fs::read_to_string(folder.path().join("run/recipe.toml")).unwrap();
+    for key in ["name = \"resnet18\"", "classes = 3", "partial = true", "layer3", "fc\\\\.weight"] {
+        assert!(recipe.contains(key), "{key} is not in:\n{recipe}");
+    }
+    succeeds(folder.path(), &["export", "run", "after.pth"]);
+    let open = |name: &str| match rekindle_state::open(folder.path().join(name)).unwrap().content.root {
+        Value::Dict(dict) => dict,
+        other => panic!("{}", other.type_name()),
+    };
+    let (before, after) = (open("pretrained.pth"), open("after.pth"));
+    let same =
+        |name: &str| before.tensor(name).unwrap().bytes().unwrap() == after.tensor(name).unwrap().bytes().unwrap();
+    assert!(same("conv1.weight") && same("layer3.1.conv2.weight") && same("bn1.weight"));
+    assert!(!same("layer4.0.conv1.weight"));
+    assert_eq!(after.tensor("fc.weight").unwrap().shape(), [3, 512]);
+    let shown = succeeds(folder.path(), &["predict", "run", "insects/valid/bee/0.png", "--device", "flex"]);
+    assert!(["ant", "bee", "cat"].iter().all(|name| shown.contains(name)), "{shown}");
+
+    let unknown = rekindle(
+        folder.path(),
+        &["train", "--finetune", "resnet18", "--data", "insects", "--init", "none", "--freeze", "layer9"],
+    );
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("layer9"), "{unknown:?}");
+}
