@@ -61,7 +61,7 @@ impl Attribute {
                     .ok_or_else(|| Error::invalid(format!("attribute '{}' holds no sparse tensor", proto.name)))?;
                 Self::Array(weight::read_sparse(sparse, external)?)
             }
-            attribute::TYPE => Self::Type(proto.tp.clone().unwrap_or_default()),
+            attribute::TYPE_PROTO => Self::Type(proto.tp.clone().unwrap_or_default()),
             other => return Err(Error::beyond(format!("attribute '{}' of kind {other}", proto.name))),
         }))
     }
