@@ -20,39 +20,6 @@ use crate::tasks::{Classification, ImageToImage};
 /// Height and width of inputs of any size, where a size is needed.
 const USUAL_SIDE: usize = 224;
 
-/// Operators whose float inputs are weights, and not sizes, scales or bounds.
-const WITH_WEIGHTS: &[&str] = &[
-    "Add",
-    "BatchNormalization",
-    "Concat",
-    "Conv",
-    "ConvTranspose",
-    "Div",
-    "Einsum",
-    "Expand",
-    "Flatten",
-    "GRU",
-    "Gather",
-    "Gemm",
-    "GroupNormalization",
-    "Identity",
-    "InstanceNormalization",
-    "LSTM",
-    "LayerNormalization",
-    "MatMul",
-    "Mul",
-    "PRelu",
-    "RMSNormalization",
-    "RNN",
-    "Reshape",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Sub",
-    "Transpose",
-    "Unsqueeze",
-];
-
 /// Whether a file is an ONNX graph.
 ///
 /// # Errors
@@ -244,8 +211,9 @@ fn scores(model: &Model) -> Scores {
 fn weights(model: &Model) -> Vec<ValueId> {
     let graph = &model.graph;
     let used = |id: ValueId| graph.nodes.iter().filter(move |node| node.inputs.contains(&Some(id)));
-    let is_weight =
-        |id: ValueId| used(id).next().is_some() && used(id).all(|node| WITH_WEIGHTS.contains(&node.operator.as_str()));
+    let is_weight = |id: ValueId| {
+        used(id).next().is_some() && used(id).all(|node| node.schema().is_some_and(|schema| schema.weights))
+    };
     let weights = graph.constants.iter().filter(|(id, weight)| {
         weight.dtype == DType::F32
             && weight.tensor().is_some()
@@ -259,7 +227,8 @@ fn weights(model: &Model) -> Vec<ValueId> {
 /// Whether a weight is a statistic of batch normalisation, which stays as it is: batches are normalised by it in training too.
 fn is_statistic(model: &Model, id: ValueId) -> bool {
     let statistics = |node: &Node| {
-        node.operator == "BatchNormalization" && node.inputs.iter().skip(3).any(|input| *input == Some(id))
+        let statistics = node.schema().map_or(usize::MAX, |schema| schema.statistics);
+        node.inputs.iter().skip(statistics).any(|input| *input == Some(id))
     };
     model.graph.nodes.iter().any(statistics)
 }

@@ -6,13 +6,26 @@ use std::path::Path;
 /// Result with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An operator that a model uses and nobody here implements.
+/// Why an operator is not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It is not known.
+    Unknown,
+    /// The model asks for a version of its operator set after the newest known one, which this is.
+    Newer(i64),
+    /// It came with this version of its operator set, after the one that the model asks for.
+    Later(i64),
+}
+
+/// An operator that a model uses and that is not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     /// The operator, with its domain if that is not the standard one.
     pub operator: String,
     /// The version of its operator set that the model asks for.
     pub version: i64,
+    /// Why it is not run.
+    pub reason: Reason,
     /// Names of the nodes that use it.
     pub nodes: Vec<String>,
 }
@@ -21,7 +34,12 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.nodes.iter().take(3).map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
         let more = if self.nodes.len() > 3 { ", …" } else { "" };
-        write!(f, "{} (opset {}) ×{}: {shown}{more}", self.operator, self.version, self.nodes.len())
+        let why = match self.reason {
+            Reason::Unknown => String::new(),
+            Reason::Newer(newest) => format!(", newer than {newest}, the newest known"),
+            Reason::Later(since) => format!(", and it came with opset {since}"),
+        };
+        write!(f, "{} (opset {}{why}) ×{}: {shown}{more}", self.operator, self.version, self.nodes.len())
     }
 }
 

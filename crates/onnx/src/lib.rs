@@ -20,7 +20,9 @@ pub mod conformance;
 mod dtype;
 mod error;
 pub mod graph;
+pub mod infer;
 mod limit;
+pub mod operator;
 pub mod ops;
 mod prepare;
 pub mod reference;
@@ -29,7 +31,7 @@ mod value;
 
 pub use array::{Array, Data, Element};
 pub use dtype::DType;
-pub use error::{Error, Missing, Result};
+pub use error::{Error, Missing, Reason, Result};
 pub use graph::{Attribute, Attributes, Axis, FUSED, Graph, Model, Node, Port, ValueId};
 pub use limit::Limits;
 pub use run::{Accelerator, Constants, HostOnly, Session, Slot, Source, Watch};

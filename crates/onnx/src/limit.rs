@@ -14,9 +14,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Arrays of 2^33 elements, and any number of nodes.
+    /// Arrays of 2^29 elements, which are 2 GiB of 32-bit floats, and 2^24 nodes, which take some seconds where each does little.
     fn default() -> Self {
-        Self { elements: 1 << 33, nodes: u64::MAX }
+        Self { elements: 1 << 29, nodes: 1 << 24 }
     }
 }
 

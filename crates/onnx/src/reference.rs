@@ -1,6 +1,7 @@
 //! Test data in the layout of the ONNX project: `input_0.pb`, …, `output_0.pb`, … beside a model, and the comparison with them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use prost::Message;
@@ -118,9 +119,29 @@ pub fn difference(found: &Value, expected: &Value, tolerance: Tolerance, worst: 
         (Value::Optional(None), Value::Optional(None)) => Ok(None),
         // An optional value that is there may be given as itself.
         (found, Value::Optional(Some(expected))) => difference(found, expected, tolerance, worst),
+        (Value::IntMap(found), Value::IntMap(expected)) => maps(found, expected, tolerance, worst),
+        (Value::StrMap(found), Value::StrMap(expected)) => maps(found, expected, tolerance, worst),
         (found, expected) if found == expected => Ok(None),
         (found, expected) => Ok(Some(format!("{} instead of {}, or another one", found.kind(), expected.kind()))),
     }
+}
+
+fn maps<K: Ord + fmt::Display>(
+    found: &BTreeMap<K, Value>,
+    expected: &BTreeMap<K, Value>,
+    tolerance: Tolerance,
+    worst: &mut f64,
+) -> Result<Option<String>> {
+    if !found.keys().eq(expected.keys()) {
+        let list = |map: &BTreeMap<K, Value>| map.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Ok(Some(format!("the keys {} instead of {}", list(found), list(expected))));
+    }
+    for (key, expected) in expected {
+        if let Some(how) = difference(&found[key], expected, tolerance, worst)? {
+            return Ok(Some(format!("key '{key}': {how}")));
+        }
+    }
+    Ok(None)
 }
 
 fn arrays(found: &Array, expected: &Array, tolerance: Tolerance, worst: &mut f64) -> Result<Option<String>> {

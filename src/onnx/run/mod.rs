@@ -71,22 +71,6 @@ impl BurnDevice {
     }
 }
 
-/// Operators that have no gradient anyway.
-const WITHOUT_GRADIENT: &[&str] = &[
-    "ArgMax",
-    "ArgMin",
-    "Equal",
-    "Greater",
-    "GreaterOrEqual",
-    "IsInf",
-    "IsNaN",
-    "Less",
-    "LessOrEqual",
-    "NonZero",
-    "Shape",
-    "Size",
-];
-
 /// What runs a node.
 pub struct Plan {
     /// On any device.
@@ -144,7 +128,7 @@ impl Accelerator for BurnDevice {
             }
             Some(outputs) => Ok(Some(outputs.into_iter().map(Slot::device).collect())),
             // On the host the gradient would be lost without a word.
-            None if followed && !WITHOUT_GRADIENT.contains(&node.operator.as_str()) => {
+            None if followed && !node.schema().is_some_and(|schema| schema.without_gradient) => {
                 Err(Error::beyond("training through the operator"))
             }
             None => Ok(None),

@@ -3,20 +3,18 @@
 use rekindle_state::onnx::External;
 use rekindle_state::onnx::proto::{FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
 
+use super::domain::normal;
 use super::functions::{self, Functions};
 use super::scope::{Outer, Scope};
 use super::{Attribute, Attributes, Body, Control, Graph, Model, Node, Port, Weight, order, weight};
+use crate::error::Reason;
+use crate::operator::{NEWEST, Schema};
 use crate::{Array, Error, Result, ops};
 
 /// Nodes of all graphs and calls of functions together: a small file may not unfold into more.
 const MAX_NODES: usize = 1_000_000;
 /// Graphs in graphs and functions that call functions, at most this deep: they are read and run by recursion.
 const MAX_DEPTH: usize = 64;
-
-/// The standard domain has two names.
-pub(super) fn normal(domain: &str) -> &str {
-    if domain == "ai.onnx" { "" } else { domain }
-}
 
 pub(super) fn model(proto: &ModelProto, external: &mut External) -> Result<Model> {
     let graph = proto.graph.as_ref().ok_or_else(|| Error::invalid("the ONNX model has no graph"))?;
@@ -124,7 +122,7 @@ impl Builder<'_> {
         let body = self.body(proto, domain, version, scope, opsets)?;
         let define = |output: &String| if output.is_empty() { Ok(None) } else { scope.define(output).map(Some) };
         let outputs = proto.output.iter().map(define).collect::<Result<_>>()?;
-        nodes.push(Node {
+        let mut node = Node {
             name: name.to_string(),
             operator: proto.op_type.clone(),
             domain: domain.to_string(),
@@ -134,7 +132,16 @@ impl Builder<'_> {
             attributes,
             body,
             frees: Vec::new(),
-        });
+        };
+        if let Body::Missing(Reason::Unknown) = node.body
+            && let Some(entry) = ops::find(domain, &proto.op_type)
+        {
+            node.body = match refused(&entry.schema, version) {
+                Some(reason) => Body::Missing(reason),
+                None => Body::Operator(entry.parse(&node.raw()).map_err(here)?),
+            };
+        }
+        nodes.push(node);
         Ok(())
     }
 
@@ -164,9 +171,14 @@ impl Builder<'_> {
                     graphs.push((attribute.name.clone(), self.graph(graph, Some(scope), opsets)?));
                 }
             }
+            let schema = ops::schema(domain, &proto.op_type);
+            if let Some(reason) = schema.and_then(|schema| refused(schema, version)) {
+                return Ok(Body::Missing(reason));
+            }
             return Ok(Body::Control(control, graphs));
         }
-        Ok(ops::find(domain, &proto.op_type, version).map_or(Body::Missing, Body::Operator))
+        // What computes values is parsed when all of the node is known.
+        Ok(Body::Missing(Reason::Unknown))
     }
 
     /// The body of a function as a graph whose inputs and outputs are those of the call, by position.
@@ -177,6 +189,16 @@ impl Builder<'_> {
         proto.input = function.input.iter().map(named).collect();
         proto.output = function.output.iter().map(named).collect();
         self.graph(&proto, None, &functions::opsets(function, opsets))
+    }
+}
+
+/// Why an operator is not run at a version of its operator set, if so.
+fn refused(schema: &Schema, version: i64) -> Option<Reason> {
+    let newest = NEWEST.iter().find(|(domain, _)| *domain == schema.domain).map(|(_, newest)| *newest);
+    match (newest, schema.since.first()) {
+        (Some(newest), _) if version > newest => Some(Reason::Newer(newest)),
+        (_, Some(&since)) if version < since => Some(Reason::Later(since)),
+        _ => None,
     }
 }
 

@@ -4,19 +4,22 @@ use std::collections::HashMap;
 
 use rekindle_state::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, OperatorSetIdProto};
 
-use super::build::normal;
+use super::domain::normal;
 
-/// The functions of a model, by domain and name.
-pub(super) struct Functions<'m>(HashMap<(&'m str, &'m str), &'m FunctionProto>);
+/// The functions of a model, by domain, name and overload.
+pub(super) struct Functions<'m>(HashMap<[&'m str; 3], &'m FunctionProto>);
 
 impl<'m> Functions<'m> {
     pub fn new(functions: &'m [FunctionProto]) -> Self {
-        Self(functions.iter().map(|function| ((normal(&function.domain), function.name.as_str()), function)).collect())
+        let key = |function: &'m FunctionProto| {
+            [normal(&function.domain), function.name.as_str(), function.overload.as_str()]
+        };
+        Self(functions.iter().map(|function| (key(function), function)).collect())
     }
 
     /// The function that a node calls, if it calls one.
     pub fn called(&self, node: &NodeProto) -> Option<&'m FunctionProto> {
-        self.0.get(&(normal(&node.domain), node.op_type.as_str())).copied()
+        self.0.get(&[normal(&node.domain), node.op_type.as_str(), node.overload.as_str()]).copied()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod build;
+mod domain;
 mod frees;
 mod functions;
 mod order;
@@ -21,8 +22,9 @@ pub use attributes::{Attribute, Attributes};
 pub use ports::{Axis, Kind, Port};
 pub use weight::Weight;
 
-use crate::ops::HostOp;
-use crate::{Error, Missing, Result};
+use crate::error::Reason;
+use crate::operator::{Op, Operator, RawNode, Schema};
+use crate::{Error, Missing, Result, ops};
 
 /// The domain of nodes that do the work of several of the file; see [`Session::prepared`](crate::Session::prepared).
 pub const FUSED: &str = "rekindle.fused";
@@ -91,13 +93,13 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub enum Body {
     /// By an operator of the host, unless an accelerator takes it.
-    Operator(HostOp),
+    Operator(Op),
     /// By running nested graphs, by the name of their attribute.
     Control(Control, Vec<(String, Graph)>),
     /// By a function that the model itself defines.
     Function(Box<Graph>),
-    /// Not at all: the operator is not implemented.
-    Missing,
+    /// Not at all, for a reason.
+    Missing(Reason),
 }
 
 /// Operators that run nested graphs.
@@ -155,16 +157,16 @@ impl Model {
     pub fn missing(&self) -> Vec<Missing> {
         let mut missing = Vec::new();
         self.graph.visit(&mut |node| {
-            if !matches!(node.body, Body::Missing) {
-                return;
-            }
+            let Body::Missing(reason) = node.body else { return };
             let operator = node.full_operator();
-            let known = missing
-                .iter_mut()
-                .find(|known: &&mut Missing| known.operator == operator && known.version == node.version);
+            let known = missing.iter_mut().find(|known: &&mut Missing| {
+                known.operator == operator && known.version == node.version && known.reason == reason
+            });
             match known {
                 Some(known) => known.nodes.push(node.name.clone()),
-                None => missing.push(Missing { operator, version: node.version, nodes: vec![node.name.clone()] }),
+                None => {
+                    missing.push(Missing { operator, version: node.version, reason, nodes: vec![node.name.clone()] })
+                }
             }
         });
         missing
@@ -179,13 +181,43 @@ impl Graph {
             match &node.body {
                 Body::Control(_, graphs) => graphs.iter().for_each(|(_, graph)| graph.visit(visit)),
                 Body::Function(graph) => graph.visit(visit),
-                Body::Operator(_) | Body::Missing => {}
+                Body::Operator(_) | Body::Missing(_) => {}
             }
         }
     }
 }
 
 impl Node {
+    /// What its operator is parsed from.
+    pub fn raw(&self) -> RawNode {
+        RawNode {
+            operator: self.operator.clone(),
+            version: self.version,
+            attributes: self.attributes.clone(),
+            inputs: self.inputs.len(),
+            outputs: self.outputs.iter().map(Option::is_some).collect(),
+        }
+    }
+
+    /// The operator that it holds; none where nested graphs or a function run, or nothing.
+    pub fn op(&self) -> Option<&Op> {
+        if let Body::Operator(op) = &self.body { Some(op) } else { None }
+    }
+
+    /// The parsed operator of a type, if it holds that.
+    pub fn get<T: Operator>(&self) -> Option<&T> {
+        self.op().and_then(Op::get)
+    }
+
+    /// What is known of its operator, if it is known at all.
+    pub fn schema(&self) -> Option<&'static Schema> {
+        match &self.body {
+            Body::Operator(op) => Some(op.schema()),
+            Body::Control(..) | Body::Missing(_) => ops::schema(&self.domain, &self.operator),
+            Body::Function(_) => None,
+        }
+    }
+
     /// The operator, with its domain if that is not the standard one. A fused node goes by the name of its first operator.
     pub fn full_operator(&self) -> String {
         if self.domain.is_empty() || self.domain == FUSED {

@@ -1,5 +1,7 @@
 //! What goes into a graph and comes out of it.
 
+use std::fmt;
+
 use rekindle_state::onnx::proto::type_proto::Value as Type;
 use rekindle_state::onnx::proto::{Dimension, ValueInfoProto, dimension};
 
@@ -41,6 +43,16 @@ pub enum Axis {
     Any,
 }
 
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(size) => write!(f, "{size}"),
+            Self::Named(name) => f.write_str(name),
+            Self::Any => f.write_str("?"),
+        }
+    }
+}
+
 impl Port {
     /// Reads what the file says of a value.
     pub(super) fn read(info: &ValueInfoProto, id: ValueId, optional: bool) -> Self {
@@ -66,7 +78,8 @@ fn kind(info: &ValueInfoProto) -> Kind {
 fn axis(axis: &Dimension) -> Axis {
     match &axis.value {
         Some(dimension::Value::DimValue(size)) => usize::try_from(*size).map_or(Axis::Any, Axis::Size),
-        Some(dimension::Value::DimParam(name)) if !name.is_empty() => Axis::Named(name.clone()),
+        // `?` is what some exporters write for every open axis: each is open by itself.
+        Some(dimension::Value::DimParam(name)) if !name.is_empty() && name != "?" => Axis::Named(name.clone()),
         _ => Axis::Any,
     }
 }

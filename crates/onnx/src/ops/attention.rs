@@ -1,17 +1,30 @@
 //! Scaled dot-product attention.
 
+use super::later;
+use crate::operator::{Entry, RawNode, Schema};
 use std::borrow::Cow;
 
 use super::product::{Size, add_product, transposed};
 use super::real::{Real, permuted, read, round, with_real, write, zeros};
 use super::softmax::softmax_in;
-use super::{HostOp, Inputs, concat};
+use super::{Inputs, concat};
 use crate::array::{count, strides};
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    (operator == "Attention").then_some(attention as HostOp)
-}
+pub(super) const OPERATORS: &[Entry] = &[Entry::new(
+    Schema::new("Attention", &[23, 24, 25], (3, 7)).attributes(&[
+        "is_causal",
+        "kv_num_heads",
+        "left_window_size@25",
+        "q_num_heads",
+        "qk_matmul_output_mode",
+        "right_window_size@25",
+        "scale",
+        "softcap",
+        "softmax_precision",
+    ]),
+    |node| later(node, attention),
+)];
 
 /// Which score the fourth output shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -168,7 +181,7 @@ pub(super) struct Settings {
     pub precision: DType,
 }
 
-fn attention(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let attributes = &node.attributes;
     let flat = inputs.array(0)?.rank() == 3;
     let kv_heads = attributes.int("kv_num_heads")?;
@@ -216,7 +229,7 @@ fn attention(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         precision: precision(node)?.unwrap_or(q.dtype()),
     };
     // The product is shown only if somebody looks.
-    let show = node.outputs.get(3).is_some_and(Option::is_some);
+    let show = node.wants(3);
     with_real!(q.dtype(), T => {
         let (output, scores) = compute::<T>(&q, &k, &v, &heads, &bias, &settings, show)?;
         let output = if flat { join_heads(&output)? } else { output };
@@ -227,7 +240,7 @@ fn attention(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// The type that an attribute asks the softmax to run in.
-pub(super) fn precision(node: &Node) -> Result<Option<DType>> {
+pub(super) fn precision(node: &RawNode) -> Result<Option<DType>> {
     let Some(number) = node.attributes.int("softmax_precision")? else { return Ok(None) };
     let dtype = DType::from_number(number as i32).filter(|dtype| dtype.is_float() && !dtype.is_small_float());
     dtype

@@ -1,35 +1,120 @@
 //! Functions of two numbers (or more, from left to right), element by element, with broadcasting.
 
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::Broadcast;
-use crate::{Array, Error, Node, Result, Value};
+use crate::infer::Rule;
+use crate::operator::{ANY, Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Add" => |_, inputs| arithmetic(inputs, |a, b| a + b, |a, b| Some(a + b)),
-        "Sub" => |_, inputs| arithmetic(inputs, |a, b| a - b, |a, b| Some(a - b)),
-        "Mul" => |_, inputs| arithmetic(inputs, |a, b| a * b, i128::checked_mul),
-        "Div" => |_, inputs| arithmetic(inputs, |a, b| a / b, i128::checked_div),
-        "Sum" => |_, inputs| fold(inputs, |a, b| a + b, |a, b| Some(a + b)),
-        "Max" => |_, inputs| fold(inputs, nan_or(f64::max), |a, b| Some(a.max(b))),
-        "Min" => |_, inputs| fold(inputs, nan_or(f64::min), |a, b| Some(a.min(b))),
-        "Mean" => mean,
-        "Mod" => modulo,
-        "Pow" => pow,
-        "And" => |_, inputs| logic(inputs, |a, b| a & b),
-        "Or" => |_, inputs| logic(inputs, |a, b| a | b),
-        "Xor" => |_, inputs| logic(inputs, |a, b| a ^ b),
-        "Equal" => equal,
-        "Greater" => |_, inputs| compare(inputs, |a, b| a > b, |a, b| a > b),
-        "GreaterOrEqual" => |_, inputs| compare(inputs, |a, b| a >= b, |a, b| a >= b),
-        "Less" => |_, inputs| compare(inputs, |a, b| a < b, |a, b| a < b),
-        "LessOrEqual" => |_, inputs| compare(inputs, |a, b| a <= b, |a, b| a <= b),
-        "BitwiseAnd" => |_, inputs| arithmetic(inputs, |_, _| f64::NAN, |a, b| Some(a & b)),
-        "BitwiseOr" => |_, inputs| arithmetic(inputs, |_, _| f64::NAN, |a, b| Some(a | b)),
-        "BitwiseXor" => |_, inputs| arithmetic(inputs, |_, _| f64::NAN, |a, b| Some(a ^ b)),
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::plain(
+        Schema::new("Add", &[1, 6, 7, 13, 14], (2, 2))
+            .attributes(&["axis<7", "broadcast<7", "consumed_inputs<6"])
+            .rule(Rule::Broadcast)
+            .weights(),
+        |inputs| arithmetic(inputs, |a, b| a + b, |a, b| Some(a + b)),
+    ),
+    Entry::plain(
+        Schema::new("Sub", &[1, 6, 7, 13, 14], (2, 2))
+            .attributes(&["axis<7", "broadcast<7", "consumed_inputs<6"])
+            .rule(Rule::Broadcast)
+            .weights(),
+        |inputs| arithmetic(inputs, |a, b| a - b, |a, b| Some(a - b)),
+    ),
+    Entry::plain(
+        Schema::new("Mul", &[1, 6, 7, 13, 14], (2, 2))
+            .attributes(&["axis<7", "broadcast<7", "consumed_inputs<6"])
+            .rule(Rule::Broadcast)
+            .weights(),
+        |inputs| arithmetic(inputs, |a, b| a * b, i128::checked_mul),
+    ),
+    Entry::plain(
+        Schema::new("Div", &[1, 6, 7, 13, 14], (2, 2))
+            .attributes(&["axis<7", "broadcast<7", "consumed_inputs<6"])
+            .rule(Rule::Broadcast)
+            .weights(),
+        |inputs| arithmetic(inputs, |a, b| a / b, i128::checked_div),
+    ),
+    Entry::plain(
+        Schema::new("Sum", &[1, 6, 8, 13], (1, ANY)).attributes(&["consumed_inputs<6"]).rule(Rule::Broadcast),
+        |inputs| fold(inputs, |a, b| a + b, |a, b| Some(a + b)),
+    ),
+    Entry::plain(
+        Schema::new("Max", &[1, 6, 8, 12, 13], (1, ANY)).attributes(&["consumed_inputs<6"]).rule(Rule::Broadcast),
+        |inputs| fold(inputs, nan_or(f64::max), |a, b| Some(a.max(b))),
+    ),
+    Entry::plain(
+        Schema::new("Min", &[1, 6, 8, 12, 13], (1, ANY)).attributes(&["consumed_inputs<6"]).rule(Rule::Broadcast),
+        |inputs| fold(inputs, nan_or(f64::min), |a, b| Some(a.min(b))),
+    ),
+    Entry::plain(
+        Schema::new("Mean", &[1, 6, 8, 13], (1, ANY)).attributes(&["consumed_inputs<6"]).rule(Rule::Broadcast),
+        mean,
+    ),
+    Entry::new(Schema::new("Mod", &[10, 13, 28], (2, 2)).attributes(&["fmod"]).rule(Rule::Broadcast), modulo),
+    Entry::plain(
+        Schema::new("Pow", &[1, 7, 12, 13, 15], (2, 2)).attributes(&["axis<7", "broadcast<7"]).rule(Rule::Broadcast),
+        pow,
+    ),
+    Entry::plain(
+        Schema::new("And", &[1, 7], (2, 2))
+            .attributes(&["axis<7", "broadcast<7"])
+            .rule(Rule::Comparison)
+            .without_gradient(),
+        |inputs| logic(inputs, |a, b| a & b),
+    ),
+    Entry::plain(
+        Schema::new("Or", &[1, 7], (2, 2))
+            .attributes(&["axis<7", "broadcast<7"])
+            .rule(Rule::Comparison)
+            .without_gradient(),
+        |inputs| logic(inputs, |a, b| a | b),
+    ),
+    Entry::plain(
+        Schema::new("Xor", &[1, 7], (2, 2))
+            .attributes(&["axis<7", "broadcast<7"])
+            .rule(Rule::Comparison)
+            .without_gradient(),
+        |inputs| logic(inputs, |a, b| a ^ b),
+    ),
+    Entry::plain(
+        Schema::new("Equal", &[1, 7, 11, 13, 19], (2, 2))
+            .attributes(&["axis<7", "broadcast<7"])
+            .rule(Rule::Comparison)
+            .without_gradient(),
+        equal,
+    ),
+    Entry::plain(
+        Schema::new("Greater", &[1, 7, 9, 13], (2, 2))
+            .attributes(&["axis<7", "broadcast<7"])
+            .rule(Rule::Comparison)
+            .without_gradient(),
+        |inputs| compare(inputs, |a, b| a > b, |a, b| a > b),
+    ),
+    Entry::plain(
+        Schema::new("GreaterOrEqual", &[12, 16], (2, 2)).rule(Rule::Comparison).without_gradient(),
+        |inputs| compare(inputs, |a, b| a >= b, |a, b| a >= b),
+    ),
+    Entry::plain(
+        Schema::new("Less", &[1, 7, 9, 13], (2, 2))
+            .attributes(&["axis<7", "broadcast<7"])
+            .rule(Rule::Comparison)
+            .without_gradient(),
+        |inputs| compare(inputs, |a, b| a < b, |a, b| a < b),
+    ),
+    Entry::plain(Schema::new("LessOrEqual", &[12, 16], (2, 2)).rule(Rule::Comparison).without_gradient(), |inputs| {
+        compare(inputs, |a, b| a <= b, |a, b| a <= b)
+    }),
+    Entry::plain(Schema::new("BitwiseAnd", &[18], (2, 2)).rule(Rule::Broadcast).without_gradient(), |inputs| {
+        arithmetic(inputs, |_, _| f64::NAN, |a, b| Some(a & b))
+    }),
+    Entry::plain(Schema::new("BitwiseOr", &[18], (2, 2)).rule(Rule::Broadcast).without_gradient(), |inputs| {
+        arithmetic(inputs, |_, _| f64::NAN, |a, b| Some(a | b))
+    }),
+    Entry::plain(Schema::new("BitwiseXor", &[18], (2, 2)).rule(Rule::Broadcast).without_gradient(), |inputs| {
+        arithmetic(inputs, |_, _| f64::NAN, |a, b| Some(a ^ b))
+    }),
+];
 
 /// Two arrays of one type through a function of floats or one of integers (`None`: it has no result, as with division by 0).
 fn pair(
@@ -50,6 +135,11 @@ fn pair(
     let (x, y) = (a.floats()?, b.floats()?);
     let values = (0..total).map(|i| of_floats(x[both.at(0, i)], y[both.at(1, i)])).collect();
     Array::of_floats(a.dtype(), both.shape, values)
+}
+
+/// The sum of two tensors of one type.
+pub(super) fn add(a: &Array, b: &Array) -> Result<Array> {
+    pair(a, b, |a, b| a + b, |a, b| Some(a + b))
 }
 
 fn same_type(a: &Array, b: &Array) -> Result<()> {
@@ -84,7 +174,7 @@ fn nan_or(choose: fn(f64, f64) -> f64) -> impl Fn(f64, f64) -> f64 {
     move |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { choose(a, b) }
 }
 
-fn mean(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn mean(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let total = fold(inputs, |a, b| a + b, |a, b| Some(a + b))?;
     let sum = total[0].array()?;
     let values = sum.floats()?.into_iter().map(|v| v / inputs.len() as f64).collect();
@@ -92,21 +182,24 @@ fn mean(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// With `fmod` the sign is that of the dividend (as in C), without it that of the divisor (as in Python).
-fn modulo(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    if node.attributes.flag("fmod", false)? {
-        return arithmetic(inputs, |a, b| a % b, i128::checked_rem);
-    }
-    let floored = |a: f64, b: f64| {
-        let rest = a % b;
-        if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
-    };
-    arithmetic(inputs, floored, |a, b| {
-        a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
+fn modulo(node: &RawNode) -> Parsed {
+    let fmod = node.attributes.flag("fmod", false)?;
+    eval(move |inputs| {
+        if fmod {
+            return arithmetic(inputs, |a, b| a % b, i128::checked_rem);
+        }
+        let floored = |a: f64, b: f64| {
+            let rest = a % b;
+            if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+        };
+        arithmetic(inputs, floored, |a, b| {
+            a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
+        })
     })
 }
 
 /// The result has the type of the base; the exponent may have another.
-fn pow(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn pow(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (base, exponent) = (inputs.array(0)?, inputs.array(1)?);
     let both = Broadcast::new(&[base.shape(), exponent.shape()])?;
     let total = crate::array::count(&both.shape)?;
@@ -153,7 +246,7 @@ fn compare(
 }
 
 /// Texts can be equal too.
-fn equal(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn equal(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (a, b) = (inputs.array(0)?, inputs.array(1)?);
     if let (Some(x), Some(y)) = (a.values::<String>(), b.values::<String>()) {
         let both = Broadcast::new(&[a.shape(), b.shape()])?;

@@ -2,21 +2,147 @@
 
 use super::product::{Matrix, Size, add_strided};
 use super::real::{Real, read, with_real, write, zeros};
-use super::window::{Segment, Window, sizes};
-use super::{HostOp, Inputs, one};
+use super::window::{Padding, Segment, Window, Windows, for_axes, list};
+use super::{Inputs, one};
 use crate::array::count;
-use crate::{Array, Error, Node, Result, Value};
+use crate::graph::Axis;
+use crate::infer::{Fact, fits};
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Conv" => conv,
-        "ConvTranspose" => conv_transpose,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("Conv", &[1, 11, 22], (2, 3))
+            .attributes(&["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"])
+            .weights(),
+        |node| parsed(Conv::parse(node)?),
+    ),
+    Entry::new(
+        Schema::new("ConvTranspose", &[1, 11, 22], (2, 3))
+            .attributes(&[
+                "auto_pad",
+                "dilations",
+                "group",
+                "kernel_shape",
+                "output_padding",
+                "output_shape",
+                "pads",
+                "strides",
+            ])
+            .weights(),
+        |node| parsed(ConvTranspose::parse(node)?),
+    ),
+];
 
 /// Elements of the matrix of windows that is held at once.
 const BLOCK: usize = 1 << 20;
+
+/// `Conv`.
+#[derive(Debug, Clone)]
+pub struct Conv {
+    /// How its windows slide.
+    pub windows: Windows,
+    /// Groups of channels.
+    pub groups: usize,
+}
+
+/// `ConvTranspose`.
+#[derive(Debug, Clone)]
+pub struct ConvTranspose {
+    /// How the windows of the convolution back slide.
+    pub windows: Windows,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Added to the end of each axis of the result.
+    pub output_padding: Option<Vec<usize>>,
+    /// The spatial sizes of the result, perhaps with the first two axes before them.
+    pub output_shape: Option<Vec<i64>>,
+}
+
+fn groups(node: &RawNode) -> Result<usize> {
+    let given = node.attributes.int_or("group", 1)?;
+    let groups = usize::try_from(given).ok().filter(|&groups| groups > 0);
+    groups.ok_or_else(|| Error::invalid(format!("attribute 'group' is {given}, not 1 or more")))
+}
+
+impl Conv {
+    /// Reads the attributes.
+    ///
+    /// # Errors
+    /// When one is wrong.
+    pub fn parse(node: &RawNode) -> Result<Self> {
+        Ok(Self { windows: Windows::parse(node, false)?, groups: groups(node)? })
+    }
+
+    /// The result for an image, weights and perhaps a bias.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub fn apply(&self, x: &Array, w: &Array, bias: Option<&Array>) -> Result<Array> {
+        with_real!(x.dtype(), T => convolve::<T>(self, x, w, bias))
+    }
+}
+
+impl Operator for Conv {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        one(self.apply(inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?)?)
+    }
+
+    fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
+        let [x, w, ..] = inputs else { return Ok(Vec::new()) };
+        let (Some(image), Some(weight)) = (&x.shape, &w.shape) else {
+            return Ok(vec![Fact { dtype: x.dtype, ..Fact::default() }]);
+        };
+        if image.len() != weight.len() || image.len() < 3 {
+            return Err(Error::invalid("its input and weight have different numbers of axes"));
+        }
+        if let (Some(channels), Some(each)) = (image[1].size(), weight[1].size())
+            && channels != each.saturating_mul(self.groups)
+        {
+            let taken = each.saturating_mul(self.groups);
+            return Err(Error::invalid(format!("its input has {channels} channels, its weight takes {taken}")));
+        }
+        let bias = inputs.get(2).and_then(|bias| bias.shape.as_ref());
+        if bias.is_some_and(|bias| bias.len() != 1 || !fits(&bias[0], &weight[0])) {
+            return Err(Error::invalid("its bias has not one value for each channel"));
+        }
+        let kernel: Option<Vec<usize>> = weight[2..].iter().map(Axis::size).collect();
+        let spatial = match kernel {
+            Some(kernel) => self.windows.infer(&image[2..], Some(&kernel))?,
+            None => vec![Axis::Any; image.len() - 2],
+        };
+        let shape = [vec![image[0].clone(), weight[0].clone()], spatial].concat();
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+}
+
+impl ConvTranspose {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let output_padding =
+            list(node, "output_padding", 0)?.map(|list| list.into_iter().map(|v| v as usize).collect());
+        let output_shape = list(node, "output_shape", 0)?;
+        Ok(Self { windows: Windows::parse(node, false)?, groups: groups(node)?, output_padding, output_shape })
+    }
+}
+
+impl Operator for ConvTranspose {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let (x, w, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
+        one(with_real!(x.dtype(), T => transpose::<T>(self, x, w, bias))?)
+    }
+
+    fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
+        let [x, w, ..] = inputs else { return Ok(Vec::new()) };
+        let sizes = (x.sizes(), w.sizes());
+        let (Some(image), Some(weight)) = (sizes.0.filter(|x| x.len() > 2), sizes.1.filter(|w| w.len() > 2)) else {
+            return Ok(vec![Fact { dtype: x.dtype, ..Fact::default() }]);
+        };
+        let window = transposed_window(self, &image[2..], &weight[2..])?;
+        let channels = weight[1].saturating_mul(self.groups);
+        let shape = [&[image[0], channels], &window.image[..]].concat();
+        Ok(vec![Fact::new(x.dtype, shape.into_iter().map(Axis::Size).collect())])
+    }
+}
 
 /// The sizes of a convolution: images, input channels and output channels in all, groups of channels.
 #[derive(Clone, Copy)]
@@ -28,14 +154,13 @@ struct Channels {
 }
 
 /// Checks ranks and channels. `transposed`: the weights have the input channels first.
-fn channels(node: &Node, x: &Array, w: &Array, bias: Option<&Array>, transposed: bool) -> Result<Channels> {
+fn channels(groups: usize, x: &Array, w: &Array, bias: Option<&Array>, transposed: bool) -> Result<Channels> {
     let mismatch = |what: String| {
         Error::invalid(format!("an image of shape {:?} and weights of shape {:?}: {what}", x.shape(), w.shape()))
     };
     if x.rank() < 3 || w.rank() != x.rank() {
         return Err(mismatch("expected both with the same number of axes, 3 or more".into()));
     }
-    let groups = usize::try_from(node.attributes.int_or("group", 1)?).unwrap_or(0);
     let (images, from) = (x.shape()[0], x.shape()[1]);
     let per_group = groups > 0 && from.is_multiple_of(groups);
     let fits = if transposed {
@@ -53,27 +178,22 @@ fn channels(node: &Node, x: &Array, w: &Array, bias: Option<&Array>, transposed:
     Ok(Channels { images, from, to, groups })
 }
 
-fn conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, w, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
-    one(with_real!(x.dtype(), T => convolve::<T>(node, x, w, bias))?)
-}
-
-fn convolve<T: Real>(node: &Node, x: &Array, w: &Array, bias: Option<&Array>) -> Result<Array> {
-    let (window, values) = convolved::<T>(node, x, w, &read::<T>(x)?, &read::<T>(w)?, bias)?;
+fn convolve<T: Real>(conv: &Conv, x: &Array, w: &Array, bias: Option<&Array>) -> Result<Array> {
+    let (window, values) = convolved::<T>(conv, x, w, &read::<T>(x)?, &read::<T>(w)?, bias)?;
     write(x.dtype(), [&[x.shape()[0], w.shape()[0]], &window.out[..]].concat(), values)
 }
 
 /// The values of a convolution; those of image and weights may differ from what the arrays hold (their zero points taken off).
 pub(super) fn convolved<T: Real>(
-    node: &Node,
+    conv: &Conv,
     x: &Array,
     w: &Array,
     x_values: &[T],
     w_values: &[T],
     bias: Option<&Array>,
 ) -> Result<(Window, Vec<T>)> {
-    let channels = channels(node, x, w, bias, false)?;
-    let window = Window::new(node, &x.shape()[2..], Some(&w.shape()[2..]), false)?;
+    let channels = channels(conv.groups, x, w, bias, false)?;
+    let window = Window::new(&conv.windows, &x.shape()[2..], Some(&w.shape()[2..]))?;
     let plane = count(&window.out)?;
     let mut y = filled::<T>([channels.images, channels.to, plane], bias)?;
     Groups { window: &window, channels, plane }.convolve(x_values, w_values, &mut y)?;
@@ -197,14 +317,9 @@ impl Groups<'_> {
     }
 }
 
-fn conv_transpose(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, w, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
-    one(with_real!(x.dtype(), T => transpose::<T>(node, x, w, bias))?)
-}
-
-fn transpose<T: Real>(node: &Node, x: &Array, w: &Array, bias: Option<&Array>) -> Result<Array> {
-    let channels = channels(node, x, w, bias, true)?;
-    let window = transposed_window(node, &x.shape()[2..], &w.shape()[2..])?;
+fn transpose<T: Real>(conv: &ConvTranspose, x: &Array, w: &Array, bias: Option<&Array>) -> Result<Array> {
+    let channels = channels(conv.groups, x, w, bias, true)?;
+    let window = transposed_window(conv, &x.shape()[2..], &w.shape()[2..])?;
     let (plane, pixels) = (count(&window.out)?, count(&window.image)?);
     let mut y = filled::<T>([channels.images, channels.to, pixels], bias)?;
     Groups { window: &window, channels, plane }.spread(&read::<T>(x)?, &read::<T>(w)?, &mut y)?;
@@ -212,17 +327,17 @@ fn transpose<T: Real>(node: &Node, x: &Array, w: &Array, bias: Option<&Array>) -
 }
 
 /// The windows that a convolution back from the result would have: as many as `x` has pixels.
-fn transposed_window(node: &Node, x: &[usize], kernel: &[usize]) -> Result<Window> {
+fn transposed_window(conv: &ConvTranspose, x: &[usize], kernel: &[usize]) -> Result<Window> {
     let rank = x.len();
-    let mut window = Window::without_padding(node, x, Some(kernel))?;
+    let padding = &conv.windows.padding;
+    let mut window = Window::without_padding(&conv.windows, x, Some(kernel))?;
     window.out = x.to_vec();
-    let extra = sizes(node, "output_padding", rank, 0)?.unwrap_or_else(|| vec![0; rank]);
-    let automatic = node.attributes.text_or("auto_pad", "NOTSET")?;
-    let same = matches!(automatic, "SAME_UPPER" | "SAME_LOWER");
-    let pads =
-        if automatic == "NOTSET" || automatic.is_empty() { sizes(node, "pads", 2 * rank, -(1 << 31))? } else { None };
+    let none = vec![0; rank];
+    let extra = for_axes(conv.output_padding.as_deref(), "output_padding", rank)?.unwrap_or(&none);
+    let same = matches!(padding, Padding::SameUpper | Padding::SameLower);
+    let pads = if let Padding::Explicit(pads) = padding { for_axes(pads.as_deref(), "pads", 2 * rank)? } else { None };
     // Some exporters give the whole shape instead of the spatial sizes.
-    let mut wanted = node.attributes.ints("output_shape")?.filter(|shape| !shape.is_empty());
+    let mut wanted = conv.output_shape.as_deref();
     if let Some(shape) = wanted.filter(|shape| shape.len() == rank + 2) {
         wanted = Some(&shape[2..]);
     }
@@ -233,20 +348,20 @@ fn transposed_window(node: &Node, x: &[usize], kernel: &[usize]) -> Result<Windo
         )));
     }
     for axis in 0..rank {
-        let full = (x[axis] as i64 - 1) * window.steps[axis] as i64 + extra[axis] + window.span(axis);
-        let size = match (wanted, &pads) {
+        let full = (x[axis] as i64 - 1) * window.steps[axis] as i64 + extra[axis] as i64 + window.span(axis);
+        let size = match (wanted, pads) {
             (Some(wanted), _) => wanted[axis],
             (None, _) if same => x[axis] as i64 * window.steps[axis] as i64,
             (None, Some(pads)) => full - pads[axis] - pads[rank + axis],
             (None, None) => full,
         };
         let size = usize::try_from(size).map_err(|_| Error::invalid("its padding leaves nothing of the result"))?;
-        window.begin[axis] = match (wanted, &pads) {
+        window.begin[axis] = match (wanted, pads) {
             (None, Some(pads)) => pads[axis],
             (None, None) if !same => 0,
             _ => {
                 let total = (full - size as i64).max(0);
-                if automatic == "SAME_UPPER" { total / 2 } else { total - total / 2 }
+                if *padding == Padding::SameUpper { total / 2 } else { total - total / 2 }
             }
         };
         window.image[axis] = size;

@@ -3,21 +3,42 @@
 use super::conv::filled;
 use super::product::{Matrix, Size, add_strided};
 use super::real::{Real, read, with_real, write, zeros};
-use super::window::Window;
-use super::{HostOp, Inputs, one};
+use super::window::{Window, Windows};
+use super::{Inputs, one};
 use crate::array::count;
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, Error, Result};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    (operator == "DeformConv").then_some(deform_conv as HostOp)
+pub(super) const OPERATORS: &[Entry] = &[Entry::new(
+    Schema::new("DeformConv", &[19, 22], (3, 5)).attributes(&[
+        "dilations",
+        "group",
+        "kernel_shape",
+        "offset_group",
+        "pads",
+        "strides",
+    ]),
+    deform_conv,
+)];
+
+/// Attributes of `DeformConv`.
+struct DeformConv {
+    windows: Windows,
+    groups: usize,
+    offset_groups: usize,
 }
 
-fn deform_conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    one(with_real!(x.dtype(), T => deformed::<T>(node, inputs, x))?)
+fn deform_conv(node: &RawNode) -> Parsed {
+    let number = |name| node.attributes.int_or(name, 1).map(|value| usize::try_from(value).unwrap_or(0));
+    let (windows, groups, offset_groups) = (Windows::parse(node, false)?, number("group")?, number("offset_group")?);
+    let conv = DeformConv { windows, groups, offset_groups };
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        one(with_real!(x.dtype(), T => deformed::<T>(&conv, inputs, x))?)
+    })
 }
 
-fn deformed<T: Real>(node: &Node, inputs: &Inputs<'_>, x: &Array) -> Result<Array> {
+fn deformed<T: Real>(conv: &DeformConv, inputs: &Inputs<'_>, x: &Array) -> Result<Array> {
     let (w, offsets, bias, mask) = (inputs.array(1)?, inputs.array(2)?, inputs.optional(3)?, inputs.optional(4)?);
     let &[images, from, height, width] = x.shape() else {
         return Err(Error::beyond(format!("an input of {} axes (4 are)", x.rank())));
@@ -25,9 +46,8 @@ fn deformed<T: Real>(node: &Node, inputs: &Inputs<'_>, x: &Array) -> Result<Arra
     let &[to, per_group, kernel_height, kernel_width] = w.shape() else {
         return Err(Error::invalid(format!("expected weights of 4 axes, found {:?}", w.shape())));
     };
-    let number = |name| node.attributes.int_or(name, 1).map(|value| usize::try_from(value).unwrap_or(0));
-    let (groups, offset_groups) = (number("group")?, number("offset_group")?);
-    let window = Window::new(node, &[height, width], Some(&[kernel_height, kernel_width]), false)?;
+    let (groups, offset_groups) = (conv.groups, conv.offset_groups);
+    let window = Window::new(&conv.windows, &[height, width], Some(&[kernel_height, kernel_width]))?;
     let (taps, plane) = (window.taps()?, count(&window.out)?);
     let fits = |all: usize, parts: usize| parts > 0 && all.is_multiple_of(parts);
     if !fits(from, groups) || !fits(to, groups) || !fits(from, offset_groups) || per_group != from / groups {

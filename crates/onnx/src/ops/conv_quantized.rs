@@ -1,24 +1,50 @@
 //! Convolutions of quantized values: exact sums of products, as 64-bit floats hold those of 8-bit integers.
 
-use super::conv::convolved;
-use super::{HostOp, Inputs, one};
-use crate::{Array, DType, Error, Node, Result, Value};
+use super::conv::{Conv, convolved};
+use super::{Inputs, one};
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "ConvInteger" => conv_integer,
-        "QLinearConv" => qlinear_conv,
-        _ => return None,
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("ConvInteger", &[10], (2, 4)).attributes(&[
+            "auto_pad",
+            "dilations",
+            "group",
+            "kernel_shape",
+            "pads",
+            "strides",
+        ]),
+        conv_integer,
+    ),
+    Entry::new(
+        Schema::new("QLinearConv", &[10], (8, 9)).attributes(&[
+            "auto_pad",
+            "dilations",
+            "group",
+            "kernel_shape",
+            "pads",
+            "strides",
+        ]),
+        qlinear_conv,
+    ),
+];
+
+fn conv_integer(node: &RawNode) -> Parsed {
+    let conv = Conv::parse(node)?;
+    eval(move |inputs| {
+        let (x, w) = (inputs.array(0)?, inputs.array(1)?);
+        let (shape, sums) = sums(&conv, (x, inputs.optional(2)?), (w, inputs.optional(3)?), None)?;
+        one(Array::of_floats(DType::I32, shape, sums)?)
     })
 }
 
-fn conv_integer(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, w) = (inputs.array(0)?, inputs.array(1)?);
-    let (shape, sums) = sums(node, (x, inputs.optional(2)?), (w, inputs.optional(3)?), None)?;
-    one(Array::of_floats(DType::I32, shape, sums)?)
+fn qlinear_conv(node: &RawNode) -> Parsed {
+    let conv = Conv::parse(node)?;
+    eval(move |inputs| quantized(&conv, inputs))
 }
 
-fn qlinear_conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn quantized(conv: &Conv, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (x, w) = (inputs.array(0)?, inputs.array(3)?);
     let (x_scale, y_scale) = (inputs.array(1)?.float()? as f32, inputs.array(6)?.float()? as f32);
     let zero = inputs.optional(7)?;
@@ -26,7 +52,7 @@ fn qlinear_conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (least, greatest) =
         dtype.int_range().ok_or_else(|| Error::invalid(format!("expected a quantized type, found {dtype}")))?;
     let zero = zero.map_or(Ok(0.0), Array::float)?;
-    let (shape, sums) = sums(node, (x, inputs.optional(2)?), (w, inputs.optional(5)?), inputs.optional(8)?)?;
+    let (shape, sums) = sums(conv, (x, inputs.optional(2)?), (w, inputs.optional(5)?), inputs.optional(8)?)?;
     let w_scales = per_channel(inputs.array(4)?, w)?;
     let plane: usize = shape[2..].iter().product();
     let scaled = sums.into_iter().enumerate().map(|(i, sum)| {
@@ -39,7 +65,7 @@ fn qlinear_conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 
 /// Shape and values of the convolution of values less their zero points.
 fn sums(
-    node: &Node,
+    conv: &Conv,
     (x, x_zero): (&Array, Option<&Array>),
     (w, w_zero): (&Array, Option<&Array>),
     bias: Option<&Array>,
@@ -57,7 +83,7 @@ fn sums(
                 .for_each(|(values, zero)| values.iter_mut().for_each(|value| *value -= zero));
         }
     }
-    let (window, sums) = convolved(node, x, w, &x_values, &w_values, bias)?;
+    let (window, sums) = convolved(conv, x, w, &x_values, &w_values, bias)?;
     Ok(([&[x.shape()[0], w.shape()[0]], &window.out[..]].concat(), sums))
 }
 

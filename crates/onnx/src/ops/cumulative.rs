@@ -1,35 +1,39 @@
 //! Sums and products up to each element.
 
-use super::{HostOp, Inputs, around, one};
+use super::{around, one};
 use crate::array::axis;
-use crate::{Array, Error, Node, Result, Value};
+use crate::infer::Rule;
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, Error};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "CumSum" => |node, inputs| cumulate(node, inputs, (0.0, |a, b| a + b), (0, i128::wrapping_add)),
-        "CumProd" => |node, inputs| cumulate(node, inputs, (1.0, |a, b| a * b), (1, i128::wrapping_mul)),
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("CumSum", &[11, 14], (2, 2)).attributes(&["exclusive", "reverse"]).rule(Rule::Same),
+        |node| cumulate(node, (0.0, |a, b| a + b), (0, i128::wrapping_add)),
+    ),
+    Entry::new(Schema::new("CumProd", &[26], (2, 2)).attributes(&["exclusive", "reverse"]).rule(Rule::Same), |node| {
+        cumulate(node, (1.0, |a, b| a * b), (1, i128::wrapping_mul))
+    }),
+];
 
 /// A first value, and how the next joins in.
 type Fold<T> = (T, fn(T, T) -> T);
 
-fn cumulate(node: &Node, inputs: &Inputs<'_>, floats: Fold<f64>, ints: Fold<i128>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let axis = axis(inputs.array(1)?.int()?, x.rank())?;
-    let walk = Walk {
-        around: around(x.shape(), axis),
-        exclusive: node.attributes.flag("exclusive", false)?,
-        reverse: node.attributes.flag("reverse", false)?,
-    };
-    let shape = x.shape().to_vec();
-    one(if x.dtype().is_float() {
-        Array::of_floats(x.dtype(), shape, walk.run(x.floats()?, floats))?
-    } else if x.dtype().is_int() {
-        Array::of_ints(x.dtype(), shape, walk.run(x.ints()?, ints))?
-    } else {
-        return Err(Error::invalid(format!("expected numbers, found {}", x.dtype())));
+fn cumulate(node: &RawNode, floats: Fold<f64>, ints: Fold<i128>) -> Parsed {
+    let exclusive = node.attributes.flag("exclusive", false)?;
+    let reverse = node.attributes.flag("reverse", false)?;
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let axis = axis(inputs.array(1)?.int()?, x.rank())?;
+        let walk = Walk { around: around(x.shape(), axis), exclusive, reverse };
+        let shape = x.shape().to_vec();
+        one(if x.dtype().is_float() {
+            Array::of_floats(x.dtype(), shape, walk.run(x.floats()?, floats))?
+        } else if x.dtype().is_int() {
+            Array::of_ints(x.dtype(), shape, walk.run(x.ints()?, ints))?
+        } else {
+            return Err(Error::invalid(format!("expected numbers, found {}", x.dtype())));
+        })
     })
 }
 

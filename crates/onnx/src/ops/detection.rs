@@ -1,11 +1,13 @@
 //! Boxes around objects.
 
-use super::{HostOp, Inputs, one};
-use crate::{Array, Error, Node, Result, Value};
+use super::one;
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, Error};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    (operator == "NonMaxSuppression").then_some(non_max_suppression as HostOp)
-}
+pub(super) const OPERATORS: &[Entry] = &[Entry::new(
+    Schema::new("NonMaxSuppression", &[10, 11], (2, 5)).attributes(&["center_point_box"]).without_gradient(),
+    non_max_suppression,
+)];
 
 /// A box by its edges.
 struct Edges {
@@ -39,45 +41,47 @@ impl Edges {
     }
 }
 
-fn non_max_suppression(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (boxes, scores) = (inputs.array(0)?, inputs.array(1)?);
+fn non_max_suppression(node: &RawNode) -> Parsed {
     let centred = node.attributes.flag("center_point_box", false)?;
-    let limit = inputs.optional(2)?.map_or(Ok(0), Array::int)?;
-    let threshold = inputs.optional(3)?.map_or(Ok(0.0), Array::float)?;
-    let least = inputs.optional(4)?.map(Array::float).transpose()?;
-    let (&[batch, count, 4], &[score_batch, classes, score_count]) = (boxes.shape(), scores.shape()) else {
-        return Err(Error::invalid(format!(
-            "boxes of shape {:?} with scores of shape {:?}",
-            boxes.shape(),
-            scores.shape()
-        )));
-    };
-    if batch != score_batch || count != score_count {
-        return Err(Error::invalid(format!(
-            "boxes of shape {:?} with scores of shape {:?}",
-            boxes.shape(),
-            scores.shape()
-        )));
-    }
-    let limit = usize::try_from(limit).unwrap_or(0);
-    let (boxes, scores) = (boxes.floats()?, scores.floats()?);
-    let edges: Vec<Edges> = boxes.chunks_exact(4).map(|values| Edges::new(values, centred)).collect();
-    let mut selected = Vec::new();
-    for item in 0..batch * classes {
-        let (image, scores) = (item / classes, &scores[item * count..][..count]);
-        let edges = &edges[image * count..][..count];
-        let mut order: Vec<usize> = (0..count).filter(|&i| least.is_none_or(|least| scores[i] > least)).collect();
-        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-        let mut kept: Vec<usize> = Vec::new();
-        for i in order {
-            if kept.len() >= limit {
-                break;
-            }
-            if kept.iter().all(|&other| edges[i].overlap(&edges[other]) <= threshold) {
-                kept.push(i);
-                selected.extend([image as i64, (item % classes) as i64, i as i64]);
+    eval(move |inputs| {
+        let (boxes, scores) = (inputs.array(0)?, inputs.array(1)?);
+        let limit = inputs.optional(2)?.map_or(Ok(0), Array::int)?;
+        let threshold = inputs.optional(3)?.map_or(Ok(0.0), Array::float)?;
+        let least = inputs.optional(4)?.map(Array::float).transpose()?;
+        let (&[batch, count, 4], &[score_batch, classes, score_count]) = (boxes.shape(), scores.shape()) else {
+            return Err(Error::invalid(format!(
+                "boxes of shape {:?} with scores of shape {:?}",
+                boxes.shape(),
+                scores.shape()
+            )));
+        };
+        if batch != score_batch || count != score_count {
+            return Err(Error::invalid(format!(
+                "boxes of shape {:?} with scores of shape {:?}",
+                boxes.shape(),
+                scores.shape()
+            )));
+        }
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let (boxes, scores) = (boxes.floats()?, scores.floats()?);
+        let edges: Vec<Edges> = boxes.chunks_exact(4).map(|values| Edges::new(values, centred)).collect();
+        let mut selected = Vec::new();
+        for item in 0..batch * classes {
+            let (image, scores) = (item / classes, &scores[item * count..][..count]);
+            let edges = &edges[image * count..][..count];
+            let mut order: Vec<usize> = (0..count).filter(|&i| least.is_none_or(|least| scores[i] > least)).collect();
+            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+            let mut kept: Vec<usize> = Vec::new();
+            for i in order {
+                if kept.len() >= limit {
+                    break;
+                }
+                if kept.iter().all(|&other| edges[i].overlap(&edges[other]) <= threshold) {
+                    kept.push(i);
+                    selected.extend([image as i64, (item % classes) as i64, i as i64]);
+                }
             }
         }
-    }
-    one(Array::new(vec![selected.len() / 3, 3], selected)?)
+        one(Array::new(vec![selected.len() / 3, 3], selected)?)
+    })
 }

@@ -1,20 +1,18 @@
 //! `Einsum`: operands are contracted pairwise, each time as a stack of matrix products. Also `Det`.
 
+use crate::operator::{ANY, Entry, Parsed, RawNode, Schema, eval};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::matmul::matmul;
 use super::real::permuted;
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::{Rounding, offsets, strides};
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Einsum" => einsum,
-        "Det" => det,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(Schema::new("Einsum", &[12, 28], (1, ANY)).attributes(&["!equation"]).weights(), einsum),
+    Entry::plain(Schema::new("Det", &[11, 22], (1, 1)), det),
+];
 
 /// A letter of the equation, or an axis that `...` stands for, counted from the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,42 +27,44 @@ struct Operand {
     array: Array,
 }
 
-fn einsum(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn einsum(node: &RawNode) -> Parsed {
     let equation = node.attributes.text("equation")?.ok_or_else(|| Error::invalid("it has no attribute 'equation'"))?;
     let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
-    let (left, right) = match equation.split_once("->") {
-        Some((left, right)) => (left, Some(right)),
-        None => (equation.as_str(), None),
-    };
-    let arrays = inputs.arrays()?;
-    let terms: Vec<&str> = left.split(',').collect();
-    if terms.len() != arrays.len() || arrays.is_empty() {
-        return Err(Error::invalid(format!(
-            "the equation '{equation}' is of {} operands, and there are {}",
-            terms.len(),
-            arrays.len()
-        )));
-    }
-    let dtype = arrays[0].dtype();
-    let mut operands = Vec::new();
-    let mut hidden = 0;
-    for (term, array) in terms.into_iter().zip(arrays) {
-        if array.dtype() != dtype {
-            return Err(Error::invalid("its inputs are of different types"));
+    eval(move |inputs| {
+        let (left, right) = match equation.split_once("->") {
+            Some((left, right)) => (left, Some(right)),
+            None => (equation.as_str(), None),
+        };
+        let arrays = inputs.arrays()?;
+        let terms: Vec<&str> = left.split(',').collect();
+        if terms.len() != arrays.len() || arrays.is_empty() {
+            return Err(Error::invalid(format!(
+                "the equation '{equation}' is of {} operands, and there are {}",
+                terms.len(),
+                arrays.len()
+            )));
         }
-        let labels = labels(term, Some(array.rank()), 0)?;
-        hidden = hidden.max(labels.iter().filter(|label| matches!(label, Label::Hidden(_))).count());
-        operands.push(Operand { labels, array: array.clone() });
-    }
-    let output = match right {
-        Some(right) => labels(right, None, hidden)?,
-        None => implied(&operands, hidden),
-    };
-    let result = contract_all(operands, &output, wide(dtype)).map_err(|error| match error {
-        Error::Invalid(message) => Error::invalid(format!("the equation '{equation}': {message}")),
-        other => other,
-    })?;
-    one(result.cast(dtype, true, Rounding::Nearest)?)
+        let dtype = arrays[0].dtype();
+        let mut operands = Vec::new();
+        let mut hidden = 0;
+        for (term, array) in terms.into_iter().zip(arrays) {
+            if array.dtype() != dtype {
+                return Err(Error::invalid("its inputs are of different types"));
+            }
+            let labels = labels(term, Some(array.rank()), 0)?;
+            hidden = hidden.max(labels.iter().filter(|label| matches!(label, Label::Hidden(_))).count());
+            operands.push(Operand { labels, array: array.clone() });
+        }
+        let output = match right {
+            Some(right) => labels(right, None, hidden)?,
+            None => implied(&operands, hidden),
+        };
+        let result = contract_all(operands, &output, wide(dtype)).map_err(|error| match error {
+            Error::Invalid(message) => Error::invalid(format!("the equation '{equation}': {message}")),
+            other => other,
+        })?;
+        one(result.cast(dtype, true, Rounding::Nearest)?)
+    })
 }
 
 /// The type that sums are computed in.
@@ -217,7 +217,7 @@ fn contract(a: Operand, b: Operand, needed: &BTreeSet<Label>) -> Result<Operand>
 }
 
 /// The determinant of each square matrix, by elimination.
-fn det(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn det(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let [lead @ .., rows, size] = x.shape() else {
         return Err(Error::invalid(format!("an input of shape {:?} is no matrix", x.shape())));

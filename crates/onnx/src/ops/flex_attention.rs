@@ -7,13 +7,14 @@ use super::product::Ring;
 use super::real::{Real, read, with_real, write};
 use super::softmax::{rows, softmax_in};
 use crate::array::Rounding;
-use crate::{Array, DType, Error, Node, Result};
+use crate::operator::RawNode;
+use crate::{Array, DType, Error, Result};
 
 /// What a nested graph makes of scores or probabilities, which keep shape and type.
 type Modify<'m> = &'m dyn Fn(&str, Array) -> Result<Array>;
 
 /// Runs a node; `modify` runs its graph of a name (`score_mod`, `prob_mod`), if it has one.
-pub(crate) fn flex_attention(node: &Node, inputs: &Inputs<'_>, modify: Modify<'_>) -> Result<Array> {
+pub(crate) fn flex_attention(node: &RawNode, inputs: &Inputs<'_>, modify: Modify<'_>) -> Result<Array> {
     let (q, k, v) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
     if k.dtype() != q.dtype() || v.dtype() != q.dtype() {
         return Err(Error::invalid(format!(

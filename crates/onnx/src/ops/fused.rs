@@ -2,40 +2,56 @@
 //!
 //! No file has these: they are made when a graph is prepared for inference.
 
-use super::microsoft::activate;
-use super::{HostOp, Inputs, binary, conv, matmul, one};
-use crate::{Array, Error, Node, Result, Value};
+use super::fused_activation::{FusedActivation, activated};
+use super::{Inputs, binary, conv, matmul, one};
+use crate::graph::FUSED;
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
+use crate::{Result, Value};
 
-/// The operator with its bias (input 2) and its activation (`activation`, `activation_params`).
-pub(crate) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Conv" => |node, inputs| activated(node, plain("Conv", node, inputs)?),
-        "Gemm" => |node, inputs| activated(node, plain("Gemm", node, inputs)?),
-        "MatMul" => |node, inputs| {
-            let product = plain("MatMul", node, inputs)?;
-            let sum = match (product.first(), inputs.get(2)) {
-                (Some(product), Some(bias)) => plain("Add", node, &Inputs::new(vec![Some(product), Some(bias)]))?,
-                _ => product,
-            };
-            activated(node, sum)
-        },
-        _ => return None,
-    })
+/// Operators with a bias (input 2) and an activation (`activation`, `activation_params`).
+pub(crate) const OPERATORS: &[Entry] = &[
+    Entry::new(Schema::of(FUSED, "Conv", &[1], (2, 3)).weights(), |node| {
+        parsed(Fused { operator: conv::Conv::parse(node)?, activation: activation(node)? })
+    }),
+    Entry::new(Schema::of(FUSED, "Gemm", &[1], (2, 3)).weights(), |node| {
+        parsed(Fused { operator: matmul::Gemm::parse(node)?, activation: activation(node)? })
+    }),
+    Entry::new(Schema::of(FUSED, "MatMul", &[1], (2, 3)).weights(), |node| {
+        parsed(Fused { operator: BiasedMatMul, activation: activation(node)? })
+    }),
+];
+
+/// An operator and the function applied to what it gives.
+#[derive(Debug, Clone)]
+pub struct Fused<O> {
+    /// The operator.
+    pub operator: O,
+    /// The function.
+    pub activation: Option<FusedActivation>,
 }
 
-fn plain(operator: &str, node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let found = [conv::find, matmul::find, binary::find].iter().find_map(|family| family(operator));
-    found.ok_or_else(|| Error::beyond(format!("a fused {operator}")))?(node, inputs)
-}
+/// `MatMul` with a bias as its third input.
+#[derive(Debug, Clone, Copy)]
+pub struct BiasedMatMul;
 
-fn activated(node: &Node, values: Vec<Value>) -> Result<Vec<Value>> {
-    let [value] = values.as_slice() else { return Ok(values) };
-    if node.attributes.get("activation").is_none() {
-        return Ok(values);
+impl<O: Operator> Operator for Fused<O> {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let mut values = self.operator.eval(inputs)?;
+        values.truncate(1);
+        values.into_iter().map(|value| Ok(activated(self.activation, value.into_array()?)?.into())).collect()
     }
-    let array = value.array()?;
-    let parameters = node.attributes.floats("activation_params")?.unwrap_or_default();
-    let mut floats = array.floats()?;
-    activate(node, parameters, &mut floats)?;
-    one(Array::of_floats(array.dtype(), array.shape().to_vec(), floats)?)
+}
+
+impl Operator for BiasedMatMul {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let product = matmul::matmul(inputs.array(0)?, inputs.array(1)?)?;
+        one(match inputs.optional(2)? {
+            Some(bias) => binary::add(&product, bias)?,
+            None => product,
+        })
+    }
+}
+
+fn activation(node: &RawNode) -> Result<Option<FusedActivation>> {
+    FusedActivation::parse(node, node.attributes.floats("activation_params")?.unwrap_or_default())
 }

@@ -1,18 +1,16 @@
 //! Elements looked up by their positions.
 
-use super::{HostOp, Inputs, around, one};
+use super::{around, one};
 use crate::array::{axis, count, strides};
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, Error, Result};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Gather" => gather,
-        "GatherElements" => gather_elements,
-        "GatherND" => gather_nd,
-        "Compress" => compress,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(Schema::new("Gather", &[1, 11, 13], (2, 2)).attributes(&["axis"]).weights(), gather),
+    Entry::new(Schema::new("GatherElements", &[11, 13], (2, 2)).attributes(&["axis"]), gather_elements),
+    Entry::new(Schema::new("GatherND", &[11, 12, 13], (2, 2)).attributes(&["batch_dims@12"]), gather_nd),
+    Entry::new(Schema::new("Compress", &[9, 11, 28], (2, 2)).attributes(&["axis"]), compress),
+];
 
 /// Positions on an axis; negative ones count from its end.
 ///
@@ -34,16 +32,19 @@ pub(super) fn position(index: i64, size: usize) -> Result<usize> {
         .ok_or_else(|| Error::invalid(format!("position {index} is outside an axis of size {size}")))
 }
 
-fn gather(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
-    let axis = axis(node.attributes.int_or("axis", 0)?, x.rank())?;
-    let (outer, size, inner) = around(x.shape(), axis);
-    let chosen = positions(indices, size)?;
-    let shape = [&x.shape()[..axis], indices.shape(), &x.shape()[axis + 1..]].concat();
-    count(&shape)?;
-    let starts: Vec<_> =
-        (0..outer).flat_map(|o| chosen.iter().map(move |position| (o * size + position) * inner)).collect();
-    one(x.blocks(shape, &starts, inner)?)
+fn gather(node: &RawNode) -> Parsed {
+    let axis_given = node.attributes.int_or("axis", 0)?;
+    eval(move |inputs| {
+        let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
+        let axis = axis(axis_given, x.rank())?;
+        let (outer, size, inner) = around(x.shape(), axis);
+        let chosen = positions(indices, size)?;
+        let shape = [&x.shape()[..axis], indices.shape(), &x.shape()[axis + 1..]].concat();
+        count(&shape)?;
+        let starts: Vec<_> =
+            (0..outer).flat_map(|o| chosen.iter().map(move |position| (o * size + position) * inner)).collect();
+        one(x.blocks(shape, &starts, inner)?)
+    })
 }
 
 /// For every index along an axis, the position of the element that it means.
@@ -62,10 +63,13 @@ pub(super) fn element_positions(x: &Array, indices: &Array, axis: usize) -> Resu
     Ok(bases.into_iter().zip(chosen).map(|(base, position)| base + position * step).collect())
 }
 
-fn gather_elements(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
-    let axis = axis(node.attributes.int_or("axis", 0)?, x.rank())?;
-    one(x.take(indices.shape().to_vec(), &element_positions(x, indices, axis)?)?)
+fn gather_elements(node: &RawNode) -> Parsed {
+    let axis_given = node.attributes.int_or("axis", 0)?;
+    eval(move |inputs| {
+        let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
+        let axis = axis(axis_given, x.rank())?;
+        one(x.take(indices.shape().to_vec(), &element_positions(x, indices, axis)?)?)
+    })
 }
 
 /// Where the blocks begin that index vectors mean, and how large they are. The first `batch` axes are common to both.
@@ -101,27 +105,38 @@ pub(super) fn block_positions(x: &Array, indices: &Array, batch: usize) -> Resul
     Ok((starts, block))
 }
 
-fn gather_nd(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
+fn gather_nd(node: &RawNode) -> Parsed {
     let batch = usize::try_from(node.attributes.int_or("batch_dims", 0)?)
         .map_err(|_| Error::invalid("batch_dims is negative"))?;
-    let (starts, block) = block_positions(x, indices, batch)?;
-    let depth = indices.shape().last().copied().unwrap_or(0);
-    let shape = [&indices.shape()[..indices.rank() - 1], &x.shape()[batch + depth..]].concat();
-    one(x.blocks(shape, &starts, block)?)
+    eval(move |inputs| {
+        let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
+        let (starts, block) = block_positions(x, indices, batch)?;
+        let depth = indices.shape().last().copied().unwrap_or(0);
+        let shape = [&indices.shape()[..indices.rank() - 1], &x.shape()[batch + depth..]].concat();
+        one(x.blocks(shape, &starts, block)?)
+    })
 }
 
 /// The parts whose condition holds: along an axis, or of all elements in a row.
-fn compress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, condition) = (inputs.array(0)?, inputs.array(1)?.expect::<bool>()?);
-    let (x, axis) = match node.attributes.int("axis")? {
-        Some(given) => (x.clone(), axis(given, x.rank())?),
-        None => (x.reshaped(vec![x.len()])?, 0),
-    };
-    let size = x.shape()[axis];
-    let mut axes = vec![None; x.rank()];
-    axes[axis] = Some(
-        condition.iter().take(size).enumerate().filter(|(_, holds)| **holds).map(|(position, _)| position).collect(),
-    );
-    one(x.select(&axes)?)
+fn compress(node: &RawNode) -> Parsed {
+    let axis_given = node.attributes.int("axis")?;
+    eval(move |inputs| {
+        let (x, condition) = (inputs.array(0)?, inputs.array(1)?.expect::<bool>()?);
+        let (x, axis) = match axis_given {
+            Some(given) => (x.clone(), axis(given, x.rank())?),
+            None => (x.reshaped(vec![x.len()])?, 0),
+        };
+        let size = x.shape()[axis];
+        let mut axes = vec![None; x.rank()];
+        axes[axis] = Some(
+            condition
+                .iter()
+                .take(size)
+                .enumerate()
+                .filter(|(_, holds)| **holds)
+                .map(|(position, _)| position)
+                .collect(),
+        );
+        one(x.select(&axes)?)
+    })
 }

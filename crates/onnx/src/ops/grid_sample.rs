@@ -1,17 +1,19 @@
 //! Sampling images at the points of a grid, and grids of affine maps.
 
+use super::later;
 use super::real::{Real, read, with_real, write, zeros};
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::{count, strides};
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "GridSample" => grid_sample,
-        "AffineGrid" => affine_grid,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("GridSample", &[16, 20, 22], (2, 2)).attributes(&["align_corners", "mode", "padding_mode"]),
+        |node| later(node, grid_sample),
+    ),
+    Entry::new(Schema::new("AffineGrid", &[20], (2, 2)).attributes(&["align_corners"]), affine_grid),
+];
 
 /// What stands outside an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,7 @@ enum Mode {
     Cubic,
 }
 
-fn grid_sample(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn grid_sample(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     if x.dtype().is_float() {
         return one(with_real!(x.dtype(), T => sampled::<T>(node, x, inputs.array(1)?))?);
@@ -128,7 +130,7 @@ fn cubic(x: f32) -> [f32; 4] {
     [far(x + 1.0), near(x), near(1.0 - x), far(2.0 - x)]
 }
 
-fn sampled<T: Real>(node: &Node, x: &Array, grid: &Array) -> Result<Array> {
+fn sampled<T: Real>(node: &RawNode, x: &Array, grid: &Array) -> Result<Array> {
     let attributes = &node.attributes;
     let mode = match attributes.text_or("mode", "linear")? {
         "nearest" => Mode::Nearest,
@@ -180,39 +182,41 @@ fn sampled<T: Real>(node: &Node, x: &Array, grid: &Array) -> Result<Array> {
 }
 
 /// For every pixel of an image from -1 to 1 along each axis, where an affine map takes it.
-fn affine_grid(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let theta = inputs.array(0)?;
-    let size = inputs.ints(1)?.ok_or_else(|| Error::invalid("input 1 is missing"))?;
+fn affine_grid(node: &RawNode) -> Parsed {
     let corners = node.attributes.flag("align_corners", false)?;
-    let spatial: Option<Vec<usize>> = size.iter().skip(2).map(|&size| usize::try_from(size).ok()).collect();
-    let spatial = spatial.filter(|spatial| (2..=3).contains(&spatial.len()));
-    let spatial =
-        spatial.ok_or_else(|| Error::invalid(format!("an image of sizes {size:?}: expected 4 or 5 of them")))?;
-    let rank = spatial.len();
-    let images = theta.shape().first().copied().unwrap_or(0);
-    if theta.shape() != [images, rank, rank + 1] || size[0] != images as i64 {
-        return Err(Error::invalid(format!("maps of shape {:?} for an image of sizes {size:?}", theta.shape())));
-    }
-    let shape = [&[images], &spatial[..], &[rank]].concat();
-    let mut grid: Vec<f64> = zeros(&shape)?;
-    let theta = theta.floats()?;
-    let points = count(&spatial)?;
-    for (position, slot) in grid.chunks_exact_mut(rank).enumerate() {
-        let map = &theta[position / points * rank * (rank + 1)..];
-        let index = crate::array::index_of(position % points, &spatial);
-        let place = |axis: usize| {
-            let (i, size) = (index[axis] as f64, spatial[axis] as f64);
-            match (corners, spatial[axis]) {
-                (true, 1) => -1.0,
-                (true, _) => -1.0 + 2.0 * i / (size - 1.0),
-                (false, _) => -1.0 + (2.0 * i + 1.0) / size,
-            }
-        };
-        for (row, slot) in slot.iter_mut().enumerate() {
-            let map = &map[row * (rank + 1)..];
-            // A map names the last axis first.
-            *slot = (0..rank).map(|i| map[i] * place(rank - 1 - i)).sum::<f64>() + map[rank];
+    eval(move |inputs| {
+        let theta = inputs.array(0)?;
+        let size = inputs.ints(1)?.ok_or_else(|| Error::invalid("input 1 is missing"))?;
+        let spatial: Option<Vec<usize>> = size.iter().skip(2).map(|&size| usize::try_from(size).ok()).collect();
+        let spatial = spatial.filter(|spatial| (2..=3).contains(&spatial.len()));
+        let spatial =
+            spatial.ok_or_else(|| Error::invalid(format!("an image of sizes {size:?}: expected 4 or 5 of them")))?;
+        let rank = spatial.len();
+        let images = theta.shape().first().copied().unwrap_or(0);
+        if theta.shape() != [images, rank, rank + 1] || size[0] != images as i64 {
+            return Err(Error::invalid(format!("maps of shape {:?} for an image of sizes {size:?}", theta.shape())));
         }
-    }
-    one(Array::of_floats(inputs.array(0)?.dtype(), shape, grid)?)
+        let shape = [&[images], &spatial[..], &[rank]].concat();
+        let mut grid: Vec<f64> = zeros(&shape)?;
+        let theta = theta.floats()?;
+        let points = count(&spatial)?;
+        for (position, slot) in grid.chunks_exact_mut(rank).enumerate() {
+            let map = &theta[position / points * rank * (rank + 1)..];
+            let index = crate::array::index_of(position % points, &spatial);
+            let place = |axis: usize| {
+                let (i, size) = (index[axis] as f64, spatial[axis] as f64);
+                match (corners, spatial[axis]) {
+                    (true, 1) => -1.0,
+                    (true, _) => -1.0 + 2.0 * i / (size - 1.0),
+                    (false, _) => -1.0 + (2.0 * i + 1.0) / size,
+                }
+            };
+            for (row, slot) in slot.iter_mut().enumerate() {
+                let map = &map[row * (rank + 1)..];
+                // A map names the last axis first.
+                *slot = (0..rank).map(|i| map[i] * place(rank - 1 - i)).sum::<f64>() + map[rank];
+            }
+        }
+        one(Array::of_floats(inputs.array(0)?.dtype(), shape, grid)?)
+    })
 }

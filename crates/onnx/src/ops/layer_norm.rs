@@ -1,19 +1,33 @@
 //! Normalization of each sample over its last axes: `LayerNormalization`, `RMSNormalization`.
 
+use super::Inputs;
 use super::real::{Real, read, round, sum, with_real, write};
 use super::reduce::sum_square;
-use super::{HostOp, Inputs};
 use crate::array::{Broadcast, axis};
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::infer::Rule;
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "LayerNormalization" => layer_norm,
-        // Optimizers of onnxruntime wrote the second name before the specification had the first.
-        "RMSNormalization" | "SimplifiedLayerNormalization" => rms_norm,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("LayerNormalization", &[17], (2, 3))
+            .attributes(&["axis", "epsilon", "stash_type"])
+            .rule(Rule::Same)
+            .weights(),
+        |node| parsed(LayerNormalization::parse(node)?),
+    ),
+    // Optimizers of onnxruntime wrote the second name before the specification had the first.
+    Entry::new(
+        Schema::new("RMSNormalization", &[23], (2, 2))
+            .attributes(&["axis", "epsilon", "stash_type"])
+            .rule(Rule::Same)
+            .weights(),
+        |node| parsed(RmsNormalization { axis: node.attributes.int_or("axis", -1)?, epsilon: epsilon(node)? }),
+    ),
+    Entry::new(Schema::new("SimplifiedLayerNormalization", &[1], (2, 2)).rule(Rule::Same), |node| {
+        parsed(RmsNormalization { axis: node.attributes.int_or("axis", -1)?, epsilon: epsilon(node)? })
+    }),
+];
 
 /// Brings a row to mean 0 and variance 1; answers its mean and the inverse of its standard deviation.
 pub(super) fn standardize<T: Real>(row: &mut [T], epsilon: T) -> (T, T) {
@@ -59,48 +73,80 @@ pub(super) fn combine<T: Real>(
 }
 
 /// Number of elements in each row, and the shape of one number for each row.
-fn rows(node: &Node, x: &Array) -> Result<(usize, Vec<usize>)> {
-    let at = axis(node.attributes.int_or("axis", -1)?, x.rank())?;
+fn rows(from: i64, x: &Array) -> Result<(usize, Vec<usize>)> {
+    let at = axis(from, x.rank())?;
     let shape = x.shape().iter().enumerate().map(|(i, &size)| if i < at { size } else { 1 }).collect();
     Ok((x.shape()[at..].iter().product(), shape))
 }
 
-fn layer_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, scale, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
-    let (size, outer) = rows(node, x)?;
-    let epsilon = node.attributes.float_or("epsilon", 1e-5)?;
-    let stash = node.attributes.int_or("stash_type", 1)?;
-    let stash = DType::from_number(stash as i32).filter(|dtype| dtype.is_float());
-    let stash = stash.ok_or_else(|| Error::invalid("attribute 'stash_type' is no float type"))?;
-    with_real!(x.dtype(), T => {
-        let mut values = read::<T>(x)?.into_owned();
-        let (means, inverses): (Vec<T>, Vec<T>) =
-            values.chunks_mut(size.max(1)).map(|row| standardize(row, T::of(f64::from(epsilon)))).unzip();
-        // The second stage runs in the type of the input.
-        round(x.dtype(), &mut values);
-        combine(&mut values, x.shape(), scale, |v, s| *v *= s)?;
-        if let Some(bias) = bias {
-            combine(&mut values, x.shape(), bias, |v, b| *v += b)?;
-        }
-        let total = outer.iter().product();
-        let per_row = |mut values: Vec<T>| {
-            values.resize(total, T::of(f64::NAN));
-            write(stash, outer.clone(), values)
-        };
-        Ok(vec![write(x.dtype(), x.shape().to_vec(), values)?.into(), per_row(means)?.into(), per_row(inverses)?.into()])
-    })
+/// `LayerNormalization`.
+#[derive(Debug, Clone)]
+pub struct LayerNormalization {
+    /// The first axis that is normalized.
+    pub axis: i64,
+    /// Added to each variance.
+    pub epsilon: f64,
+    /// The type of mean and inverse deviation.
+    pub stash: DType,
 }
 
-fn rms_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, scale) = (inputs.array(0)?, inputs.array(1)?);
-    let (size, outer) = rows(node, x)?;
-    let epsilon = f64::from(node.attributes.float_or("epsilon", 1e-5)?);
-    with_real!(x.dtype(), T => {
-        let mut values = read::<T>(x)?.into_owned();
-        let mut inverses: Vec<T> = values.chunks_mut(size.max(1)).map(|row| divide_by_rms(row, T::of(epsilon))).collect();
-        inverses.resize(outer.iter().product(), T::of(f64::NAN));
-        round(x.dtype(), &mut values);
-        combine(&mut values, x.shape(), scale, |v, s| *v *= s)?;
-        Ok(vec![write(x.dtype(), x.shape().to_vec(), values)?.into(), write(DType::F32, outer.clone(), inverses)?.into()])
-    })
+impl LayerNormalization {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let stash = node.attributes.int_or("stash_type", 1)?;
+        let stash = DType::from_number(stash as i32).filter(|dtype| dtype.is_float());
+        let stash = stash.ok_or_else(|| Error::invalid("attribute 'stash_type' is no float type"))?;
+        Ok(Self { axis: node.attributes.int_or("axis", -1)?, epsilon: epsilon(node)?, stash })
+    }
+}
+
+/// `RMSNormalization`.
+#[derive(Debug, Clone)]
+pub struct RmsNormalization {
+    /// The first axis that is normalized.
+    pub axis: i64,
+    /// Added to each mean of squares.
+    pub epsilon: f64,
+}
+
+fn epsilon(node: &RawNode) -> Result<f64> {
+    Ok(f64::from(node.attributes.float_or("epsilon", 1e-5)?))
+}
+
+impl Operator for LayerNormalization {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let (x, scale, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
+        let (size, outer) = rows(self.axis, x)?;
+        with_real!(x.dtype(), T => {
+            let mut values = read::<T>(x)?.into_owned();
+            let (means, inverses): (Vec<T>, Vec<T>) =
+                values.chunks_mut(size.max(1)).map(|row| standardize(row, T::of(self.epsilon))).unzip();
+            // The second stage runs in the type of the input.
+            round(x.dtype(), &mut values);
+            combine(&mut values, x.shape(), scale, |v, s| *v *= s)?;
+            if let Some(bias) = bias {
+                combine(&mut values, x.shape(), bias, |v, b| *v += b)?;
+            }
+            let total = outer.iter().product();
+            let per_row = |mut values: Vec<T>| {
+                values.resize(total, T::of(f64::NAN));
+                write(self.stash, outer.clone(), values)
+            };
+            Ok(vec![write(x.dtype(), x.shape().to_vec(), values)?.into(), per_row(means)?.into(), per_row(inverses)?.into()])
+        })
+    }
+}
+
+impl Operator for RmsNormalization {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let (x, scale) = (inputs.array(0)?, inputs.array(1)?);
+        let (size, outer) = rows(self.axis, x)?;
+        with_real!(x.dtype(), T => {
+            let mut values = read::<T>(x)?.into_owned();
+            let mut inverses: Vec<T> = values.chunks_mut(size.max(1)).map(|row| divide_by_rms(row, T::of(self.epsilon))).collect();
+            inverses.resize(outer.iter().product(), T::of(f64::NAN));
+            round(x.dtype(), &mut values);
+            combine(&mut values, x.shape(), scale, |v, s| *v *= s)?;
+            Ok(vec![write(x.dtype(), x.shape().to_vec(), values)?.into(), write(DType::F32, outer.clone(), inverses)?.into()])
+        })
+    }
 }

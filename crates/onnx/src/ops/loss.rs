@@ -1,25 +1,34 @@
 //! Losses of class scores against class numbers.
 
+use super::Inputs;
+use super::later;
 use super::softmax::{log_softmax, rows};
-use super::{HostOp, Inputs};
-use crate::{Array, Error, Node, Result};
+use crate::operator::{Entry, RawNode, Schema};
+use crate::{Array, Error, Result};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "NegativeLogLikelihoodLoss" => |node, inputs| {
-            let scores = inputs.array(0)?;
-            Ok(vec![loss(node, inputs, scores, &scores.floats()?)?.into()])
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("NegativeLogLikelihoodLoss", &[12, 13, 22], (2, 3)).attributes(&["ignore_index", "reduction"]),
+        |node| {
+            later(node, |node, inputs| {
+                let scores = inputs.array(0)?;
+                Ok(vec![loss(node, inputs, scores, &scores.floats()?)?.into()])
+            })
         },
-        "SoftmaxCrossEntropyLoss" => |node, inputs| {
-            let scores = inputs.array(0)?;
-            let (_, classes, inner) = layout(scores)?;
-            let logs = rows(scores.floats()?, classes, inner, log_softmax);
-            let result = loss(node, inputs, scores, &logs)?;
-            Ok(vec![result.into(), Array::of_floats(scores.dtype(), scores.shape().to_vec(), logs)?.into()])
+    ),
+    Entry::new(
+        Schema::new("SoftmaxCrossEntropyLoss", &[12, 13], (2, 3)).attributes(&["ignore_index", "reduction"]),
+        |node| {
+            later(node, |node, inputs| {
+                let scores = inputs.array(0)?;
+                let (_, classes, inner) = layout(scores)?;
+                let logs = rows(scores.floats()?, classes, inner, log_softmax);
+                let result = loss(node, inputs, scores, &logs)?;
+                Ok(vec![result.into(), Array::of_floats(scores.dtype(), scores.shape().to_vec(), logs)?.into()])
+            })
         },
-        _ => return None,
-    })
-}
+    ),
+];
 
 /// Samples, classes, places of each sample.
 fn layout(scores: &Array) -> Result<(usize, usize, usize)> {
@@ -30,7 +39,7 @@ fn layout(scores: &Array) -> Result<(usize, usize, usize)> {
 }
 
 /// The loss from the logarithms of probabilities, in the type of the scores.
-fn loss(node: &Node, inputs: &Inputs<'_>, scores: &Array, logs: &[f64]) -> Result<Array> {
+fn loss(node: &RawNode, inputs: &Inputs<'_>, scores: &Array, logs: &[f64]) -> Result<Array> {
     let (samples, classes, inner) = layout(scores)?;
     let target = inputs.array(1)?;
     let expected = [&scores.shape()[..1], &scores.shape()[2..]].concat();

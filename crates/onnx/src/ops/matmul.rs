@@ -2,19 +2,25 @@
 
 use super::product::{Ring, Size, add_product, transposed};
 use super::real::{Real, read, round, with_real, write, zeros};
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::{Broadcast, broadcast_shape};
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::infer::{Fact, Rule, broadcast, fits};
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "MatMul" => |_, inputs| one(matmul(inputs.array(0)?, inputs.array(1)?)?),
-        "MatMulInteger" => matmul_integer,
-        "QLinearMatMul" => qlinear_matmul,
-        "Gemm" => gemm,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::plain(Schema::new("MatMul", &[1, 9, 13], (2, 2)).rule(Rule::MatMul).weights(), |inputs| {
+        one(matmul(inputs.array(0)?, inputs.array(1)?)?)
+    }),
+    Entry::plain(Schema::new("MatMulInteger", &[10], (2, 4)), matmul_integer),
+    Entry::plain(Schema::new("QLinearMatMul", &[10, 21], (8, 8)), qlinear_matmul),
+    Entry::new(
+        Schema::new("Gemm", &[1, 6, 7, 9, 11, 13], (2, 3))
+            .attributes(&["alpha", "beta", "broadcast<7", "transA", "transB"])
+            .weights(),
+        |node| parsed(Gemm::parse(node)?),
+    ),
+];
 
 /// How two stacks of matrices are multiplied.
 struct Stacks {
@@ -104,14 +110,14 @@ fn beside(part: &Array, matrix: &Array, rows: bool) -> Result<Broadcast> {
     Ok(both)
 }
 
-fn matmul_integer(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn matmul_integer(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (a, b) = (inputs.array(0)?, inputs.array(1)?);
     let stacks = Stacks::new(a.shape(), b.shape())?;
     let values = stacks.multiply(&centred(a, inputs.optional(2)?, true)?, &centred(b, inputs.optional(3)?, false)?)?;
     one(of_int64s(DType::I32, stacks.shape, values)?)
 }
 
-fn qlinear_matmul(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn qlinear_matmul(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (a, b) = (inputs.array(0)?, inputs.array(3)?);
     let stacks = Stacks::new(a.shape(), b.shape())?;
     let products =
@@ -153,14 +159,70 @@ fn qlinear_matmul(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     one(Array::of_ints(zero.dtype(), stacks.shape, products.into_iter().enumerate().map(value).collect())?)
 }
 
-/// `alpha · A · B + beta · C`, each of A and B transposed or not.
-pub(super) fn gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+/// `Gemm`: `alpha · A · B + beta · C`, each of A and B transposed or not.
+#[derive(Debug, Clone)]
+pub struct Gemm {
+    /// The factor of the product.
+    pub alpha: f32,
+    /// The factor of what is added.
+    pub beta: f32,
+    /// Whether A is transposed.
+    pub transpose_a: bool,
+    /// Whether B is transposed.
+    pub transpose_b: bool,
+}
+
+impl Gemm {
+    /// Reads the attributes.
+    ///
+    /// # Errors
+    /// When one is wrong.
+    pub fn parse(node: &RawNode) -> Result<Self> {
+        let attributes = &node.attributes;
+        Ok(Self {
+            alpha: attributes.float_or("alpha", 1.0)?,
+            beta: attributes.float_or("beta", 1.0)?,
+            transpose_a: attributes.flag("transA", false)?,
+            transpose_b: attributes.flag("transB", false)?,
+        })
+    }
+}
+
+impl Operator for Gemm {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        gemm(self, inputs)
+    }
+
+    fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
+        let [a, b, ..] = inputs else { return Ok(Vec::new()) };
+        let (Some(left), Some(right)) = (&a.shape, &b.shape) else {
+            return Ok(vec![Fact { dtype: a.dtype, ..Fact::default() }]);
+        };
+        let ([a0, a1], [b0, b1]) = (left.as_slice(), right.as_slice()) else {
+            return Err(Error::invalid("it multiplies something else than matrices"));
+        };
+        let (rows, inner) = if self.transpose_a { (a1, a0) } else { (a0, a1) };
+        let (depth, columns) = if self.transpose_b { (b1, b0) } else { (b0, b1) };
+        if !fits(inner, depth) {
+            return Err(Error::invalid("its matrices do not fit each other"));
+        }
+        let shape = vec![rows.clone(), columns.clone()];
+        if let Some(c) = inputs.get(2).and_then(|c| c.shape.as_ref())
+            && !broadcast(&shape, c).is_ok_and(|sum| sum.len() == 2 && sum.iter().zip(&shape).all(|(a, b)| fits(a, b)))
+        {
+            return Err(Error::invalid("what it adds does not fit its product"));
+        }
+        Ok(vec![Fact::new(a.dtype, shape)])
+    }
+}
+
+fn gemm(gemm: &Gemm, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (a, b, c) = (inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?);
     if a.dtype() != b.dtype() || c.is_some_and(|c| c.dtype() != a.dtype()) {
         return Err(Error::invalid("its inputs are of different types"));
     }
-    let (alpha, beta) = (node.attributes.float_or("alpha", 1.0)?, node.attributes.float_or("beta", 1.0)?);
-    let flip = [node.attributes.flag("transA", false)?, node.attributes.flag("transB", false)?];
+    let (alpha, beta) = (gemm.alpha, gemm.beta);
+    let flip = [gemm.transpose_a, gemm.transpose_b];
     let (&[a0, a1], &[b0, b1]) = (a.shape(), b.shape()) else {
         return Err(Error::invalid(format!(
             "shapes {:?} and {:?} are not those of two matrices",

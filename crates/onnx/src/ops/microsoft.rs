@@ -1,41 +1,52 @@
 //! Operators of the domain `com.microsoft`, which optimized and quantized models use.
 
 use super::activation::{gelu, gelu_tanh, sigmoid};
+use super::conv::Conv;
+use super::fused_activation::{FusedActivation, activated};
 use super::layer_norm::{combine, divide_by_rms, standardize};
-use super::matmul::{gemm, matmul};
+use super::matmul::{Gemm, matmul};
 use super::real::{Real, permuted, read, with_real, write, zeros};
 use super::unary::float;
-use super::{HostOp, Inputs, conv, microsoft_attention, one, quantize};
+use super::{Inputs, one, quantize};
 use crate::array::Broadcast;
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::infer::Rule;
+use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Gelu" => |_, inputs| float(inputs, gelu),
-        "QuickGelu" => |node, inputs| {
-            let alpha = f64::from(node.attributes.float_or("alpha", 1.702)?);
-            float(inputs, |v| v * sigmoid(alpha * v))
-        },
-        "BiasGelu" => |_, inputs| biased(inputs, gelu),
-        "FastGelu" => |_, inputs| biased(inputs, gelu_tanh),
-        "FusedMatMul" | "TransposeMatMul" => fused_matmul,
-        "FusedConv" => fused_conv,
-        "FusedGemm" => fused_gemm,
-        "MatMulNBits" => matmul_n_bits,
-        "SkipLayerNormalization" => |node, inputs| skip_norm(node, inputs, Some(3), 4),
-        "SkipSimplifiedLayerNormalization" => |node, inputs| skip_norm(node, inputs, None, 3),
-        "EmbedLayerNormalization" => embed_norm,
-        "QLinearAdd" => |_, inputs| quantized_pair(inputs, |a, b| a + b),
-        "QLinearMul" => |_, inputs| quantized_pair(inputs, |a, b| a * b),
-        "QLinearSigmoid" => |_, inputs| quantized(inputs, sigmoid),
-        "QLinearLeakyRelu" => |node, inputs| {
-            let alpha = f64::from(node.attributes.float_or("alpha", 0.01)?);
-            quantized(inputs, |v| if v < 0.0 { alpha * v } else { v })
-        },
-        "QuantizeLinear" | "DequantizeLinear" => return quantize::find(operator),
-        other => return microsoft_attention::find(other),
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::plain(Schema::of("com.microsoft", "Gelu", &[1], (1, 1)).rule(Rule::Same), |inputs| float(inputs, gelu)),
+    Entry::new(Schema::of("com.microsoft", "QuickGelu", &[1], (1, 1)).rule(Rule::Same), |node| {
+        let alpha = f64::from(node.attributes.float_or("alpha", 1.702)?);
+        eval(move |inputs| float(inputs, |v| v * sigmoid(alpha * v)))
+    }),
+    Entry::plain(Schema::of("com.microsoft", "BiasGelu", &[1], (2, 2)).rule(Rule::Same), |inputs| biased(inputs, gelu)),
+    Entry::plain(Schema::of("com.microsoft", "FastGelu", &[1], (1, 2)).rule(Rule::Same), |inputs| {
+        biased(inputs, gelu_tanh)
+    }),
+    Entry::new(Schema::of("com.microsoft", "FusedMatMul", &[1], (2, 2)), fused_matmul),
+    Entry::new(Schema::of("com.microsoft", "TransposeMatMul", &[1], (2, 2)), fused_matmul),
+    Entry::new(Schema::of("com.microsoft", "FusedConv", &[1], (2, 4)), fused_conv),
+    Entry::new(Schema::of("com.microsoft", "FusedGemm", &[1], (2, 3)), fused_gemm),
+    Entry::new(Schema::of("com.microsoft", "MatMulNBits", &[1], (3, 6)), matmul_n_bits),
+    Entry::new(Schema::of("com.microsoft", "SkipLayerNormalization", &[1], (3, 5)), |node| skip_norm(node, Some(3), 4)),
+    Entry::new(Schema::of("com.microsoft", "SkipSimplifiedLayerNormalization", &[1], (3, 4)), |node| {
+        skip_norm(node, None, 3)
+    }),
+    Entry::new(Schema::of("com.microsoft", "EmbedLayerNormalization", &[1], (7, 9)), embed_norm),
+    Entry::plain(Schema::of("com.microsoft", "QLinearAdd", &[1], (7, 8)), |inputs| {
+        quantized_pair(inputs, |a, b| a + b)
+    }),
+    Entry::plain(Schema::of("com.microsoft", "QLinearMul", &[1], (7, 8)), |inputs| {
+        quantized_pair(inputs, |a, b| a * b)
+    }),
+    Entry::plain(Schema::of("com.microsoft", "QLinearSigmoid", &[1], (4, 5)), |inputs| quantized(inputs, sigmoid)),
+    Entry::new(Schema::of("com.microsoft", "QLinearLeakyRelu", &[1], (4, 5)), |node| {
+        let alpha = f64::from(node.attributes.float_or("alpha", 0.01)?);
+        eval(move |inputs| quantized(inputs, |v| if v < 0.0 { alpha * v } else { v }))
+    }),
+    Entry::new(Schema::of("com.microsoft", "QuantizeLinear", &[1], (2, 3)), quantize::quantize),
+    Entry::new(Schema::of("com.microsoft", "DequantizeLinear", &[1], (2, 3)), quantize::dequantize),
+];
 
 /// The values of a tensor, a bias along its last axis added to them if there is one, through a function.
 fn biased(inputs: &Inputs<'_>, function: fn(f64) -> f64) -> Result<Vec<Value>> {
@@ -47,78 +58,61 @@ fn biased(inputs: &Inputs<'_>, function: fn(f64) -> f64) -> Result<Vec<Value>> {
     one(Array::of_floats(x.dtype(), x.shape().to_vec(), values.into_iter().map(function).collect())?)
 }
 
-fn fused_matmul(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    if node.attributes.flag("transBatchA", false)? || node.attributes.flag("transBatchB", false)? {
-        return Err(Error::beyond("a product that transposes the axes of the batch"));
-    }
-    let turned = |position: usize, name: &str| -> Result<Array> {
-        let array = inputs.array(position)?;
-        if array.rank() < 2 || !node.attributes.flag(name, false)? {
-            return Ok(array.clone());
-        }
-        let mut order: Vec<usize> = (0..array.rank()).collect();
-        order.swap(array.rank() - 1, array.rank() - 2);
-        permuted(array, &order)
-    };
-    let product = matmul(&turned(0, "transA")?, &turned(1, "transB")?)?;
+/// A product of matrices, each transposed (or its batch axes moved behind its rows) or not, times a factor.
+fn fused_matmul(node: &RawNode) -> Parsed {
+    let flag = |name| node.attributes.flag(name, false);
+    let turns = [(flag("transBatchA")?, flag("transA")?), (flag("transBatchB")?, flag("transB")?)];
     let alpha = f64::from(node.attributes.float_or("alpha", 1.0)?);
-    let values = product.floats()?.into_iter().map(|v| alpha * v).collect();
-    one(Array::of_floats(product.dtype(), product.shape().to_vec(), values)?)
+    eval(move |inputs| {
+        let [a, b] = [0, 1].map(|position| turned(inputs.array(position)?, turns[position]));
+        let product = matmul(&a?, &b?)?;
+        let values = product.floats()?.into_iter().map(|v| alpha * v).collect();
+        one(Array::of_floats(product.dtype(), product.shape().to_vec(), values)?)
+    })
 }
 
-fn fused_conv(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let run = conv::find("Conv").ok_or_else(|| Error::beyond("a convolution"))?;
-    let plain = run(node, &Inputs::new((0..3).map(|position| inputs.get(position)).collect()))?;
-    let x = plain[0].array()?;
-    let mut values = x.floats()?;
-    if let Some(other) = inputs.optional(3)? {
-        combine(&mut values, x.shape(), other, |v, o| *v += o)?;
+/// `transBatch` says that the rows are the first axis and the batch comes after it; `trans` that rows and columns change places.
+fn turned(array: &Array, (batch, matrix): (bool, bool)) -> Result<Array> {
+    if array.rank() < 2 {
+        return Ok(array.clone());
     }
-    let parameters = node.attributes.floats("activation_params")?.unwrap_or_default();
-    activate(node, parameters, &mut values)?;
-    one(Array::of_floats(x.dtype(), x.shape().to_vec(), values)?)
+    let mut order: Vec<usize> = (0..array.rank()).collect();
+    if batch {
+        let rows = order.remove(0);
+        order.insert(order.len() - 1, rows);
+    }
+    if matrix {
+        order.swap(array.rank() - 1, array.rank() - 2);
+    }
+    permuted(array, &order)
 }
 
-fn fused_gemm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let plain = gemm(node, inputs)?;
-    let x = plain[0].array()?;
-    let mut values = x.floats()?;
-    let parameters: Vec<f32> = [node.attributes.float("activation_alpha")?, node.attributes.float("activation_beta")?]
-        .into_iter()
-        .flatten()
-        .collect();
-    activate(node, &parameters, &mut values)?;
-    one(Array::of_floats(x.dtype(), x.shape().to_vec(), values)?)
+fn fused_conv(node: &RawNode) -> Parsed {
+    let conv = Conv::parse(node)?;
+    let activation = FusedActivation::parse(node, node.attributes.floats("activation_params")?.unwrap_or_default())?;
+    eval(move |inputs| {
+        let mut x = conv.apply(inputs.array(0)?, inputs.array(1)?, inputs.optional(2)?)?;
+        if let Some(other) = inputs.optional(3)? {
+            let mut values = x.floats()?;
+            combine(&mut values, x.shape(), other, |v, o| *v += o)?;
+            x = Array::of_floats(x.dtype(), x.shape().to_vec(), values)?;
+        }
+        one(activated(activation, x)?)
+    })
 }
 
-/// Applies the function that the attribute `activation` names.
-pub(super) fn activate(node: &Node, parameters: &[f32], values: &mut [f64]) -> Result<()> {
-    let parameter = |at: usize, default: f64| parameters.get(at).map_or(default, |&p| f64::from(p));
-    let function: Box<dyn Fn(f64) -> f64> = match node.attributes.text_or("activation", "")? {
-        "" => return Ok(()),
-        "Relu" => Box::new(|v| if v < 0.0 { 0.0 } else { v }),
-        "Tanh" => Box::new(f64::tanh),
-        "Sigmoid" => Box::new(sigmoid),
-        "LeakyRelu" => {
-            let alpha = parameter(0, 0.01);
-            Box::new(move |v| if v < 0.0 { alpha * v } else { v })
-        }
-        "Clip" => {
-            let (low, high) = (parameter(0, f64::NEG_INFINITY), parameter(1, f64::INFINITY));
-            Box::new(move |v: f64| if v.is_nan() { v } else { v.max(low).min(high) })
-        }
-        "HardSigmoid" => {
-            let (alpha, beta) = (parameter(0, 0.2), parameter(1, 0.5));
-            Box::new(move |v| (alpha * v + beta).clamp(0.0, 1.0))
-        }
-        other => return Err(Error::beyond(format!("the activation '{other}'"))),
-    };
-    values.iter_mut().for_each(|v| *v = function(*v));
-    Ok(())
+fn fused_gemm(node: &RawNode) -> Parsed {
+    let gemm = Gemm::parse(node)?;
+    let parameters = [node.attributes.float("activation_alpha")?, node.attributes.float("activation_beta")?];
+    let activation = FusedActivation::parse(node, &parameters.into_iter().flatten().collect::<Vec<_>>())?;
+    eval(move |inputs| {
+        let values = Operator::eval(&gemm, inputs)?;
+        one(activated(activation, values[0].array()?.clone())?)
+    })
 }
 
 /// The right matrix is kept transposed, in blocks of small integers, each block with a scale and perhaps a zero point.
-fn matmul_n_bits(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn matmul_n_bits(node: &RawNode) -> Parsed {
     let size = |name: &str, default: Option<i64>| -> Result<usize> {
         let value = node
             .attributes
@@ -129,142 +123,151 @@ fn matmul_n_bits(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         value.ok_or_else(|| Error::invalid(format!("attribute '{name}' is not a positive number")))
     };
     let (k, n, bits, block) = (size("K", None)?, size("N", None)?, size("bits", Some(4))?, size("block_size", None)?);
-    if ![2, 4, 8].contains(&bits) || inputs.get(4).is_some() {
-        return Err(Error::beyond(format!("a matrix of {bits} bits, or one whose rows are in groups")));
+    if ![2, 4, 8].contains(&bits) {
+        return Err(Error::beyond(format!("a matrix of {bits} bits")));
     }
-    let each = 8 / bits;
-    let (a, packed, scales) = (inputs.array(0)?, inputs.array(1)?.expect::<u8>()?, inputs.array(2)?);
-    let blocks = k.div_ceil(block);
-    let bytes = block.div_ceil(each);
-    let wanted = [n, blocks, bytes].iter().try_fold(1_usize, |total, &size| total.checked_mul(size));
-    if wanted != Some(packed.len()) || scales.len() != n * blocks {
-        let found = format!("{} bytes and {} scales", packed.len(), scales.len());
-        return Err(Error::invalid(format!(
-            "{found} are not those of {n} columns of {blocks} blocks of {block} values"
-        )));
-    }
-    let code = |bytes: &[u8], at: usize| (bytes[at / each] >> (at % each * bits)) & (0xff >> (8 - bits));
-    let per_column = blocks.div_ceil(each);
-    let misfit = || Error::invalid(format!("the zero points are not those of {n} columns of {blocks} blocks"));
-    let zero: Vec<f64> = match inputs.optional(3)? {
-        None => vec![f64::from(1_u16 << (bits - 1)); n * blocks],
-        Some(zero) => match zero.values::<u8>() {
-            Some(codes) if codes.len() == n * per_column => {
-                let column = |column: usize| &codes[column * per_column..(column + 1) * per_column];
-                (0..n * blocks).map(|i| f64::from(code(column(i / blocks), i % blocks))).collect()
-            }
-            None if zero.len() == n * blocks => zero.floats()?,
-            _ => return Err(misfit()),
-        },
-    };
-    let product = with_real!(a.dtype(), T => {
-        let scales = read::<T>(scales)?;
-        let mut matrix = zeros::<T>(&[k, n])?;
-        for (row, values) in matrix.chunks_mut(n).enumerate() {
-            for (column, value) in values.iter_mut().enumerate() {
-                let at = column * blocks + row / block;
-                let code = f64::from(code(&packed[at * bytes..(at + 1) * bytes], row % block));
-                *value = T::of(code - zero[at]) * scales[at];
-            }
+    eval(move |inputs| {
+        if inputs.get(4).is_some() {
+            return Err(Error::beyond("a matrix whose rows are in groups"));
         }
-        matmul(a, &write(a.dtype(), vec![k, n], matrix)?)
-    })?;
-    let Some(bias) = inputs.optional(5)? else { return one(product) };
-    let mut values = product.floats()?;
-    combine(&mut values, product.shape(), bias, |v, b| *v += b)?;
-    one(Array::of_floats(product.dtype(), product.shape().to_vec(), values)?)
+        let each = 8 / bits;
+        let (a, packed, scales) = (inputs.array(0)?, inputs.array(1)?.expect::<u8>()?, inputs.array(2)?);
+        let blocks = k.div_ceil(block);
+        let bytes = block.div_ceil(each);
+        let wanted = [n, blocks, bytes].iter().try_fold(1_usize, |total, &size| total.checked_mul(size));
+        if wanted != Some(packed.len()) || scales.len() != n * blocks {
+            let found = format!("{} bytes and {} scales", packed.len(), scales.len());
+            return Err(Error::invalid(format!(
+                "{found} are not those of {n} columns of {blocks} blocks of {block} values"
+            )));
+        }
+        let code = |bytes: &[u8], at: usize| (bytes[at / each] >> (at % each * bits)) & (0xff >> (8 - bits));
+        let per_column = blocks.div_ceil(each);
+        let misfit = || Error::invalid(format!("the zero points are not those of {n} columns of {blocks} blocks"));
+        let zero: Vec<f64> = match inputs.optional(3)? {
+            None => vec![f64::from(1_u16 << (bits - 1)); n * blocks],
+            Some(zero) => match zero.values::<u8>() {
+                Some(codes) if codes.len() == n * per_column => {
+                    let column = |column: usize| &codes[column * per_column..(column + 1) * per_column];
+                    (0..n * blocks).map(|i| f64::from(code(column(i / blocks), i % blocks))).collect()
+                }
+                None if zero.len() == n * blocks => zero.floats()?,
+                _ => return Err(misfit()),
+            },
+        };
+        let product = with_real!(a.dtype(), T => {
+            let scales = read::<T>(scales)?;
+            let mut matrix = zeros::<T>(&[k, n])?;
+            for (row, values) in matrix.chunks_mut(n).enumerate() {
+                for (column, value) in values.iter_mut().enumerate() {
+                    let at = column * blocks + row / block;
+                    let code = f64::from(code(&packed[at * bytes..(at + 1) * bytes], row % block));
+                    *value = T::of(code - zero[at]) * scales[at];
+                }
+            }
+            matmul(a, &write(a.dtype(), vec![k, n], matrix)?)
+        })?;
+        let Some(bias) = inputs.optional(5)? else { return one(product) };
+        let mut values = product.floats()?;
+        combine(&mut values, product.shape(), bias, |v, b| *v += b)?;
+        one(Array::of_floats(product.dtype(), product.shape().to_vec(), values)?)
+    })
 }
 
 /// Normalizes the sum of two tensors over the last axis, by mean and variance if `beta` is the position of a shift, else by the root
 /// of the mean of squares. Outputs: the result, means, inverse deviations, the sum.
-fn skip_norm(node: &Node, inputs: &Inputs<'_>, beta: Option<usize>, bias: usize) -> Result<Vec<Value>> {
-    let (x, skip, gamma) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
-    let (beta, bias) = (beta.map(|beta| inputs.optional(beta)).transpose()?, inputs.optional(bias)?);
+fn skip_norm(node: &RawNode, beta: Option<usize>, bias: usize) -> Parsed {
     let epsilon = f64::from(node.attributes.float_or("epsilon", 1e-12)?);
-    let Some((&size, lead)) = x.shape().split_last() else { return Err(Error::invalid("an input without axes")) };
-    let row_shape = [lead, &[1]].concat();
-    with_real!(x.dtype(), T => {
-        let mut values = read::<T>(x)?.into_owned();
-        combine(&mut values, x.shape(), skip, |v, s| *v += s)?;
-        if let Some(bias) = bias {
-            combine(&mut values, x.shape(), bias, |v, b| *v += b)?;
-        }
-        let sum = values.clone();
-        let rows = values.chunks_mut(size.max(1));
-        let (mut means, mut inverses): (Vec<T>, Vec<T>) = match beta {
-            Some(_) => rows.map(|row| standardize(row, T::of(epsilon))).unzip(),
-            None => rows.map(|row| (T::default(), divide_by_rms(row, T::of(epsilon)))).unzip(),
-        };
-        combine(&mut values, x.shape(), gamma, |v, g| *v *= g)?;
-        if let Some(Some(beta)) = beta {
-            combine(&mut values, x.shape(), beta, |v, b| *v += b)?;
-        }
-        for rows in [&mut means, &mut inverses] {
-            rows.resize(lead.iter().product(), T::default());
-        }
-        let full = |values: Vec<T>| write(x.dtype(), x.shape().to_vec(), values);
-        let rows = |values: Vec<T>| write(DType::F32, row_shape.clone(), values);
-        Ok(vec![full(values)?.into(), rows(means)?.into(), rows(inverses)?.into(), full(sum)?.into()])
+    eval(move |inputs| {
+        let (x, skip, gamma) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
+        let (beta, bias) = (beta.map(|beta| inputs.optional(beta)).transpose()?, inputs.optional(bias)?);
+        let Some((&size, lead)) = x.shape().split_last() else { return Err(Error::invalid("an input without axes")) };
+        let row_shape = [lead, &[1]].concat();
+        with_real!(x.dtype(), T => {
+            let mut values = read::<T>(x)?.into_owned();
+            combine(&mut values, x.shape(), skip, |v, s| *v += s)?;
+            if let Some(bias) = bias {
+                combine(&mut values, x.shape(), bias, |v, b| *v += b)?;
+            }
+            let sum = values.clone();
+            let rows = values.chunks_mut(size.max(1));
+            let (mut means, mut inverses): (Vec<T>, Vec<T>) = match beta {
+                Some(_) => rows.map(|row| standardize(row, T::of(epsilon))).unzip(),
+                None => rows.map(|row| (T::default(), divide_by_rms(row, T::of(epsilon)))).unzip(),
+            };
+            combine(&mut values, x.shape(), gamma, |v, g| *v *= g)?;
+            if let Some(Some(beta)) = beta {
+                combine(&mut values, x.shape(), beta, |v, b| *v += b)?;
+            }
+            for rows in [&mut means, &mut inverses] {
+                rows.resize(lead.iter().product(), T::default());
+            }
+            let full = |values: Vec<T>| write(x.dtype(), x.shape().to_vec(), values);
+            let rows = |values: Vec<T>| write(DType::F32, row_shape.clone(), values);
+            Ok(vec![full(values)?.into(), rows(means)?.into(), rows(inverses)?.into(), full(sum)?.into()])
+        })
     })
 }
 
 /// Sums the rows of tables that ids name, and normalizes them. Outputs: the result, the number of unmasked words, the sum.
-fn embed_norm(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (ids, words) = (inputs.array(0)?, inputs.array(2)?);
-    let (&[batch, length], &[_, size]) = (ids.shape(), words.shape()) else {
-        return Err(Error::invalid(format!(
-            "ids of shape {:?} and a table of shape {:?} do not have 2 axes each",
-            ids.shape(),
-            words.shape()
-        )));
-    };
-    let mut sum = zeros::<f64>(&[batch, length, size])?;
-    let mut add = |ids: Vec<i64>, table: &Array| -> Result<()> {
-        let &[known, width] = table.shape() else { return Err(Error::invalid("a table does not have 2 axes")) };
-        if width != size || !(ids.len() == batch * length || ids.len() == length) {
-            return Err(Error::invalid(format!(
-                "a table of shape {:?} and {} ids do not fit the words",
-                table.shape(),
-                ids.len()
-            )));
-        }
-        let rows = table.floats()?;
-        for (i, out) in sum.chunks_mut(size.max(1)).enumerate() {
-            let id = ids[i % ids.len()];
-            let row = usize::try_from(id).ok().filter(|&row| row < known);
-            let row = row.ok_or_else(|| Error::invalid(format!("id {id} is none of {known} rows of a table")))?;
-            out.iter_mut().zip(&rows[row * size..]).for_each(|(out, v)| *out += v);
-        }
-        Ok(())
-    };
-    add(ids.int64s()?, words)?;
-    add(inputs.ints(8)?.unwrap_or_else(|| (0..length as i64).collect()), inputs.array(3)?)?;
-    if let (Some(segments), Some(table)) = (inputs.ints(1)?, inputs.optional(4)?) {
-        add(segments, table)?;
-    }
-    let shape = vec![batch, length, size];
-    let full = Array::of_floats(words.dtype(), shape.clone(), sum.clone())?;
+fn embed_norm(node: &RawNode) -> Parsed {
     let epsilon = f64::from(node.attributes.float_or("epsilon", 1e-12)?);
-    sum.chunks_mut(size.max(1)).for_each(|row| {
-        standardize(row, epsilon);
-    });
-    combine(&mut sum, &shape, inputs.array(5)?, |v, g| *v *= g)?;
-    combine(&mut sum, &shape, inputs.array(6)?, |v, b| *v += b)?;
-    let counts = match inputs.ints(7)? {
-        Some(mask) if mask.len() == batch * length => {
-            mask.chunks(length.max(1)).map(|row| row.iter().filter(|&&m| m == 1).count() as i32).collect()
-        }
-        Some(mask) => {
+    eval(move |inputs| {
+        let (ids, words) = (inputs.array(0)?, inputs.array(2)?);
+        let (&[batch, length], &[_, size]) = (ids.shape(), words.shape()) else {
             return Err(Error::invalid(format!(
-                "a mask of {} values does not fit {batch} × {length} words",
-                mask.len()
+                "ids of shape {:?} and a table of shape {:?} do not have 2 axes each",
+                ids.shape(),
+                words.shape()
             )));
+        };
+        let mut sum = zeros::<f64>(&[batch, length, size])?;
+        let mut add = |ids: Vec<i64>, table: &Array| -> Result<()> {
+            let &[known, width] = table.shape() else { return Err(Error::invalid("a table does not have 2 axes")) };
+            if width != size || !(ids.len() == batch * length || ids.len() == length) {
+                return Err(Error::invalid(format!(
+                    "a table of shape {:?} and {} ids do not fit the words",
+                    table.shape(),
+                    ids.len()
+                )));
+            }
+            let rows = table.floats()?;
+            for (i, out) in sum.chunks_mut(size.max(1)).enumerate() {
+                let id = ids[i % ids.len()];
+                let row = usize::try_from(id).ok().filter(|&row| row < known);
+                let row = row.ok_or_else(|| Error::invalid(format!("id {id} is none of {known} rows of a table")))?;
+                out.iter_mut().zip(&rows[row * size..]).for_each(|(out, v)| *out += v);
+            }
+            Ok(())
+        };
+        add(ids.int64s()?, words)?;
+        add(inputs.ints(8)?.unwrap_or_else(|| (0..length as i64).collect()), inputs.array(3)?)?;
+        if let (Some(segments), Some(table)) = (inputs.ints(1)?, inputs.optional(4)?) {
+            add(segments, table)?;
         }
-        None => vec![0_i32; batch],
-    };
-    let mut counts: Vec<i32> = counts;
-    counts.resize(batch, 0);
-    Ok(vec![Array::of_floats(words.dtype(), shape, sum)?.into(), Array::vector(counts).into(), full.into()])
+        let shape = vec![batch, length, size];
+        let full = Array::of_floats(words.dtype(), shape.clone(), sum.clone())?;
+        sum.chunks_mut(size.max(1)).for_each(|row| {
+            standardize(row, epsilon);
+        });
+        combine(&mut sum, &shape, inputs.array(5)?, |v, g| *v *= g)?;
+        combine(&mut sum, &shape, inputs.array(6)?, |v, b| *v += b)?;
+        let counts = match inputs.ints(7)? {
+            Some(mask) if mask.len() == batch * length => {
+                mask.chunks(length.max(1)).map(|row| row.iter().filter(|&&m| m == 1).count() as i32).collect()
+            }
+            Some(mask) => {
+                return Err(Error::invalid(format!(
+                    "a mask of {} values does not fit {batch} × {length} words",
+                    mask.len()
+                )));
+            }
+            None => vec![0_i32; batch],
+        };
+        let mut counts: Vec<i32> = counts;
+        counts.resize(batch, 0);
+        Ok(vec![Array::of_floats(words.dtype(), shape, sum)?.into(), Array::vector(counts).into(), full.into()])
+    })
 }
 
 /// A tensor of small integers, its scale and zero point from the position on, as the floats that it stands for.

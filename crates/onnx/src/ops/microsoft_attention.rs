@@ -1,21 +1,20 @@
 //! Attention of the domain `com.microsoft`, in the forms of its transformer optimizer.
 
 use super::attention::{Bias, Heads, Mask, Settings, Shown, compute, join_heads, split_heads};
+use super::later;
 use super::layer_norm::combine;
 use super::matmul::matmul;
 use super::real::with_real;
 use super::recurrent_attention::{angles, rotated};
-use super::{HostOp, Inputs, concat, one};
-use crate::{Array, Error, Node, Result, Value};
+use super::{Inputs, concat, one};
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Attention" => attention,
-        "MultiHeadAttention" => multi_head,
-        "RotaryEmbedding" => rotary,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(Schema::of("com.microsoft", "Attention", &[1], (2, 7)), |node| later(node, attention)),
+    Entry::new(Schema::of("com.microsoft", "MultiHeadAttention", &[1], (1, 10)), |node| later(node, multi_head)),
+    Entry::new(Schema::of("com.microsoft", "RotaryEmbedding", &[1], (4, 4)), rotary),
+];
 
 /// Places `from..to` of the last axis.
 fn columns(array: &Array, from: usize, to: usize) -> Result<Array> {
@@ -36,7 +35,7 @@ fn plus(array: &Array, other: &Array) -> Result<Array> {
 }
 
 /// What is added to the scores: `filter` where a mask of words hides a key, and a bias.
-fn mask(node: &Node, words: Option<&Array>, bias: Option<&Array>, heads: &Heads) -> Result<Option<Mask>> {
+fn mask(node: &RawNode, words: Option<&Array>, bias: Option<&Array>, heads: &Heads) -> Result<Option<Mask>> {
     let filter = f64::from(node.attributes.float_or("mask_filter_value", -10000.0)?);
     let &Heads { batch, rows, columns, .. } = heads;
     let hidden = |seen: bool| if seen { 0.0 } else { filter };
@@ -74,7 +73,7 @@ fn mask(node: &Node, words: Option<&Array>, bias: Option<&Array>, heads: &Heads)
 
 /// Attention of split heads; `past` is the number of keys that were there before.
 fn attend(
-    node: &Node,
+    node: &RawNode,
     [q, k, v]: [&Array; 3],
     words: Option<&Array>,
     bias: Option<&Array>,
@@ -98,7 +97,7 @@ fn attend(
 }
 
 /// Inputs: words, weights and bias of queries, keys and values beside one another, mask, past, bias of the scores.
-fn attention(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     if inputs.get(6).is_some() || node.attributes.flag("do_rotary", false)? {
         return Err(Error::beyond("a past of fixed size, or turning of positions inside attention"));
     }
@@ -130,7 +129,7 @@ fn attention(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         before = length;
     }
     let mut outputs = one(attend(node, [&q, &k, &v], inputs.optional(3)?, inputs.optional(5)?, before)?)?;
-    if node.outputs.get(1).is_some_and(Option::is_some) {
+    if node.wants(1) {
         let lead = |array: &Array| array.reshaped([&[1], array.shape()].concat());
         outputs.push(concat(&[&lead(&k)?, &lead(&v)?], 0)?.into());
     }
@@ -138,7 +137,7 @@ fn attention(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Inputs: queries, keys, values, their biases beside one another, mask, bias of the scores, past keys and values.
-fn multi_head(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn multi_head(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (Some(k), Some(v)) = (inputs.optional(1)?, inputs.optional(2)?) else {
         return Err(Error::beyond("queries, keys and values in one tensor"));
     };
@@ -170,29 +169,33 @@ fn multi_head(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Inputs: values, positions (of every word, or of the first), cosines, sines.
-fn rotary(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, given, cos, sin) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?, inputs.array(3)?);
-    let half = cos.shape().last().copied().unwrap_or(0);
-    let flat = x.rank() == 3;
-    let heads = match node.attributes.int_or("num_heads", 0)? {
-        0 if flat && half > 0 => (x.shape()[2] / (2 * half)) as i64,
-        heads => heads,
-    };
-    let split = split_heads(x, Some(heads))?;
-    let &[batch, _, positions, width] = split.shape() else {
-        return Err(Error::invalid(format!("an input of shape {:?} has neither 3 nor 4 axes", x.shape())));
-    };
-    if 2 * half > width {
-        return Err(Error::invalid(format!("a head has {width} places, fewer than {half} pairs")));
-    }
-    let given = if given.len() == 1 && given.rank() == 1 {
-        let first = given.int()?;
-        let each = (0..batch).flat_map(|_| (0..positions as i64).map(|position| first.saturating_add(position)));
-        Array::new(vec![batch, positions], each.collect())?
-    } else {
-        given.clone()
-    };
-    let rows = angles(cos, sin, Some(&given), [batch, positions, half])?;
-    let result = rotated(&split, [cos, sin], &rows, half, node.attributes.flag("interleaved", false)?)?;
-    one(if flat { join_heads(&result)? } else { result })
+fn rotary(node: &RawNode) -> Parsed {
+    let num_heads = node.attributes.int_or("num_heads", 0)?;
+    let interleaved = node.attributes.flag("interleaved", false)?;
+    eval(move |inputs| {
+        let (x, given, cos, sin) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?, inputs.array(3)?);
+        let half = cos.shape().last().copied().unwrap_or(0);
+        let flat = x.rank() == 3;
+        let heads = match num_heads {
+            0 if flat && half > 0 => (x.shape()[2] / (2 * half)) as i64,
+            heads => heads,
+        };
+        let split = split_heads(x, Some(heads))?;
+        let &[batch, _, positions, width] = split.shape() else {
+            return Err(Error::invalid(format!("an input of shape {:?} has neither 3 nor 4 axes", x.shape())));
+        };
+        if 2 * half > width {
+            return Err(Error::invalid(format!("a head has {width} places, fewer than {half} pairs")));
+        }
+        let given = if given.len() == 1 && given.rank() == 1 {
+            let first = given.int()?;
+            let each = (0..batch).flat_map(|_| (0..positions as i64).map(|position| first.saturating_add(position)));
+            Array::new(vec![batch, positions], each.collect())?
+        } else {
+            given.clone()
+        };
+        let rows = angles(cos, sin, Some(&given), [batch, positions, half])?;
+        let result = rotated(&split, [cos, sin], &rows, half, interleaved)?;
+        one(if flat { join_heads(&result)? } else { result })
+    })
 }

@@ -1,8 +1,8 @@
-//! Operators on the host, a module for each family. Each family has a table from names to functions.
+//! Operators, a module for each family. Each family has a table `OPERATORS` with a row for each of its operators: the schema
+//! and the function that parses a node of it. To add an operator, add a row (and a line of [`FAMILIES`] for a new file).
 //!
-//! A function gets the node (for its attributes and the version of the operator set) and the inputs, and gives the outputs in
-//! order; outputs that nobody wants may be given all the same. Values come from files of strangers: shapes are checked before
-//! anything is indexed.
+//! What is parsed evaluates by the plain definition: outputs that nobody wants may be given all the same. Values come from
+//! files of strangers: shapes are checked before anything is indexed.
 
 mod activation;
 mod attention;
@@ -18,6 +18,7 @@ mod erf;
 mod flex_attention;
 mod fourier;
 mod fused;
+mod fused_activation;
 mod gather;
 mod grid_sample;
 mod inputs;
@@ -57,64 +58,94 @@ mod vector_math;
 mod window;
 
 pub(crate) use flex_attention::flex_attention;
-pub(crate) use fused::find as find_fused;
+pub(crate) use fused::OPERATORS as FUSED_OPERATORS;
 pub use inputs::Inputs;
-pub(crate) use random::DRAWING;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use crate::array::{Data, count};
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::operator::{ANY, Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, DType, Error, Result, Value};
 
-/// An operator on the host.
-pub type HostOp = fn(&Node, &Inputs<'_>) -> Result<Vec<Value>>;
-
-/// The families of the standard domain.
-const FAMILIES: &[fn(&str) -> Option<HostOp>] = &[
-    unary::find,
-    binary::find,
-    activation::find,
-    matmul::find,
-    reduce::find,
-    softmax::find,
-    casting::find,
-    shape::find,
-    movement::find,
-    padding::find,
-    gather::find,
-    scatter::find,
-    order::find,
-    cumulative::find,
-    quantize::find,
-    sequence::find,
-    text::find,
-    ngrams::find,
-    random::find,
-    conv::find,
-    conv_deform::find,
-    conv_quantized::find,
-    pool::find,
-    pool_regions::find,
-    einsum::find,
-    layer_norm::find,
-    normalize::find,
-    attention::find,
-    recurrent_attention::find,
-    loss::find,
-    grid_sample::find,
-    resize::find,
-    recurrent::find,
-    signal::find,
-    detection::find,
+/// All operators that compute values: a row for each, a table for each family.
+pub const FAMILIES: &[&[Entry]] = &[
+    activation::OPERATORS,
+    attention::OPERATORS,
+    binary::OPERATORS,
+    casting::OPERATORS,
+    conv::OPERATORS,
+    conv_deform::OPERATORS,
+    conv_quantized::OPERATORS,
+    cumulative::OPERATORS,
+    detection::OPERATORS,
+    einsum::OPERATORS,
+    gather::OPERATORS,
+    grid_sample::OPERATORS,
+    layer_norm::OPERATORS,
+    loss::OPERATORS,
+    matmul::OPERATORS,
+    microsoft::OPERATORS,
+    microsoft_attention::OPERATORS,
+    ml::encode::OPERATORS,
+    ml::features::OPERATORS,
+    ml::linear::OPERATORS,
+    ml::maps::OPERATORS,
+    ml::svm::OPERATORS,
+    ml::trees::OPERATORS,
+    movement::OPERATORS,
+    ngrams::OPERATORS,
+    normalize::OPERATORS,
+    order::OPERATORS,
+    padding::OPERATORS,
+    pool::OPERATORS,
+    pool_regions::OPERATORS,
+    quantize::OPERATORS,
+    random::OPERATORS,
+    recurrent::OPERATORS,
+    recurrent_attention::OPERATORS,
+    reduce::OPERATORS,
+    resize::OPERATORS,
+    scatter::OPERATORS,
+    sequence::OPERATORS,
+    shape::OPERATORS,
+    signal::OPERATORS,
+    softmax::OPERATORS,
+    text::OPERATORS,
+    training::OPERATORS,
+    unary::OPERATORS,
 ];
 
-/// The operator of a domain (empty for the standard one) and name, if it is implemented at that version.
-pub fn find(domain: &str, operator: &str, _version: i64) -> Option<HostOp> {
-    match domain {
-        "" => FAMILIES.iter().find_map(|family| family(operator)),
-        "ai.onnx.ml" => ml::find(operator),
-        "ai.onnx.preview.training" => training::find(operator),
-        "com.microsoft" => microsoft::find(operator),
-        _ => None,
-    }
+/// Operators that run nested graphs or are constants: the interpreter itself knows them.
+pub const CONTROL: &[Schema] = &[
+    Schema::new("Constant", &[1, 9, 11, 12, 13, 19, 21, 23, 24, 25], (0, 0)),
+    Schema::new("If", &[1, 11, 13, 16, 19, 21, 23, 24, 25], (1, 1)),
+    Schema::new("Loop", &[1, 11, 13, 16, 19, 21, 23, 24, 25], (2, ANY)),
+    Schema::new("Scan", &[8, 9, 11, 16, 19, 21, 23, 24, 25], (1, ANY)),
+    Schema::new("SequenceMap", &[17], (1, ANY)),
+    Schema::of("ai.onnx.preview", "FlexAttention", &[1], (3, 3)),
+];
+
+static BY_NAME: LazyLock<HashMap<(&str, &str), &Entry>> = LazyLock::new(|| {
+    let entries = FAMILIES.iter().flat_map(|family| family.iter());
+    entries.map(|entry| ((entry.schema.domain, entry.schema.name), entry)).collect()
+});
+
+/// The operator of a domain (empty for the standard one) and name.
+pub fn find(domain: &str, operator: &str) -> Option<&'static Entry> {
+    BY_NAME.get(&(domain, operator)).copied()
+}
+
+/// The schema of an operator, those that run nested graphs included.
+pub fn schema(domain: &str, operator: &str) -> Option<&'static Schema> {
+    let control = CONTROL.iter().find(|schema| schema.domain == domain && schema.name == operator);
+    control.or_else(|| find(domain, operator).map(|entry| &entry.schema))
+}
+
+/// An operator that reads its attributes each time it runs.
+fn later(node: &RawNode, function: fn(&RawNode, &Inputs<'_>) -> Result<Vec<Value>>) -> Parsed {
+    let node = node.clone();
+    eval(move |inputs: &Inputs<'_>| function(&node, inputs))
 }
 
 /// One output.
@@ -135,7 +166,7 @@ fn sizes(values: &[i64]) -> Result<Vec<usize>> {
 ///
 /// # Errors
 /// When there is no such type.
-fn dtype_attribute(node: &Node, name: &str) -> Result<Option<DType>> {
+fn dtype_attribute(node: &RawNode, name: &str) -> Result<Option<DType>> {
     match node.attributes.int(name)? {
         None | Some(0) => Ok(None),
         Some(number) => {

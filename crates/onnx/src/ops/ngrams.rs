@@ -1,17 +1,30 @@
 //! `TfIdfVectorizer`: how often known runs of words stand in a text.
 
+use super::later;
+use crate::operator::{Entry, RawNode, Schema};
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::count;
-use crate::{Array, Error, Node, Result, Value};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    (operator == "TfIdfVectorizer").then_some(vectorize as HostOp)
-}
+pub(super) const OPERATORS: &[Entry] = &[Entry::new(
+    Schema::new("TfIdfVectorizer", &[9], (1, 1)).attributes(&[
+        "!max_gram_length",
+        "!max_skip_count",
+        "!min_gram_length",
+        "!mode",
+        "!ngram_counts",
+        "!ngram_indexes",
+        "pool_int64s",
+        "pool_strings",
+        "weights",
+    ]),
+    |node| later(node, vectorize),
+)];
 
-fn vectorize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn vectorize(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let (rows, words) = match *x.shape() {
         [] => (1, 1),
@@ -56,7 +69,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn new(node: &Node) -> Result<Self> {
+    fn new(node: &RawNode) -> Result<Self> {
         let number = |name: &str| -> Result<usize> {
             let value = node.attributes.int(name)?.and_then(|value| usize::try_from(value).ok());
             value.ok_or_else(|| Error::invalid(format!("attribute '{name}' should be a number of words")))
@@ -111,7 +124,7 @@ impl Settings {
         }
     }
 
-    fn weigh(&self, node: &Node, counts: &[u64]) -> Result<Vec<f32>> {
+    fn weigh(&self, node: &RawNode, counts: &[u64]) -> Result<Vec<f32>> {
         let width = self.columns.iter().max().map_or(1, |last| last + 1);
         let weights = node.attributes.floats("weights")?;
         // A weight belongs to a run, and so to its column.

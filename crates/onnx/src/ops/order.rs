@@ -1,21 +1,33 @@
 //! What depends on the order of values: greatest and smallest, distinct, non-zero.
 
+use super::later;
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::cmp::Ordering;
 
-use super::{HostOp, Inputs, around, one};
+use super::{Inputs, around, one};
 use crate::array::{axis, count, index_of};
-use crate::{Array, Error, Node, Result, Value};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "ArgMax" => |node, inputs| arg(node, inputs, Ordering::Greater),
-        "ArgMin" => |node, inputs| arg(node, inputs, Ordering::Less),
-        "TopK" => top_k,
-        "Unique" => unique,
-        "NonZero" => non_zero,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("ArgMax", &[1, 11, 12, 13], (1, 1))
+            .attributes(&["axis", "keepdims", "select_last_index@12"])
+            .without_gradient(),
+        |node| later(node, |node, inputs| arg(node, inputs, Ordering::Greater)),
+    ),
+    Entry::new(
+        Schema::new("ArgMin", &[1, 11, 12, 13], (1, 1))
+            .attributes(&["axis", "keepdims", "select_last_index@12"])
+            .without_gradient(),
+        |node| later(node, |node, inputs| arg(node, inputs, Ordering::Less)),
+    ),
+    Entry::new(
+        Schema::new("TopK", &[1, 10, 11, 24], (1, 2)).attributes(&["axis", "k<10", "largest@11", "sorted@11"]),
+        top_k,
+    ),
+    Entry::new(Schema::new("Unique", &[11, 28], (1, 1)).attributes(&["axis", "sorted"]), unique),
+    Entry::plain(Schema::new("NonZero", &[9, 13], (1, 1)).without_gradient(), non_zero),
+];
 
 /// The values of an array, to be compared by position.
 enum Keys<'a> {
@@ -49,7 +61,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn arg(node: &Node, inputs: &Inputs<'_>, wanted: Ordering) -> Result<Vec<Value>> {
+fn arg(node: &RawNode, inputs: &Inputs<'_>, wanted: Ordering) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let axis = axis(node.attributes.int_or("axis", 0)?, x.rank())?;
     let last = node.attributes.flag("select_last_index", false)?;
@@ -79,88 +91,96 @@ fn arg(node: &Node, inputs: &Inputs<'_>, wanted: Ordering) -> Result<Vec<Value>>
 }
 
 /// `k` is an attribute in version 1. Of equal values the first comes first.
-fn top_k(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let axis = axis(node.attributes.int_or("axis", -1)?, x.rank())?;
-    let (outer, size, inner) = around(x.shape(), axis);
-    let k = match inputs.optional(1)? {
-        Some(k) => k.int()?,
-        None => node.attributes.int("k")?.ok_or_else(|| Error::invalid("input 1, the number of values, is missing"))?,
-    };
-    let k = usize::try_from(k)
-        .ok()
-        .filter(|&k| k <= size)
-        .ok_or_else(|| Error::invalid(format!("{k} values of an axis of size {size}")))?;
+fn top_k(node: &RawNode) -> Parsed {
     let largest = node.attributes.flag("largest", true)?;
-    let keys = Keys::new(x)?;
-    let mut shape = x.shape().to_vec();
-    shape[axis] = k;
-    let total = count(&shape)?;
-    let (mut places, mut from) = (vec![0_i64; total], vec![0; total]);
-    let mut candidates: Vec<usize> = Vec::with_capacity(size);
-    for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
-        let at = |position: usize| (o * size + position) * inner + i;
-        let order = |a: &usize, b: &usize| {
-            let order = keys.compare(at(*a), at(*b));
-            (if largest { order.reverse() } else { order }).then(a.cmp(b))
+    let axis_given = node.attributes.int_or("axis", -1)?;
+    let k_given = node.attributes.int("k")?;
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let axis = axis(axis_given, x.rank())?;
+        let (outer, size, inner) = around(x.shape(), axis);
+        let k = match inputs.optional(1)? {
+            Some(k) => k.int()?,
+            None => k_given.ok_or_else(|| Error::invalid("input 1, the number of values, is missing"))?,
         };
-        candidates.clear();
-        candidates.extend(0..size);
-        if 0 < k && k < size {
-            candidates.select_nth_unstable_by(k - 1, order);
+        let k = usize::try_from(k)
+            .ok()
+            .filter(|&k| k <= size)
+            .ok_or_else(|| Error::invalid(format!("{k} values of an axis of size {size}")))?;
+        let keys = Keys::new(x)?;
+        let mut shape = x.shape().to_vec();
+        shape[axis] = k;
+        let total = count(&shape)?;
+        let (mut places, mut from) = (vec![0_i64; total], vec![0; total]);
+        let mut candidates: Vec<usize> = Vec::with_capacity(size);
+        for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
+            let at = |position: usize| (o * size + position) * inner + i;
+            let order = |a: &usize, b: &usize| {
+                let order = keys.compare(at(*a), at(*b));
+                (if largest { order.reverse() } else { order }).then(a.cmp(b))
+            };
+            candidates.clear();
+            candidates.extend(0..size);
+            if 0 < k && k < size {
+                candidates.select_nth_unstable_by(k - 1, order);
+            }
+            candidates[..k].sort_unstable_by(order);
+            for (rank, &position) in candidates[..k].iter().enumerate() {
+                let to = (o * k + rank) * inner + i;
+                places[to] = position as i64;
+                from[to] = at(position);
+            }
         }
-        candidates[..k].sort_unstable_by(order);
-        for (rank, &position) in candidates[..k].iter().enumerate() {
-            let to = (o * k + rank) * inner + i;
-            places[to] = position as i64;
-            from[to] = at(position);
-        }
-    }
-    Ok(vec![x.take(shape.clone(), &from)?.into(), Array::new(shape, places)?.into()])
+        Ok(vec![x.take(shape.clone(), &from)?.into(), Array::new(shape, places)?.into()])
+    })
 }
 
 /// The distinct elements, or the distinct parts along an axis; where each stands first, which each is, how often each is there.
-fn unique(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let (x, axis) = match node.attributes.int("axis")? {
-        Some(given) => (x.clone(), axis(given, x.rank())?),
-        None => (x.reshaped(vec![x.len()])?, 0),
-    };
-    let (outer, size, inner) = around(x.shape(), axis);
-    let keys = Keys::new(&x)?;
-    let compare = |a: usize, b: usize| {
-        let mut elements = (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i)));
-        let at = |part: usize, (o, i): (usize, usize)| (o * size + part) * inner + i;
-        elements
-            .find_map(|place| Some(keys.compare(at(a, place), at(b, place))).filter(|order| order.is_ne()))
-            .unwrap_or(Ordering::Equal)
-    };
-    let mut order: Vec<usize> = (0..size).collect();
-    order.sort_by(|&a, &b| compare(a, b));
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for part in order {
-        match groups.last_mut() {
-            Some(group) if compare(group[0], part).is_eq() => group.push(part),
-            _ => groups.push(vec![part]),
+fn unique(node: &RawNode) -> Parsed {
+    let axis_given = node.attributes.int("axis")?;
+    let sorted = node.attributes.flag("sorted", true)?;
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let (x, axis) = match axis_given {
+            Some(given) => (x.clone(), axis(given, x.rank())?),
+            None => (x.reshaped(vec![x.len()])?, 0),
+        };
+        let (outer, size, inner) = around(x.shape(), axis);
+        let keys = Keys::new(&x)?;
+        let compare = |a: usize, b: usize| {
+            let mut elements = (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i)));
+            let at = |part: usize, (o, i): (usize, usize)| (o * size + part) * inner + i;
+            elements
+                .find_map(|place| Some(keys.compare(at(a, place), at(b, place))).filter(|order| order.is_ne()))
+                .unwrap_or(Ordering::Equal)
+        };
+        let mut order: Vec<usize> = (0..size).collect();
+        order.sort_by(|&a, &b| compare(a, b));
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for part in order {
+            match groups.last_mut() {
+                Some(group) if compare(group[0], part).is_eq() => group.push(part),
+                _ => groups.push(vec![part]),
+            }
         }
-    }
-    if !node.attributes.flag("sorted", true)? {
-        groups.sort_by_key(|group| group[0]);
-    }
-    let mut which = vec![0; size];
-    for (number, group) in groups.iter().enumerate() {
-        group.iter().for_each(|&part| which[part] = number as i64);
-    }
-    let mut axes = vec![None; x.rank()];
-    axes[axis] = Some(groups.iter().map(|group| group[0]).collect());
-    let firsts = groups.iter().map(|group| group[0] as i64).collect();
-    let counts = groups.iter().map(|group| group.len() as i64).collect();
-    let rest = [firsts, which, counts].map(|list| Array::vector(list).into());
-    Ok([Value::from(x.select(&axes)?)].into_iter().chain(rest).collect())
+        if !sorted {
+            groups.sort_by_key(|group| group[0]);
+        }
+        let mut which = vec![0; size];
+        for (number, group) in groups.iter().enumerate() {
+            group.iter().for_each(|&part| which[part] = number as i64);
+        }
+        let mut axes = vec![None; x.rank()];
+        axes[axis] = Some(groups.iter().map(|group| group[0]).collect());
+        let firsts = groups.iter().map(|group| group[0] as i64).collect();
+        let counts = groups.iter().map(|group| group.len() as i64).collect();
+        let rest = [firsts, which, counts].map(|list| Array::vector(list).into());
+        Ok([Value::from(x.select(&axes)?)].into_iter().chain(rest).collect())
+    })
 }
 
 /// Coordinates, a row for each axis.
-fn non_zero(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn non_zero(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let is_set: Vec<bool> = match x.values::<String>() {
         Some(texts) => texts.iter().map(|text| !text.is_empty()).collect(),

@@ -1,17 +1,26 @@
 //! Borders added and cut, and patches put back together.
 
-use super::{HostOp, Inputs, one, sizes};
+use super::later;
+use super::{Inputs, one, sizes};
 use crate::array::{Data, Positions, axis, count, strides};
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Pad" => pad,
-        "CenterCropPad" => center_crop_pad,
-        "Col2Im" => col_to_image,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("Pad", &[1, 2, 11, 13, 18, 19, 21, 23, 24, 25], (1, 4)).attributes(&[
+            "mode",
+            "paddings<2",
+            "pads@2<11",
+            "value<11",
+        ]),
+        pad,
+    ),
+    Entry::new(Schema::new("CenterCropPad", &[18], (2, 2)).attributes(&["axes"]), |node| later(node, center_crop_pad)),
+    Entry::new(Schema::new("Col2Im", &[18], (3, 3)).attributes(&["dilations", "pads", "strides"]), |node| {
+        later(node, col_to_image)
+    }),
+];
 
 /// What a border is made of.
 #[derive(Clone, Copy)]
@@ -41,8 +50,8 @@ impl Mode {
     }
 }
 
-fn pad(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
+fn pad(node: &RawNode) -> Parsed {
+    let version = node.version;
     let attributes = &node.attributes;
     let mode = match attributes.text_or("mode", "constant")? {
         "constant" => Mode::Constant,
@@ -51,31 +60,36 @@ fn pad(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         "wrap" => Mode::Wrap,
         other => return Err(Error::invalid(format!("mode is '{other}', not constant, reflect, edge or wrap"))),
     };
-    let pads = match inputs.ints(1)? {
-        Some(pads) if node.version >= 11 => pads,
-        _ => attributes.ints(if node.version < 2 { "paddings" } else { "pads" })?.unwrap_or_default().to_vec(),
-    };
-    let fill = match inputs.optional(2)? {
-        Some(fill) if !fill.is_empty() => fill.clone(),
-        _ if x.dtype() == crate::DType::Str => Array::scalar(String::new()),
-        _ => Array::filled(x.dtype(), &[], f64::from(attributes.float_or("value", 0.0)?))?,
-    };
-    let axes = match inputs.ints(3)? {
-        Some(axes) => axes.into_iter().map(|given| axis(given, x.rank())).collect::<Result<_>>()?,
-        None => (0..x.rank()).collect::<Vec<_>>(),
-    };
-    if pads.len() != 2 * axes.len() {
-        return Err(Error::invalid(format!(
-            "{} pads for {} axes: each has one before and one after",
-            pads.len(),
-            axes.len()
-        )));
-    }
-    let mut borders = vec![(0, 0); x.rank()];
-    for (i, &axis) in axes.iter().enumerate() {
-        borders[axis] = (pads[i], pads[axes.len() + i]);
-    }
-    one(padded(x, &borders, mode, &fill)?)
+    let own_pads = attributes.ints(if version < 2 { "paddings" } else { "pads" })?.unwrap_or_default().to_vec();
+    let value = f64::from(attributes.float_or("value", 0.0)?);
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let pads = match inputs.ints(1)? {
+            Some(pads) if version >= 11 => pads,
+            _ => own_pads.clone(),
+        };
+        let fill = match inputs.optional(2)? {
+            Some(fill) if !fill.is_empty() => fill.clone(),
+            _ if x.dtype() == crate::DType::Str => Array::scalar(String::new()),
+            _ => Array::filled(x.dtype(), &[], value)?,
+        };
+        let axes = match inputs.ints(3)? {
+            Some(axes) => axes.into_iter().map(|given| axis(given, x.rank())).collect::<Result<_>>()?,
+            None => (0..x.rank()).collect::<Vec<_>>(),
+        };
+        if pads.len() != 2 * axes.len() {
+            return Err(Error::invalid(format!(
+                "{} pads for {} axes: each has one before and one after",
+                pads.len(),
+                axes.len()
+            )));
+        }
+        let mut borders = vec![(0, 0); x.rank()];
+        for (i, &axis) in axes.iter().enumerate() {
+            borders[axis] = (pads[i], pads[axes.len() + i]);
+        }
+        one(padded(x, &borders, mode, &fill)?)
+    })
 }
 
 /// Adds to each axis so many elements before and after it; negative ones are cut off first.
@@ -104,7 +118,7 @@ fn padded(x: &Array, borders: &[(i64, i64)], mode: Mode, fill: &Array) -> Result
     x.select_or(&axes, fill)
 }
 
-fn center_crop_pad(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn center_crop_pad(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let wanted = sizes(&inputs.array(1)?.int64s()?)?;
     let axes = match node.attributes.ints("axes")? {
@@ -125,7 +139,7 @@ fn center_crop_pad(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Adds up the patches of each image where they overlap.
-fn col_to_image(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn col_to_image(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let (image, block) = (sizes(&inputs.array(1)?.int64s()?)?, sizes(&inputs.array(2)?.int64s()?)?);
     let axes = image.len();

@@ -1,25 +1,61 @@
 //! Pools: each window of an image becomes one value.
 
 use super::real::{Real, read, with_real, write, zeros};
-use super::window::Window;
-use super::{HostOp, Inputs, one};
+use super::window::{Window, Windows};
+use super::{Inputs, one};
 use crate::array::{count, strides};
-use crate::{Array, Data, Error, Node, Result, Value};
+use crate::infer::{Fact, Rule};
+use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
+use crate::{Array, DType, Data, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "MaxPool" => max_pool,
-        "AveragePool" => average_pool,
-        "LpPool" => lp_pool,
-        "GlobalMaxPool" => |_, inputs| global(inputs, |values| values.iter().copied().fold(f64::NEG_INFINITY, greater)),
-        "GlobalAveragePool" => |_, inputs| global(inputs, |values| values.iter().sum::<f64>() / values.len() as f64),
-        "GlobalLpPool" => |node, inputs| {
-            let p = power(node)?;
-            global(inputs, |values| norm(values.iter().copied(), p))
-        },
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("MaxPool", &[1, 8, 10, 11, 12, 22], (1, 1)).attributes(&[
+            "auto_pad",
+            "ceil_mode@10",
+            "dilations@10",
+            "!kernel_shape",
+            "pads",
+            "storage_order@8",
+            "strides",
+        ]),
+        |node| parsed(MaxPool::parse(node)?),
+    ),
+    Entry::new(
+        Schema::new("AveragePool", &[1, 7, 10, 11, 19, 22], (1, 1)).attributes(&[
+            "auto_pad",
+            "ceil_mode@10",
+            "count_include_pad@7",
+            "dilations@19",
+            "!kernel_shape",
+            "pads",
+            "strides",
+        ]),
+        |node| parsed(AveragePool::parse(node)?),
+    ),
+    Entry::new(
+        Schema::new("LpPool", &[1, 2, 11, 18, 22], (1, 1)).attributes(&[
+            "auto_pad",
+            "ceil_mode@18",
+            "dilations@18",
+            "!kernel_shape",
+            "p",
+            "pads",
+            "strides",
+        ]),
+        lp_pool,
+    ),
+    Entry::plain(Schema::new("GlobalMaxPool", &[1, 22], (1, 1)).rule(Rule::GlobalPool), |inputs| {
+        global(inputs, |values| values.iter().copied().fold(f64::NEG_INFINITY, greater))
+    }),
+    Entry::plain(Schema::new("GlobalAveragePool", &[1, 22], (1, 1)).rule(Rule::GlobalPool), |inputs| {
+        global(inputs, |values| values.iter().sum::<f64>() / values.len() as f64)
+    }),
+    Entry::new(Schema::new("GlobalLpPool", &[1, 2, 22], (1, 1)).attributes(&["p"]), |node| {
+        let p = power(node)?;
+        eval(move |inputs| global(inputs, |values| norm(values.iter().copied(), p)))
+    }),
+];
 
 /// Windows that are laid out at once.
 const BLOCK: usize = 4096;
@@ -37,7 +73,7 @@ fn norm(values: impl Iterator<Item = f64>, p: f64) -> f64 {
 }
 
 /// The exponent of `LpPool`: a float in version 1, an integer since.
-fn power(node: &Node) -> Result<f64> {
+fn power(node: &RawNode) -> Result<f64> {
     if node.version < 2 {
         return node.attributes.float_or("p", 2.0).map(f64::from);
     }
@@ -56,6 +92,86 @@ fn global(inputs: &Inputs<'_>, function: impl Fn(&[f64]) -> f64) -> Result<Vec<V
     one(Array::of_floats(x.dtype(), shape, values)?)
 }
 
+/// `MaxPool`.
+#[derive(Debug, Clone)]
+pub struct MaxPool {
+    /// How its windows slide.
+    pub windows: Windows,
+    /// Whether somebody wants the positions of the greatest.
+    pub positions: bool,
+    /// Whether positions count with the first spatial axis running fastest.
+    pub columns_first: bool,
+}
+
+/// `AveragePool`.
+#[derive(Debug, Clone)]
+pub struct AveragePool {
+    /// How its windows slide.
+    pub windows: Windows,
+    /// Whether padding counts as values.
+    pub with_padding: bool,
+}
+
+impl MaxPool {
+    fn parse(node: &RawNode) -> Result<Self> {
+        Ok(Self {
+            windows: Windows::parse(node, true)?,
+            positions: node.outputs.len() > 1,
+            columns_first: node.attributes.flag("storage_order", false)?,
+        })
+    }
+}
+
+impl AveragePool {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let with_padding = node.attributes.flag("count_include_pad", false)?;
+        Ok(Self { windows: Windows::parse(node, true)?, with_padding })
+    }
+}
+
+impl Operator for MaxPool {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let x = inputs.array(0)?;
+        let pool = Pool::new(&self.windows, x)?;
+        // Integers are exact as 64-bit floats.
+        if x.dtype().is_int() {
+            greatest::<f64>(self, &pool)
+        } else {
+            with_real!(x.dtype(), T => greatest::<T>(self, &pool))
+        }
+    }
+
+    fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
+        let first = pooled(&self.windows, inputs)?;
+        let positions = Fact { dtype: Some(DType::I64), ..first.clone() };
+        Ok(vec![first, positions])
+    }
+}
+
+impl Operator for AveragePool {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let x = inputs.array(0)?;
+        one(with_real!(x.dtype(), T => average::<T>(self, &Pool::new(&self.windows, x)?))?)
+    }
+
+    fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
+        Ok(vec![pooled(&self.windows, inputs)?])
+    }
+}
+
+/// Type and shape after a pool.
+fn pooled(windows: &Windows, inputs: &[Fact]) -> Result<Fact> {
+    let Some(x) = inputs.first() else { return Ok(Fact::default()) };
+    let shape = match x.shape.as_deref() {
+        Some([batch, channels, image @ ..]) if !image.is_empty() => {
+            Some([vec![batch.clone(), channels.clone()], windows.infer(image, None)?].concat())
+        }
+        Some(shape) => return Err(Error::invalid(format!("its input has {} axes", shape.len()))),
+        None => None,
+    };
+    Ok(Fact { dtype: x.dtype, shape, ints: None })
+}
+
 /// The windows of a node over an image.
 struct Pool<'n> {
     x: &'n Array,
@@ -71,11 +187,11 @@ struct View<'v> {
 }
 
 impl<'n> Pool<'n> {
-    fn new(node: &Node, x: &'n Array) -> Result<Self> {
+    fn new(windows: &Windows, x: &'n Array) -> Result<Self> {
         if x.rank() < 3 {
             return Err(Error::invalid(format!("expected an image of 3 axes or more, found shape {:?}", x.shape())));
         }
-        Ok(Self { x, window: Window::new(node, &x.shape()[2..], None, node.attributes.flag("ceil_mode", false)?)? })
+        Ok(Self { x, window: Window::new(windows, &x.shape()[2..], None)? })
     }
 
     fn shape(&self) -> Vec<usize> {
@@ -172,19 +288,8 @@ fn padded_count(out: &[usize], axes: &[Vec<(usize, usize, usize)>], position: us
     crate::array::index_of(position, out).iter().zip(axes).map(|(&i, axis)| axis[i].2).product()
 }
 
-fn max_pool(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let pool = Pool::new(node, x)?;
-    // Integers are exact as 64-bit floats.
-    if x.dtype().is_int() {
-        greatest::<f64>(node, &pool)
-    } else {
-        with_real!(x.dtype(), T => greatest::<T>(node, &pool))
-    }
-}
-
 /// The greatest values, and where they are in the whole input.
-fn greatest<T: Real>(node: &Node, pool: &Pool<'_>) -> Result<Vec<Value>> {
+fn greatest<T: Real>(operator: &MaxPool, pool: &Pool<'_>) -> Result<Vec<Value>> {
     let position = |_: usize, values: &[T], view: &View<'_>| {
         let mut pixels = view.pixels.iter().copied();
         let first = pixels.next()?;
@@ -214,13 +319,12 @@ fn greatest<T: Real>(node: &Node, pool: &Pool<'_>) -> Result<Vec<Value>> {
     } else {
         pool.x.take(shape.clone(), &indices)?
     };
-    if node.outputs.len() < 2 {
+    if !operator.positions {
         return one(y);
     }
-    let columns_first = node.attributes.flag("storage_order", false)?;
     let index = |(i, place): (usize, &Option<usize>)| {
         let Some(place) = *place else { return -1 };
-        let place = if columns_first { column_major(place, &pool.window.image) } else { place };
+        let place = if operator.columns_first { column_major(place, &pool.window.image) } else { place };
         (i / plane * image + place) as i64
     };
     let indices = places.iter().enumerate().map(index).collect();
@@ -242,25 +346,22 @@ fn column_major(position: usize, shape: &[usize]) -> usize {
     index.iter().zip(shape).rev().fold(0, |position, (&i, &size)| position * size + i)
 }
 
-fn average_pool(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    one(with_real!(x.dtype(), T => average::<T>(node, &Pool::new(node, x)?))?)
-}
-
-fn average<T: Real>(node: &Node, pool: &Pool<'_>) -> Result<Array> {
-    let with_padding = node.attributes.flag("count_include_pad", false)?;
+fn average<T: Real>(operator: &AveragePool, pool: &Pool<'_>) -> Result<Array> {
     let values = pool.reduce::<T, T>(|_, values, view| {
         let mut sum = T::default();
         view.pixels.iter().for_each(|&pixel| sum += values[pixel]);
-        let count = if with_padding { view.padded } else { view.pixels.len() };
+        let count = if operator.with_padding { view.padded } else { view.pixels.len() };
         if count == 0 { sum } else { sum / T::of(count as f64) }
     })?;
     write(pool.x.dtype(), pool.shape(), values)
 }
 
-fn lp_pool(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let pool = Pool::new(node, inputs.array(0)?)?;
-    let p = power(node)?;
-    let values = pool.reduce::<f64, f64>(|_, values, view| norm(view.pixels.iter().map(|&pixel| values[pixel]), p))?;
-    one(Array::of_floats(pool.x.dtype(), pool.shape(), values)?)
+fn lp_pool(node: &RawNode) -> Parsed {
+    let (windows, p) = (Windows::parse(node, true)?, power(node)?);
+    eval(move |inputs| {
+        let pool = Pool::new(&windows, inputs.array(0)?)?;
+        let norm_of =
+            |_: usize, values: &[f64], view: &View<'_>| norm(view.pixels.iter().map(|&pixel| values[pixel]), p);
+        one(Array::of_floats(pool.x.dtype(), pool.shape(), pool.reduce::<f64, f64>(norm_of)?)?)
+    })
 }

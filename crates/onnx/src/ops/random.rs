@@ -1,45 +1,67 @@
 //! Random values: the same ones for the same `seed`, others at each run without it.
 
+use super::later;
+use crate::infer::Rule;
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
-use super::{HostOp, Inputs, dtype_attribute, one, sizes};
+use super::{Inputs, dtype_attribute, one, sizes};
 use crate::array::count;
-use crate::{Array, DType, Error, Node, Result, Value};
-
-/// Operators that draw random values.
-pub(crate) const DRAWING: &[&str] =
-    &["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
-
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "RandomUniform" => |node, _| uniform(node, shape(node)?, None),
-        "RandomNormal" => |node, _| normal(node, shape(node)?, None),
-        "RandomUniformLike" => {
-            |node, inputs| uniform(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype()))
-        }
-        "RandomNormalLike" => {
-            |node, inputs| normal(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype()))
-        }
-        "Bernoulli" => bernoulli,
-        "Multinomial" => multinomial,
-        _ => return None,
-    })
-}
+use crate::{Array, DType, Error, Result, Value};
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("RandomUniform", &[1, 22], (0, 0)).attributes(&["dtype", "high", "low", "seed", "!shape"]).draws(),
+        |node| later(node, |node, _| uniform(node, shape(node)?, None)),
+    ),
+    Entry::new(
+        Schema::new("RandomNormal", &[1, 22], (0, 0)).attributes(&["dtype", "mean", "scale", "seed", "!shape"]).draws(),
+        |node| later(node, |node, _| normal(node, shape(node)?, None)),
+    ),
+    Entry::new(
+        Schema::new("RandomUniformLike", &[1, 22], (1, 1))
+            .attributes(&["dtype", "high", "low", "seed"])
+            .without_gradient()
+            .draws(),
+        |node| {
+            later(node, |node, inputs| uniform(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype())))
+        },
+    ),
+    Entry::new(
+        Schema::new("RandomNormalLike", &[1, 22], (1, 1))
+            .attributes(&["dtype", "mean", "scale", "seed"])
+            .without_gradient()
+            .draws(),
+        |node| {
+            later(node, |node, inputs| normal(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype())))
+        },
+    ),
+    Entry::new(
+        Schema::new("Bernoulli", &[15, 22], (1, 1)).attributes(&["dtype", "seed"]).rule(Rule::Same).draws(),
+        |node| later(node, bernoulli),
+    ),
+    Entry::new(
+        Schema::new("Multinomial", &[7, 22], (1, 1))
+            .attributes(&["dtype", "sample_size", "seed"])
+            .without_gradient()
+            .draws(),
+        multinomial,
+    ),
+];
 
 /// SplitMix64.
 pub(super) struct Generator(u64);
 
 impl Generator {
-    /// Seeded by the attribute of a node, else anew.
-    pub fn new(node: &Node) -> Result<Self> {
+    /// Seeded by the attribute `seed` of a node, else anew.
+    pub fn new(seed: Option<f32>) -> Self {
         thread_local! {
             static NEXT: Cell<u64> = Cell::new(RandomState::new().hash_one(0));
         }
-        Ok(Self(match node.attributes.float("seed")? {
+        Self(match seed {
             Some(seed) => u64::from(seed.to_bits()),
             None => NEXT.replace(NEXT.get().wrapping_add(0xd1b5_4a32_d192_ed03)),
-        }))
+        })
     }
 
     fn bits(&mut self) -> u64 {
@@ -61,37 +83,37 @@ impl Generator {
     }
 }
 
-fn shape(node: &Node) -> Result<Vec<usize>> {
+fn shape(node: &RawNode) -> Result<Vec<usize>> {
     sizes(node.attributes.ints("shape")?.ok_or_else(|| Error::invalid("attribute 'shape' is missing"))?)
 }
 
 /// Floats of the type that the node asks for, else that of the input if it has floats.
 fn floats(
-    node: &Node,
+    node: &RawNode,
     shape: Vec<usize>,
     like: Option<DType>,
     mut next: impl FnMut(&mut Generator) -> f64,
 ) -> Result<Vec<Value>> {
     let dtype = dtype_attribute(node, "dtype")?.or(like).unwrap_or(DType::F32);
-    let mut generator = Generator::new(node)?;
+    let mut generator = Generator::new(node.attributes.float("seed")?);
     let values = (0..count(&shape)?).map(|_| next(&mut generator)).collect();
     one(Array::of_floats(dtype, shape, values)?)
 }
 
-fn uniform(node: &Node, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Value>> {
+fn uniform(node: &RawNode, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Value>> {
     let (low, high) =
         (f64::from(node.attributes.float_or("low", 0.0)?), f64::from(node.attributes.float_or("high", 1.0)?));
     floats(node, shape, like, |generator| low + generator.unit() * (high - low))
 }
 
-fn normal(node: &Node, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Value>> {
+fn normal(node: &RawNode, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Value>> {
     let (mean, scale) =
         (f64::from(node.attributes.float_or("mean", 0.0)?), f64::from(node.attributes.float_or("scale", 1.0)?));
     floats(node, shape, like, |generator| mean + scale * generator.normal())
 }
 
 /// 1 with the probability that the input says, else 0.
-fn bernoulli(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn bernoulli(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let mut chances = x.floats()?.into_iter();
     floats(node, x.shape().to_vec(), Some(x.dtype()), |generator| {
@@ -100,32 +122,35 @@ fn bernoulli(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Classes drawn by the logarithms of their chances.
-fn multinomial(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let &[batch, classes] = x.shape() else {
-        return Err(Error::invalid(format!("expected [N, classes], found shape {:?}", x.shape())));
-    };
+fn multinomial(node: &RawNode) -> Parsed {
     let samples = sizes(&[node.attributes.int_or("sample_size", 1)?])?[0];
     let dtype = dtype_attribute(node, "dtype")?.unwrap_or(DType::I32);
-    if classes == 0 {
-        return Err(Error::invalid("there are no classes to draw from"));
-    }
-    let mut generator = Generator::new(node)?;
-    let mut drawn = Vec::with_capacity(count(&[batch, samples])?);
-    for row in x.floats()?.chunks(classes) {
-        let greatest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mut sum = 0.0;
-        let sums: Vec<f64> = row
-            .iter()
-            .map(|value| {
-                sum += (value - greatest).exp();
-                sum
-            })
-            .collect();
-        drawn.extend((0..samples).map(|_| {
-            let at = generator.unit() * sum;
-            sums.partition_point(|&below| below <= at).min(classes - 1) as i128
-        }));
-    }
-    one(Array::of_ints(dtype, vec![batch, samples], drawn)?)
+    let seed = node.attributes.float("seed")?;
+    eval(move |inputs| {
+        let mut generator = Generator::new(seed);
+        let x = inputs.array(0)?;
+        let &[batch, classes] = x.shape() else {
+            return Err(Error::invalid(format!("expected [N, classes], found shape {:?}", x.shape())));
+        };
+        if classes == 0 {
+            return Err(Error::invalid("there are no classes to draw from"));
+        }
+        let mut drawn = Vec::with_capacity(count(&[batch, samples])?);
+        for row in x.floats()?.chunks(classes) {
+            let greatest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let mut sum = 0.0;
+            let sums: Vec<f64> = row
+                .iter()
+                .map(|value| {
+                    sum += (value - greatest).exp();
+                    sum
+                })
+                .collect();
+            drawn.extend((0..samples).map(|_| {
+                let at = generator.unit() * sum;
+                sums.partition_point(|&below| below <= at).min(classes - 1) as i128
+            }));
+        }
+        one(Array::of_ints(dtype, vec![batch, samples], drawn)?)
+    })
 }

@@ -1,19 +1,62 @@
 //! Recurrent networks: `RNN`, `GRU` and `LSTM`.
 
+use super::Inputs;
+use super::later;
 use super::product::{Matrix, Size, add_product, add_strided, transposed};
 use super::real::{Real, permuted, read, with_real, write, zeros};
 use super::recurrent_activation::{Activation, activations};
-use super::{HostOp, Inputs};
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::{Entry, RawNode, Schema};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "RNN" => |node, inputs| run(node, inputs, Cell::Rnn),
-        "GRU" => |node, inputs| run(node, inputs, Cell::Gru),
-        "LSTM" => |node, inputs| run(node, inputs, Cell::Lstm),
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("RNN", &[1, 7, 14, 22], (3, 6))
+            .attributes(&[
+                "activation_alpha",
+                "activation_beta",
+                "activations",
+                "clip",
+                "direction",
+                "hidden_size",
+                "layout@14",
+                "output_sequence<7",
+            ])
+            .weights(),
+        |node| later(node, |node, inputs| run(node, inputs, Cell::Rnn)),
+    ),
+    Entry::new(
+        Schema::new("GRU", &[1, 3, 7, 14, 22], (3, 6))
+            .attributes(&[
+                "activation_alpha",
+                "activation_beta",
+                "activations",
+                "clip",
+                "direction",
+                "hidden_size",
+                "layout@14",
+                "linear_before_reset@3",
+                "output_sequence<7",
+            ])
+            .weights(),
+        |node| later(node, |node, inputs| run(node, inputs, Cell::Gru)),
+    ),
+    Entry::new(
+        Schema::new("LSTM", &[1, 7, 14, 22], (3, 8))
+            .attributes(&[
+                "activation_alpha",
+                "activation_beta",
+                "activations",
+                "clip",
+                "direction",
+                "hidden_size",
+                "input_forget",
+                "layout@14",
+                "output_sequence<7",
+            ])
+            .weights(),
+        |node| later(node, |node, inputs| run(node, inputs, Cell::Lstm)),
+    ),
+];
 
 /// What happens in a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +85,7 @@ impl Cell {
     }
 }
 
-fn run(node: &Node, inputs: &Inputs<'_>, cell: Cell) -> Result<Vec<Value>> {
+fn run(node: &RawNode, inputs: &Inputs<'_>, cell: Cell) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     with_real!(x.dtype(), T => network::<T>(node, inputs, cell))
 }
@@ -65,7 +108,7 @@ fn batch_second(array: Option<&Array>, batch_first: bool) -> Result<Option<Array
     if batch_first { permuted(array, &[1, 0, 2]).map(Some) } else { Ok(Some(array.clone())) }
 }
 
-fn network<T: Real>(node: &Node, inputs: &Inputs<'_>, cell: Cell) -> Result<Vec<Value>> {
+fn network<T: Real>(node: &RawNode, inputs: &Inputs<'_>, cell: Cell) -> Result<Vec<Value>> {
     let batch_first = node.attributes.flag("layout", false)?;
     let x = batch_second(inputs.optional(0)?, batch_first)?.ok_or_else(|| Error::invalid("input 0 is missing"))?;
     let (w, r) = (inputs.array(1)?, inputs.array(2)?);

@@ -1,7 +1,8 @@
 //! The activation functions of recurrent networks.
 
 use super::real::Real;
-use crate::{Error, Node, Result};
+use crate::operator::RawNode;
+use crate::{Error, Result};
 
 /// A function of values.
 #[derive(Clone, Copy)]
@@ -51,7 +52,7 @@ impl<T: Real> Activation<T> {
 }
 
 /// The functions of a node, those of one direction after those of another.
-pub(super) fn activations<T: Real>(node: &Node, defaults: &[&str], directions: usize) -> Result<Vec<Activation<T>>> {
+pub(super) fn activations<T: Real>(node: &RawNode, defaults: &[&str], directions: usize) -> Result<Vec<Activation<T>>> {
     let names = match node.attributes.texts("activations")? {
         Some(names) if names.len() == defaults.len() * directions => names,
         Some(names) => {
@@ -113,7 +114,7 @@ pub(super) fn activations<T: Real>(node: &Node, defaults: &[&str], directions: u
     functions.collect()
 }
 
-fn constants(node: &Node, name: &str) -> Result<std::vec::IntoIter<f64>> {
+fn constants(node: &RawNode, name: &str) -> Result<std::vec::IntoIter<f64>> {
     let values: Vec<f64> =
         node.attributes.floats(name)?.unwrap_or_default().iter().map(|&value| value.into()).collect();
     Ok(values.into_iter())

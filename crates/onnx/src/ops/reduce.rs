@@ -1,30 +1,97 @@
 //! Reductions along axes.
 
 use super::real::{Real, max, permuted, read, sum, write, zeros};
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::axis;
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::graph::Axis;
+use crate::infer::Fact;
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "ReduceSum" => |node, inputs| reduce(node, inputs, &SUM),
-        "ReduceMean" => |node, inputs| reduce(node, inputs, &MEAN),
-        "ReduceProd" => |node, inputs| reduce(node, inputs, &PRODUCT),
-        "ReduceMax" => |node, inputs| reduce(node, inputs, &MAX),
-        "ReduceMin" => |node, inputs| reduce(node, inputs, &MIN),
-        "ReduceL1" => |node, inputs| reduce(node, inputs, &L1),
-        "ReduceL2" => |node, inputs| reduce(node, inputs, &L2),
-        "ReduceSumSquare" => |node, inputs| reduce(node, inputs, &SUM_SQUARE),
-        "ReduceLogSum" => |node, inputs| reduce(node, inputs, &LOG_SUM),
-        "ReduceLogSumExp" => |node, inputs| reduce(node, inputs, &LOG_SUM_EXP),
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("ReduceSum", &[1, 11, 13], (1, 2)).attributes(&["axes<13", "keepdims", "noop_with_empty_axes@13"]),
+        |node| parsed(Reduce::parse(node, &SUM)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceMean", &[1, 11, 13, 18], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &MEAN)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceProd", &[1, 11, 13, 18], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &PRODUCT)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceMax", &[1, 11, 12, 13, 18, 20], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &MAX)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceMin", &[1, 11, 12, 13, 18, 20], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &MIN)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceL1", &[1, 11, 13, 18], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &L1)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceL2", &[1, 11, 13, 18], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &L2)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceSumSquare", &[1, 11, 13, 18], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &SUM_SQUARE)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceLogSum", &[1, 11, 13, 18, 28], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &LOG_SUM)?),
+    ),
+    Entry::new(
+        Schema::new("ReduceLogSumExp", &[1, 11, 13, 18, 28], (1, 2)).attributes(&[
+            "axes<18",
+            "keepdims",
+            "noop_with_empty_axes@18",
+        ]),
+        |node| parsed(Reduce::parse(node, &LOG_SUM_EXP)?),
+    ),
+];
 
 /// A reduction of integers; the pair is the range of their type.
 type IntReduction = fn(&[i128], (i128, i128)) -> i128;
 
 /// What a reduction makes of a row, by the type of computation. Rows may be empty.
+#[derive(Debug)]
 struct Reduction {
     narrow: fn(&[f32]) -> f32,
     wide: fn(&[f64]) -> f64,
@@ -35,7 +102,7 @@ struct Reduction {
 /// Declares a reduction whose float form is one generic function.
 macro_rules! reduction {
     ($name:ident, $float:ident, $ints:expr) => {
-        const $name: Reduction = Reduction { narrow: $float::<f32>, wide: $float::<f64>, ints: $ints };
+        static $name: Reduction = Reduction { narrow: $float::<f32>, wide: $float::<f64>, ints: $ints };
     };
 }
 
@@ -91,30 +158,71 @@ fn log_sum_exp<T: Real>(row: &[T]) -> T {
     row.iter().fold(T::default(), |total, &v| total + (v - greatest).exp()).ln() + greatest
 }
 
-/// The axes to reduce, in order and each once: an input in newer versions, an attribute in older ones; none are all, unless a flag says
-/// that none are none.
-fn axes(node: &Node, inputs: &Inputs<'_>, rank: usize) -> Result<Vec<usize>> {
-    let given = match inputs.ints(1)? {
-        Some(axes) => axes,
-        None => node.attributes.ints("axes")?.unwrap_or_default().to_vec(),
-    };
-    if given.is_empty() {
-        let keep = node.attributes.flag("noop_with_empty_axes", false)?;
-        return Ok(if keep { Vec::new() } else { (0..rank).collect() });
-    }
-    let mut axes = given.into_iter().map(|at| axis(at, rank)).collect::<Result<Vec<_>>>()?;
-    axes.sort_unstable();
-    axes.dedup();
-    Ok(axes)
+/// One of the `Reduce` operators.
+#[derive(Debug, Clone)]
+pub struct Reduce {
+    /// The axes, where they are an attribute; an input in newer versions.
+    pub axes: Option<Vec<i64>>,
+    /// Whether axes that are reduced stay, of size 1.
+    pub keep: bool,
+    /// Whether no axes are none, and not all.
+    pub none_if_empty: bool,
+    reduction: &'static Reduction,
 }
 
-fn reduce(node: &Node, inputs: &Inputs<'_>, reduction: &Reduction) -> Result<Vec<Value>> {
+impl Reduce {
+    fn parse(node: &RawNode, reduction: &'static Reduction) -> Result<Self> {
+        Ok(Self {
+            axes: node.attributes.ints("axes")?.map(<[i64]>::to_vec),
+            keep: node.attributes.flag("keepdims", true)?,
+            none_if_empty: node.attributes.flag("noop_with_empty_axes", false)?,
+            reduction,
+        })
+    }
+
+    /// The axes to reduce, in order and each once; `given` are those of the input.
+    fn axes(&self, given: Option<Vec<i64>>, rank: usize) -> Result<Vec<usize>> {
+        let given = given.or_else(|| self.axes.clone()).unwrap_or_default();
+        if given.is_empty() {
+            return Ok(if self.none_if_empty { Vec::new() } else { (0..rank).collect() });
+        }
+        let mut axes = given.into_iter().map(|at| axis(at, rank)).collect::<Result<Vec<_>>>()?;
+        axes.sort_unstable();
+        axes.dedup();
+        Ok(axes)
+    }
+}
+
+impl Operator for Reduce {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        reduce(self, inputs)
+    }
+
+    fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
+        let Some(x) = inputs.first() else { return Ok(Vec::new()) };
+        let given = inputs.get(1).filter(|axes| axes.dtype.is_some() || axes.shape.is_some());
+        let known = given.is_none_or(|axes| axes.ints.is_some());
+        let Some(shape) = x.shape.as_ref().filter(|_| known) else {
+            return Ok(vec![Fact { dtype: x.dtype, ..Fact::default() }]);
+        };
+        let axes = self.axes(given.and_then(|axes| axes.ints.clone()), shape.len())?;
+        let kept = shape.iter().enumerate().filter_map(|(at, axis)| match axes.contains(&at) {
+            true if self.keep => Some(Axis::Size(1)),
+            true => None,
+            false => Some(axis.clone()),
+        });
+        Ok(vec![Fact::new(x.dtype, kept.collect())])
+    }
+}
+
+fn reduce(operator: &Reduce, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
-    let axes = axes(node, inputs, x.rank())?;
+    let reduction = operator.reduction;
+    let axes = operator.axes(inputs.ints(1)?, x.rank())?;
     let kept: Vec<usize> = (0..x.rank()).filter(|at| !axes.contains(at)).collect();
     let size: usize = axes.iter().map(|&at| x.shape()[at]).product();
     let rows: Vec<usize> = kept.iter().map(|&at| x.shape()[at]).collect();
-    let shape = if node.attributes.flag("keepdims", true)? {
+    let shape = if operator.keep {
         x.shape().iter().enumerate().map(|(at, &size)| if axes.contains(&at) { 1 } else { size }).collect()
     } else {
         rows.clone()

@@ -1,18 +1,38 @@
 //! `Resize` and `Upsample`: every axis by itself, each value from some values of the axis by their weights.
 
+use super::later;
 use super::real::{Real, read, with_real, write, zeros};
 use super::resize_axis::{Coordinates, Kernel, Nearest, Scale, Taps};
-use super::{HostOp, Inputs, around, one};
+use super::{Inputs, around, one};
 use crate::array::{axis, count};
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::{Entry, RawNode, Schema};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Resize" => resize,
-        "Upsample" => upsample,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::new("Resize", &[10, 11, 13, 18, 19], (1, 4)).attributes(&[
+            "antialias@18",
+            "axes@18",
+            "coordinate_transformation_mode@11",
+            "cubic_coeff_a@11",
+            "exclude_outside@11",
+            "extrapolation_value@11",
+            "keep_aspect_ratio_policy@18",
+            "mode",
+            "nearest_mode@11",
+        ]),
+        |node| later(node, resize),
+    ),
+    Entry::new(
+        Schema::new("Upsample", &[1, 7, 9, 10], (1, 2)).attributes(&[
+            "height_scale<7",
+            "mode",
+            "scales@7<9",
+            "width_scale<7",
+        ]),
+        |node| later(node, upsample),
+    ),
+];
 
 /// The new size of an axis, and the region that it shows.
 struct Target {
@@ -21,7 +41,7 @@ struct Target {
     region: (f32, f32),
 }
 
-fn upsample(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn upsample(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let scales = match (inputs.optional(1)?, node.attributes.floats("scales")?) {
         (Some(scales), _) => scales.floats()?.into_iter().map(|scale| scale as f32).collect(),
@@ -39,7 +59,7 @@ fn upsample(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Before version 11 there was one way to map places.
-fn old(node: &Node, x: &Array, targets: &[Target]) -> Result<Array> {
+fn old(node: &RawNode, x: &Array, targets: &[Target]) -> Result<Array> {
     let kernel = match node.attributes.text_or("mode", "nearest")? {
         "nearest" => Kernel::Nearest(Nearest::Old),
         "linear" | "bilinear" => Kernel::Linear { antialias: false },
@@ -48,7 +68,7 @@ fn old(node: &Node, x: &Array, targets: &[Target]) -> Result<Array> {
     resized(x, targets, kernel, Coordinates::Asymmetric, false, None)
 }
 
-fn resize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn resize(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     if node.version < 11 {
         let scales = inputs.array(1)?.floats()?.into_iter().map(|scale| scale as f32).collect::<Vec<_>>();

@@ -1,32 +1,76 @@
 //! Softmax and its relatives along an axis.
 
 use super::real::{Real, max, read, round, sum, write};
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::axis;
-use crate::{DType, Error, Node, Result, Value};
+use crate::infer::Rule;
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
+use crate::{DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Softmax" => |node, inputs| {
-            let dtype = inputs.array(0)?.dtype();
-            along(node, inputs, |row: &mut [f32]| softmax_in(dtype, row), |row: &mut [f64]| softmax_in(dtype, row))
-        },
-        "LogSoftmax" => |node, inputs| along(node, inputs, log_softmax::<f32>, log_softmax::<f64>),
-        "Hardmax" => |node, inputs| along(node, inputs, hardmax::<f32>, hardmax::<f64>),
-        _ => return None,
-    })
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(Schema::new("Softmax", &[1, 11, 13], (1, 1)).attributes(&["axis"]).rule(Rule::Same), |node| {
+        parsed(Softmax::parse(node, Kind::Softmax)?)
+    }),
+    Entry::new(Schema::new("LogSoftmax", &[1, 11, 13], (1, 1)).attributes(&["axis"]).rule(Rule::Same), |node| {
+        parsed(Softmax::parse(node, Kind::LogSoftmax)?)
+    }),
+    Entry::new(
+        Schema::new("Hardmax", &[1, 11, 13], (1, 1)).attributes(&["axis"]).rule(Rule::Same).without_gradient(),
+        |node| parsed(Softmax::parse(node, Kind::Hardmax)?),
+    ),
+];
+
+/// `Softmax`, `LogSoftmax` or `Hardmax`.
+#[derive(Debug, Clone)]
+pub struct Softmax {
+    /// Which.
+    pub kind: Kind,
+    /// The axis whose values make up a row.
+    pub axis: i64,
+    /// Whether all axes from that one on make up a row, as before version 13.
+    pub flattened: bool,
+}
+
+/// What a row becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Probabilities.
+    Softmax,
+    /// Their logarithms.
+    LogSoftmax,
+    /// 1 where the greatest is, else 0.
+    Hardmax,
+}
+
+impl Softmax {
+    fn parse(node: &RawNode, kind: Kind) -> Result<Self> {
+        let flattened = node.version < 13;
+        Ok(Self { kind, axis: node.attributes.int_or("axis", if flattened { 1 } else { -1 })?, flattened })
+    }
+}
+
+impl Operator for Softmax {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let dtype = inputs.array(0)?.dtype();
+        match self.kind {
+            Kind::Softmax => {
+                along(self, inputs, |row: &mut [f32]| softmax_in(dtype, row), |row: &mut [f64]| softmax_in(dtype, row))
+            }
+            Kind::LogSoftmax => along(self, inputs, log_softmax::<f32>, log_softmax::<f64>),
+            Kind::Hardmax => along(self, inputs, hardmax::<f32>, hardmax::<f64>),
+        }
+    }
 }
 
 /// Applies a function to each row along an axis. Before version 13, the axis and all after it make up one row.
 fn along(
-    node: &Node,
+    softmax: &Softmax,
     inputs: &Inputs<'_>,
     narrow: impl Fn(&mut [f32]),
     wide: impl Fn(&mut [f64]),
 ) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
-    let old = node.version < 13;
-    let at = node.attributes.int_or("axis", if old { 1 } else { -1 })?;
+    let (old, at) = (softmax.flattened, softmax.axis);
     // The old form may flatten nothing: the axis is then just past the last one.
     let (size, inner) = if x.rank() == 0 || (old && at == x.rank() as i64) {
         (1, 1)

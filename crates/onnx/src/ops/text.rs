@@ -1,22 +1,28 @@
 //! Texts.
 
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use regex::Regex;
 
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::{Broadcast, count};
-use crate::{Array, Error, Node, Result, Value};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "StringConcat" => concat,
-        "StringSplit" => split,
-        "StringNormalizer" => normalize,
-        "RegexFullMatch" => full_match,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::plain(Schema::new("StringConcat", &[20], (2, 2)), concat),
+    Entry::new(Schema::new("StringSplit", &[20], (1, 1)).attributes(&["delimiter", "maxsplit"]), split),
+    Entry::new(
+        Schema::new("StringNormalizer", &[10], (1, 1)).attributes(&[
+            "case_change_action",
+            "is_case_sensitive",
+            "locale",
+            "stopwords",
+        ]),
+        normalize,
+    ),
+    Entry::new(Schema::new("RegexFullMatch", &[20], (1, 1)).attributes(&["pattern"]), full_match),
+];
 
-fn concat(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn concat(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (a, b) = (inputs.array(0)?, inputs.array(1)?);
     let (x, y) = (a.expect::<String>()?, b.expect::<String>()?);
     let both = Broadcast::new(&[a.shape(), b.shape()])?;
@@ -31,26 +37,28 @@ fn concat(_: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// The parts of each text along a new axis, filled up with empty ones, and their number.
-fn split(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let delimiter = node.attributes.text_or("delimiter", "")?;
+fn split(node: &RawNode) -> Parsed {
+    let delimiter = node.attributes.text_or("delimiter", "")?.to_string();
     let most = node.attributes.int("maxsplit")?.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX - 1);
-    let cut = |text: &String| -> Vec<String> {
-        if delimiter.is_empty() {
-            return words(text, most);
-        }
-        text.splitn(most + 1, delimiter).map(str::to_string).collect()
-    };
-    let parts: Vec<_> = x.expect::<String>()?.iter().map(cut).collect();
-    let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
-    let shape = [x.shape(), &[longest]].concat();
-    count(&shape)?;
-    let counts = parts.iter().map(|parts| parts.len() as i64).collect();
-    let filled = parts.into_iter().flat_map(|mut parts| {
-        parts.resize(longest, String::new());
-        parts
-    });
-    Ok(vec![Array::new(shape, filled.collect())?.into(), Array::new(x.shape().to_vec(), counts)?.into()])
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let cut = |text: &String| -> Vec<String> {
+            if delimiter.is_empty() {
+                return words(text, most);
+            }
+            text.splitn(most + 1, delimiter.as_str()).map(str::to_string).collect()
+        };
+        let parts: Vec<_> = x.expect::<String>()?.iter().map(cut).collect();
+        let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+        let shape = [x.shape(), &[longest]].concat();
+        count(&shape)?;
+        let counts = parts.iter().map(|parts| parts.len() as i64).collect();
+        let filled = parts.into_iter().flat_map(|mut parts| {
+            parts.resize(longest, String::new());
+            parts
+        });
+        Ok(vec![Array::new(shape, filled.collect())?.into(), Array::new(x.shape().to_vec(), counts)?.into()])
+    })
 }
 
 /// Words between white space; after `most` cuts the rest stays whole.
@@ -65,17 +73,18 @@ fn words(text: &str, most: usize) -> Vec<String> {
     words
 }
 
-fn full_match(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
+fn full_match(node: &RawNode) -> Parsed {
     let pattern = node.attributes.text("pattern")?.ok_or_else(|| Error::invalid("attribute 'pattern' is missing"))?;
     let regex = Regex::new(&format!(r"\A(?:{pattern})\z"))
         .map_err(|_| Error::invalid(format!("'{pattern}' is no regular expression")))?;
-    one(Array::new(x.shape().to_vec(), x.expect::<String>()?.iter().map(|text| regex.is_match(text)).collect())?)
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        one(Array::new(x.shape().to_vec(), x.expect::<String>()?.iter().map(|text| regex.is_match(text)).collect())?)
+    })
 }
 
 /// Leaves out stop words, then changes the case.
-fn normalize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
+fn normalize(node: &RawNode) -> Parsed {
     let change: fn(&str) -> String = match node.attributes.text_or("case_change_action", "NONE")? {
         "NONE" => str::to_string,
         "LOWER" => str::to_lowercase,
@@ -84,18 +93,24 @@ fn normalize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     };
     let exact = node.attributes.flag("is_case_sensitive", false)?;
     let stops = node.attributes.texts("stopwords")?.unwrap_or_default();
-    let lower: Vec<_> = stops.iter().map(|stop| stop.to_lowercase()).collect();
-    let is_stop = |text: &String| if exact { stops.contains(text) } else { lower.contains(&text.to_lowercase()) };
-    if !matches!(x.shape(), [_] | [1, _]) {
-        return Err(Error::invalid(format!("expected a list of texts as [C] or [1, C], found shape {:?}", x.shape())));
-    }
-    let mut kept: Vec<String> =
-        x.expect::<String>()?.iter().filter(|text| !is_stop(text)).map(|text| change(text)).collect();
-    // Nothing left is told as one empty text.
-    if kept.is_empty() {
-        kept.push(String::new());
-    }
-    let mut shape = x.shape().to_vec();
-    shape[x.rank() - 1] = kept.len();
-    one(Array::new(shape, kept)?)
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let lower: Vec<_> = stops.iter().map(|stop| stop.to_lowercase()).collect();
+        let is_stop = |text: &String| if exact { stops.contains(text) } else { lower.contains(&text.to_lowercase()) };
+        if !matches!(x.shape(), [_] | [1, _]) {
+            return Err(Error::invalid(format!(
+                "expected a list of texts as [C] or [1, C], found shape {:?}",
+                x.shape()
+            )));
+        }
+        let mut kept: Vec<String> =
+            x.expect::<String>()?.iter().filter(|text| !is_stop(text)).map(|text| change(text)).collect();
+        // Nothing left is told as one empty text.
+        if kept.is_empty() {
+            kept.push(String::new());
+        }
+        let mut shape = x.shape().to_vec();
+        shape[x.rank() - 1] = kept.len();
+        one(Array::new(shape, kept)?)
+    })
 }

@@ -1,23 +1,46 @@
 //! Optimizer steps. Inputs: the learning rate, the step number, then the parameters, their gradients and their states, so many of each.
 
-use super::{HostOp, Inputs};
-use crate::{Array, Error, Node, Result, Value};
+use super::Inputs;
+use super::later;
+use crate::operator::{ANY, Entry, RawNode, Schema};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "Adagrad" => adagrad,
-        "Adam" => adam,
-        "Momentum" => momentum,
-        _ => return None,
-    })
-}
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::of("ai.onnx.preview.training", "Adagrad", &[1], (3, ANY)).attributes(&[
+            "decay_factor",
+            "epsilon",
+            "norm_coefficient",
+        ]),
+        |node| later(node, adagrad),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.preview.training", "Adam", &[1], (3, ANY)).attributes(&[
+            "alpha",
+            "beta",
+            "epsilon",
+            "norm_coefficient",
+            "norm_coefficient_post",
+        ]),
+        |node| later(node, adam),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.preview.training", "Momentum", &[1], (3, ANY)).attributes(&[
+            "!alpha",
+            "!beta",
+            "!mode",
+            "!norm_coefficient",
+        ]),
+        |node| later(node, momentum),
+    ),
+];
 
 /// One element: the parameter, its gradient with the regularization added, and its states.
 type Element<const N: usize> = [f64; N];
 
 /// Applies a step to every element of every parameter. `N` arrays belong to each parameter, the gradient among them (position 1);
 /// all others are outputs: first all parameters, then all first states, and so on.
-fn step<const N: usize>(node: &Node, inputs: &Inputs<'_>, update: impl Fn(&mut Element<N>)) -> Result<Vec<Value>> {
+fn step<const N: usize>(node: &RawNode, inputs: &Inputs<'_>, update: impl Fn(&mut Element<N>)) -> Result<Vec<Value>> {
     let norm = number(node, "norm_coefficient", 0.0)?;
     let given = inputs.len().saturating_sub(2);
     if given == 0 || !given.is_multiple_of(N) {
@@ -49,7 +72,7 @@ fn step<const N: usize>(node: &Node, inputs: &Inputs<'_>, update: impl Fn(&mut E
     Ok(outputs.concat())
 }
 
-fn number(node: &Node, name: &str, default: f32) -> Result<f64> {
+fn number(node: &RawNode, name: &str, default: f32) -> Result<f64> {
     Ok(f64::from(node.attributes.float_or(name, default)?))
 }
 
@@ -58,7 +81,7 @@ fn progress(inputs: &Inputs<'_>) -> Result<(f64, f64)> {
     Ok((inputs.array(0)?.float()?, inputs.array(1)?.float()?))
 }
 
-fn adagrad(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn adagrad(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (rate, time) = progress(inputs)?;
     let epsilon = number(node, "epsilon", 1e-6)?;
     let rate = rate / (1.0 + time * number(node, "decay_factor", 0.0)?);
@@ -68,7 +91,7 @@ fn adagrad(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     })
 }
 
-fn adam(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn adam(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (rate, time) = progress(inputs)?;
     let (alpha, beta) = (number(node, "alpha", 0.9)?, number(node, "beta", 0.999)?);
     let (epsilon, after) = (number(node, "epsilon", 1e-6)?, number(node, "norm_coefficient_post", 0.0)?);
@@ -80,7 +103,7 @@ fn adam(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     })
 }
 
-fn momentum(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn momentum(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (rate, time) = progress(inputs)?;
     let alpha = number(node, "alpha", 0.0)?;
     // The first gradient counts in full.

@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use crate::array::strides;
-use crate::{Error, Node, Result};
+use crate::graph::Axis;
+use crate::operator::RawNode;
+use crate::{Error, Result};
 
 /// How a window slides: everything by spatial axis.
 #[derive(Debug, Clone)]
-pub(super) struct Window {
+pub struct Window {
     /// Sizes of the image.
     pub image: Vec<usize>,
     /// Taps of the window.
@@ -27,47 +29,127 @@ pub(super) struct Window {
 /// Where the taps of neighbouring windows meet the image: from window `position` on, `count` windows meet it at `offset`, `offset`
 /// + `step`, ….
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Segment {
+pub struct Segment {
+    /// The first window.
     pub position: usize,
+    /// How many.
     pub count: usize,
+    /// Where the tap of the first is in the image.
     pub offset: usize,
 }
 
 /// The most that an attribute may say: products of a few of them still fit 64 bits.
 const GREATEST: i64 = 1 << 31;
 
+/// The attributes of a node whose windows slide over images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windows {
+    /// Taps by spatial axis, if given.
+    pub kernel: Option<Vec<usize>>,
+    /// Distance between windows; 1 if not given.
+    pub strides: Option<Vec<usize>>,
+    /// Distance between taps; 1 if not given.
+    pub dilations: Option<Vec<usize>>,
+    /// What is around the image.
+    pub padding: Padding,
+    /// Whether a last window may reach past the padded image, as `ceil_mode` says.
+    pub ceil: bool,
+    /// Whether a window wider than the image is taken where it fits a step, as pools of ONNX Runtime do.
+    pub pool: bool,
+}
+
+/// What is around an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Padding {
+    /// All beginnings, then all ends; none if not given. Negative ones cut off.
+    Explicit(Option<Vec<i64>>),
+    /// Nothing.
+    Valid,
+    /// As many windows as the stride fits into the image; what is odd at the end.
+    SameUpper,
+    /// As many windows as the stride fits into the image; what is odd at the beginning.
+    SameLower,
+}
+
+impl Windows {
+    /// Reads the attributes of a convolution, or with `pool` of a pool.
+    ///
+    /// # Errors
+    /// When one is wrong.
+    pub fn parse(node: &RawNode, pool: bool) -> Result<Self> {
+        let positive = |name| Ok::<_, Error>(list(node, name, 1)?.map(unsigned));
+        let padding = match node.attributes.text_or("auto_pad", "NOTSET")? {
+            "NOTSET" | "" => Padding::Explicit(list(node, "pads", -GREATEST)?),
+            "VALID" => Padding::Valid,
+            "SAME_UPPER" => Padding::SameUpper,
+            "SAME_LOWER" => Padding::SameLower,
+            other => return Err(Error::invalid(format!("its auto_pad is '{other}'"))),
+        };
+        Ok(Self {
+            kernel: positive("kernel_shape")?,
+            strides: positive("strides")?,
+            dilations: positive("dilations")?,
+            padding,
+            ceil: pool && node.attributes.flag("ceil_mode", false)?,
+            pool,
+        })
+    }
+
+    /// The sizes that the spatial axes of an image have after the windows, as far as they are known.
+    ///
+    /// # Errors
+    /// When the windows do not fit.
+    pub fn infer(&self, image: &[Axis], kernel: Option<&[usize]>) -> Result<Vec<Axis>> {
+        // An axis that is not known is taken for a large one, and is not known afterwards.
+        let assumed: Vec<usize> = image.iter().map(|axis| axis.size().unwrap_or(1 << 16)).collect();
+        let window = Window::new(self, &assumed, kernel)?;
+        let known = image.iter().zip(&window.out);
+        Ok(known.map(|(axis, &out)| axis.size().map_or(Axis::Any, |_| Axis::Size(out))).collect())
+    }
+}
+
 impl Window {
-    /// Reads the attributes of a node for an image of these spatial sizes. `kernel` stands in for an absent `kernel_shape`.
-    pub fn new(node: &Node, image: &[usize], kernel: Option<&[usize]>, ceil: bool) -> Result<Self> {
-        let mut window = Self::without_padding(node, image, kernel)?;
+    /// The windows on an image of these spatial sizes. `kernel` stands in for an absent `kernel_shape`.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub fn new(windows: &Windows, image: &[usize], kernel: Option<&[usize]>) -> Result<Self> {
+        let mut window = Self::without_padding(windows, image, kernel)?;
         let rank = image.len();
-        let automatic = node.attributes.text_or("auto_pad", "NOTSET")?;
-        match automatic {
-            "NOTSET" | "" => {
-                if let Some(pads) = sizes(node, "pads", 2 * rank, -GREATEST)? {
+        match &windows.padding {
+            Padding::Explicit(pads) => {
+                if let Some(pads) = for_axes(pads.as_deref(), "pads", 2 * rank)? {
                     window.begin = pads[..rank].to_vec();
                     window.end = pads[rank..].to_vec();
                 }
             }
-            "VALID" => {}
-            "SAME_UPPER" | "SAME_LOWER" => {
+            Padding::Valid => {}
+            Padding::SameUpper | Padding::SameLower => {
                 for (axis, &size) in image.iter().enumerate() {
                     let (size, step) = (size as i64, window.steps[axis] as i64);
-                    let windows = (size + step - 1) / step;
-                    let needed = ((windows - 1) * step + window.span(axis) - size).max(0);
+                    let windows_here = (size + step - 1) / step;
+                    let needed = ((windows_here - 1) * step + window.span(axis) - size).max(0);
                     let less = needed / 2;
-                    (window.begin[axis], window.end[axis]) =
-                        if automatic == "SAME_UPPER" { (less, needed - less) } else { (needed - less, less) };
+                    (window.begin[axis], window.end[axis]) = if windows.padding == Padding::SameUpper {
+                        (less, needed - less)
+                    } else {
+                        (needed - less, less)
+                    };
                 }
             }
-            other => return Err(Error::invalid(format!("its auto_pad is '{other}'"))),
         }
         for (axis, &size) in image.iter().enumerate() {
             let (size, step) = (size as i64, window.steps[axis] as i64);
             let padded = size + window.begin[axis] + window.end[axis];
             let room = padded - window.span(axis);
-            let mut windows = if ceil { -(-room).div_euclid(step) } else { room.div_euclid(step) } + 1;
-            if windows < 1 {
+            let steps = match room {
+                // Towards zero: one window that reaches past the image if its stride is wide enough, then none.
+                ..0 if windows.pool => room / step,
+                _ if windows.ceil => -(-room).div_euclid(step),
+                _ => room.div_euclid(step),
+            };
+            let mut count = steps + 1;
+            if count < i64::from(!windows.pool) {
                 let message = format!(
                     "its window spans {}, more than the {padded} of spatial axis {axis} with padding",
                     window.span(axis)
@@ -75,35 +157,40 @@ impl Window {
                 return Err(Error::invalid(message));
             }
             // The last window starts inside the image or the padding before it.
-            if ceil && (windows - 1) * step >= size + window.begin[axis] {
-                windows -= 1;
+            if windows.ceil && room >= 0 && (count - 1) * step >= size + window.begin[axis] {
+                count -= 1;
             }
-            window.out.push(windows.max(0) as usize);
+            window.out.push(count.max(0) as usize);
         }
         Ok(window)
     }
 
-    /// Reads kernel, strides and dilations alone; padding is 0, and there is no number of windows yet.
-    pub fn without_padding(node: &Node, image: &[usize], kernel: Option<&[usize]>) -> Result<Self> {
+    /// Kernel, strides and dilations alone; padding is 0, and there is no number of windows yet.
+    ///
+    /// # Errors
+    /// When they do not fit the image.
+    pub fn without_padding(windows: &Windows, image: &[usize], kernel: Option<&[usize]>) -> Result<Self> {
         let rank = image.len();
         if image.iter().any(|&size| size as i64 > GREATEST) {
             return Err(Error::invalid(format!("an image of sizes {image:?} is too large")));
         }
-        let given = sizes(node, "kernel_shape", rank, 1)?.map(unsigned);
+        let given = for_axes(windows.kernel.as_deref(), "kernel_shape", rank)?;
         let kernel = match (given, kernel) {
             (Some(given), Some(weights)) if given != weights => {
                 return Err(Error::invalid(format!("its kernel_shape is {given:?}, its weights are of {weights:?}")));
             }
-            (Some(given), _) => given,
+            (Some(given), _) => given.to_vec(),
             (None, Some(weights)) if weights.len() == rank && !weights.contains(&0) => weights.to_vec(),
             (None, Some(weights)) => {
                 return Err(Error::invalid(format!("a kernel of {weights:?} does not fit an image of {image:?}")));
             }
             (None, None) => return Err(Error::invalid("it has no kernel_shape")),
         };
-        let ones = || vec![1; rank];
-        let steps = sizes(node, "strides", rank, 1)?.map_or_else(ones, unsigned);
-        let dilations = sizes(node, "dilations", rank, 1)?.map_or_else(ones, unsigned);
+        let or_ones = |list: &Option<Vec<usize>>, name| {
+            Ok::<_, Error>(for_axes(list.as_deref(), name, rank)?.map_or_else(|| vec![1; rank], <[usize]>::to_vec))
+        };
+        let steps = or_ones(&windows.strides, "strides")?;
+        let dilations = or_ones(&windows.dilations, "dilations")?;
         let none = vec![0; rank];
         Ok(Self { image: image.to_vec(), kernel, steps, dilations, begin: none.clone(), end: none, out: Vec::new() })
     }
@@ -114,6 +201,9 @@ impl Window {
     }
 
     /// Number of taps.
+    ///
+    /// # Errors
+    /// When they are too many.
     pub fn taps(&self) -> Result<usize> {
         crate::array::count(&self.kernel)
     }
@@ -164,15 +254,26 @@ fn unsigned(values: Vec<i64>) -> Vec<usize> {
     values.into_iter().map(|value| value as usize).collect()
 }
 
-/// A list of integers, one for each axis, none below `least`.
-pub(super) fn sizes(node: &Node, name: &str, length: usize, least: i64) -> Result<Option<Vec<i64>>> {
-    let Some(values) = node.attributes.ints(name)? else { return Ok(None) };
+/// A list of integers, none below `least`.
+pub(super) fn list(node: &RawNode, name: &str, least: i64) -> Result<Option<Vec<i64>>> {
     // Some exporters write an empty list for an attribute left out.
-    if values.is_empty() && length > 0 {
-        return Ok(None);
-    }
-    if values.len() != length || values.iter().any(|value| !(least..=GREATEST).contains(value)) {
-        return Err(Error::invalid(format!("its {name} are {values:?}: expected {length} numbers of {least} or more")));
+    let Some(values) = node.attributes.ints(name)?.filter(|values| !values.is_empty()) else { return Ok(None) };
+    if values.iter().any(|value| !(least..=GREATEST).contains(value)) {
+        return Err(Error::invalid(format!("its {name} are {values:?}: expected numbers of {least} or more")));
     }
     Ok(Some(values.to_vec()))
+}
+
+/// A list that has one number for each of so many axes or ends of axes.
+pub(super) fn for_axes<'l, T: std::fmt::Debug>(
+    list: Option<&'l [T]>,
+    name: &str,
+    length: usize,
+) -> Result<Option<&'l [T]>> {
+    match list {
+        Some(values) if values.len() != length => {
+            Err(Error::invalid(format!("its {name} are {values:?}: expected {length} numbers")))
+        }
+        list => Ok(list),
+    }
 }

@@ -18,11 +18,11 @@ pub(super) fn merge(draft: &mut Draft, at: usize) -> Option<()> {
     let name = node.operator.clone();
     let activation = draft.take(at)?;
     let mut layer = draft.take(before)?;
-    fuse(&mut layer)?;
     layer.attributes.insert("activation".to_string(), Attribute::Str(name.into_bytes()));
     if !parameters.is_empty() {
         layer.attributes.insert("activation_params".to_string(), Attribute::Floats(parameters));
     }
+    fuse(&mut layer)?;
     layer.outputs = activation.outputs;
     draft.put(at, layer);
     Some(())

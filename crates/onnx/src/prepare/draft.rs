@@ -158,9 +158,10 @@ pub(super) fn is(node: &Node, domain: &str, operators: &[&str]) -> bool {
     matches!(node.body, Body::Operator(_)) && node.domain == domain && operators.contains(&node.operator.as_str())
 }
 
-/// Makes a node one of those that have a bias and an activation with them.
+/// Makes a node one of those that have a bias and an activation with them; again after its attributes changed.
 pub(super) fn fuse(node: &mut Node) -> Option<()> {
-    node.body = Body::Operator(ops::find_fused(&node.operator)?);
+    let entry = ops::FUSED_OPERATORS.iter().find(|entry| entry.schema.name == node.operator)?;
+    node.body = Body::Operator(entry.parse(&node.raw()).ok()?);
     node.domain = FUSED.to_string();
     Some(())
 }

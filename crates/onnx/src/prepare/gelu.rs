@@ -20,11 +20,12 @@ pub(super) fn merge(draft: &mut Draft, at: usize) -> Option<()> {
     let triples = [factors(a).map(|[c, d]| [c, d, b]), factors(b).map(|[c, d]| [c, d, a])];
     let x = triples.into_iter().flatten().find_map(|factors| argument(draft, factors))?;
     let name = last.name.clone();
-    let body = Body::Operator(ops::find("", "Gelu", VERSION)?);
     let last = draft.take(at)?;
     // What came before is left out when nothing else uses it.
     let (operator, attributes) = ("Gelu".to_string(), Attributes::default());
-    draft.put(at, Node { name, operator, version: VERSION, inputs: vec![Some(x)], attributes, body, ..last });
+    let mut node = Node { name, operator, version: VERSION, inputs: vec![Some(x)], attributes, ..last };
+    node.body = Body::Operator(ops::find("", "Gelu")?.parse(&node.raw()).ok()?);
+    draft.put(at, node);
     Some(())
 }
 

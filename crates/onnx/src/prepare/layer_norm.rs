@@ -39,13 +39,14 @@ pub(super) fn merge(draft: &mut Draft, at: usize) -> Option<()> {
     }
     let mut attributes = Attributes::default();
     attributes.insert("epsilon".to_string(), Attribute::Float(epsilon as f32));
-    let body = Body::Operator(ops::find("", "LayerNormalization", VERSION)?);
     let name = subtract.name.clone();
     let last = draft.take(at)?;
     // The others are left out when nothing uses what they give.
     let inputs = vec![Some(x), Some(scale), Some(shift)];
     let operator = "LayerNormalization".to_string();
-    draft.put(at, Node { name, operator, version: VERSION, inputs, attributes, body, ..last });
+    let mut node = Node { name, operator, version: VERSION, inputs, attributes, ..last };
+    node.body = Body::Operator(ops::find("", "LayerNormalization")?.parse(&node.raw()).ok()?);
+    draft.put(at, node);
     Some(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::graph::{Attribute, Body, Graph, Node, ValueId, Weight};
 use crate::limit::Limited;
-use crate::ops::{DRAWING, Inputs};
+use crate::ops::Inputs;
 use crate::{Limits, Value};
 
 /// Elements that constants may always grow to when they are computed: more is left in its short form.
@@ -71,8 +71,8 @@ fn passed_on(node: &Node) -> Option<(ValueId, ValueId)> {
 
 /// The outputs of a node whose inputs are all constants.
 fn computed(node: &Node, constants: &HashMap<ValueId, Weight>) -> Option<Vec<(ValueId, Weight)>> {
-    let Body::Operator(operator) = node.body else { return None };
-    if DRAWING.contains(&node.operator.as_str()) || node.inputs.is_empty() {
+    let operator = node.op()?;
+    if operator.schema().draws || node.inputs.is_empty() {
         return None;
     }
     let weights: Vec<Option<&Weight>> = node
@@ -87,7 +87,7 @@ fn computed(node: &Node, constants: &HashMap<ValueId, Weight>) -> Option<Vec<(Va
         .map(|weight| weight.map(|weight| weight.array().map(Value::from)).transpose())
         .collect::<crate::Result<_>>()
         .ok()?;
-    let outputs = operator(node, &Inputs::new(arrays.iter().map(Option::as_ref).collect())).ok()?;
+    let outputs = operator.eval(&Inputs::new(arrays.iter().map(Option::as_ref).collect())).ok()?;
     let mut values = Vec::new();
     for (position, id) in node.outputs.iter().enumerate() {
         let Some(id) = id else { continue };
@@ -99,8 +99,7 @@ fn computed(node: &Node, constants: &HashMap<ValueId, Weight>) -> Option<Vec<(Va
 
 /// What a node is known by: nodes that draw numbers, run graphs or hold tensors are not compared.
 fn key(node: &Node) -> Option<Key> {
-    let comparable = matches!(node.body, Body::Operator(_))
-        && !DRAWING.contains(&node.operator.as_str())
+    let comparable = node.op().is_some_and(|op| !op.schema().draws)
         && !node.attributes.iter().any(|(_, value)| matches!(value, Attribute::Array(_) | Attribute::Arrays(_)));
     let attributes = || format!("{:?}", node.attributes);
     comparable.then(|| (node.domain.clone(), node.operator.clone(), node.version, node.inputs.clone(), attributes()))

@@ -13,7 +13,7 @@ pub(super) fn each_graph<'g>(graph: &'g Graph, visit: &mut dyn FnMut(&'g Graph))
         match &node.body {
             Body::Control(_, graphs) => graphs.iter().for_each(|(_, graph)| each_graph(graph, visit)),
             Body::Function(graph) => each_graph(graph, visit),
-            Body::Operator(_) | Body::Missing => {}
+            Body::Operator(_) | Body::Missing(_) => {}
         }
     }
 }
@@ -244,7 +244,7 @@ impl<A: Accelerator> Run<'_, A> {
                 results => Err(Error::invalid(format!("its graph '{name}' gives {} values, not one", results.len()))),
             }
         };
-        Ok(vec![Slot::host(ops::flex_attention(self.node, &Inputs::new(inputs), &modify)?)])
+        Ok(vec![Slot::host(ops::flex_attention(&self.node.raw(), &Inputs::new(inputs), &modify)?)])
     }
 }
 

@@ -91,8 +91,8 @@ fn run<A: Accelerator>(
             for slot in &slots {
                 host.push(slot.as_ref().map(|slot| slot.value(accelerator)).transpose()?);
             }
-            Ok(operator(node, &Inputs::new(host))?.into_iter().map(Slot::host).collect())
+            Ok(operator.eval(&Inputs::new(host))?.into_iter().map(Slot::host).collect())
         }
-        Body::Missing => Err(Error::beyond("the operator")),
+        Body::Missing(_) => Err(Error::beyond("the operator")),
     }
 }

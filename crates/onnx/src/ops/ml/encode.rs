@@ -1,19 +1,46 @@
 //! Labels and categories as numbers, and back.
 
+use super::super::later;
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::collections::HashMap;
 
-use super::{HostOp, Inputs, one};
+use super::{Inputs, one};
 use crate::array::{Data, count};
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "LabelEncoder" => encode_labels,
-        "CategoryMapper" => map_categories,
-        "OneHotEncoder" => encode_one_hot,
-        _ => return None,
-    })
-}
+pub(in crate::ops) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::of("ai.onnx.ml", "LabelEncoder", &[1, 2, 4], (1, 1)).attributes(&[
+            "classes_strings<2",
+            "default_float@2",
+            "default_int64",
+            "default_string",
+            "default_tensor@4",
+            "keys_floats@2",
+            "keys_int64s@2",
+            "keys_strings@2",
+            "keys_tensor@4",
+            "values_floats@2",
+            "values_int64s@2",
+            "values_strings@2",
+            "values_tensor@4",
+        ]),
+        |node| later(node, encode_labels),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.ml", "CategoryMapper", &[1], (1, 1)).attributes(&[
+            "cats_int64s",
+            "cats_strings",
+            "default_int64",
+            "default_string",
+        ]),
+        |node| later(node, map_categories),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.ml", "OneHotEncoder", &[1], (1, 1)).attributes(&["cats_int64s", "cats_strings", "zeros"]),
+        encode_one_hot,
+    ),
+];
 
 /// A value that can be looked up. Floats are their bits, with one zero and one NaN.
 #[derive(Hash, PartialEq, Eq)]
@@ -56,7 +83,7 @@ fn looked_up(x: &Array, known: &Array, values: &Array, default: &Array) -> Resul
 }
 
 /// Version 1 has a list of classes: texts become their positions, and positions texts.
-fn encode_labels(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn encode_labels(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let attributes = &node.attributes;
     if let Some(classes) = attributes.texts("classes_strings")? {
@@ -92,45 +119,47 @@ fn encode_labels(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Texts to integers, or integers to texts, whichever comes in.
-fn both_ways(node: &Node, x: &Array, texts: &Array, numbers: &Array) -> Result<Array> {
+fn both_ways(node: &RawNode, x: &Array, texts: &Array, numbers: &Array) -> Result<Array> {
     if x.dtype() == DType::Str {
         return looked_up(x, texts, numbers, &Array::scalar(node.attributes.int_or("default_int64", -1)?));
     }
     looked_up(x, numbers, texts, &Array::scalar(node.attributes.text_or("default_string", "_Unused")?.to_string()))
 }
 
-fn map_categories(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn map_categories(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let texts = Array::vector(node.attributes.texts("cats_strings")?.unwrap_or_default());
     let numbers = Array::vector(node.attributes.ints("cats_int64s")?.unwrap_or_default().to_vec());
     one(both_ways(node, inputs.array(0)?, &texts, &numbers)?)
 }
 
-fn encode_one_hot(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
+fn encode_one_hot(node: &RawNode) -> Parsed {
     let categories = match (node.attributes.texts("cats_strings")?, node.attributes.ints("cats_int64s")?) {
         (Some(texts), _) if !texts.is_empty() => Array::vector(texts),
         (_, Some(numbers)) => Array::vector(numbers.to_vec()),
         _ => return Err(Error::invalid("it has no categories")),
     };
-    // Whole numbers may come as floats.
-    let x = if categories.dtype() == DType::I64 && x.dtype() != DType::Str {
-        &Array::new(x.shape().to_vec(), x.int64s()?)?
-    } else {
-        x
-    };
-    if x.dtype() != categories.dtype() {
-        return Err(Error::invalid(format!("inputs of {} for categories of {}", x.dtype(), categories.dtype())));
-    }
-    let table: HashMap<Key, usize> = keys(&categories)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
     let zeros = node.attributes.flag("zeros", true)?;
-    let shape = [x.shape(), &[categories.len()]].concat();
-    let mut values = vec![0_f32; count(&shape)?];
-    for (i, key) in keys(x)?.iter().enumerate() {
-        match table.get(key) {
-            Some(at) => values[i * categories.len() + at] = 1.0,
-            None if zeros => {}
-            None => return Err(Error::invalid(format!("element {i} is of no known category"))),
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        // Whole numbers may come as floats.
+        let x = if categories.dtype() == DType::I64 && x.dtype() != DType::Str {
+            &Array::new(x.shape().to_vec(), x.int64s()?)?
+        } else {
+            x
+        };
+        if x.dtype() != categories.dtype() {
+            return Err(Error::invalid(format!("inputs of {} for categories of {}", x.dtype(), categories.dtype())));
         }
-    }
-    one(Array::new(shape, values)?)
+        let table: HashMap<Key, usize> = keys(&categories)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
+        let shape = [x.shape(), &[categories.len()]].concat();
+        let mut values = vec![0_f32; count(&shape)?];
+        for (i, key) in keys(x)?.iter().enumerate() {
+            match table.get(key) {
+                Some(at) => values[i * categories.len() + at] = 1.0,
+                None if zeros => {}
+                None => return Err(Error::invalid(format!("element {i} is of no known category"))),
+            }
+        }
+        one(Array::new(shape, values)?)
+    })
 }

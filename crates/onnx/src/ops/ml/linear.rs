@@ -1,20 +1,37 @@
 //! Linear models.
 
+use super::super::later;
 use super::scores::{Binary, Labels, Transform, classified, greatest};
-use super::{HostOp, Inputs, Rows, one};
+use super::{Inputs, Rows, one};
 use crate::array::count;
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::{Entry, RawNode, Schema};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "LinearClassifier" => classify,
-        "LinearRegressor" => regress,
-        _ => return None,
-    })
-}
+pub(in crate::ops) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::of("ai.onnx.ml", "LinearClassifier", &[1], (1, 1)).attributes(&[
+            "classlabels_ints",
+            "classlabels_strings",
+            "!coefficients",
+            "intercepts",
+            "multi_class",
+            "post_transform",
+        ]),
+        |node| later(node, classify),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.ml", "LinearRegressor", &[1], (1, 1)).attributes(&[
+            "coefficients",
+            "intercepts",
+            "post_transform",
+            "targets",
+        ]),
+        |node| later(node, regress),
+    ),
+];
 
 /// For each observation, a score for each row of coefficients.
-fn scores(node: &Node, x: &Rows, targets: Option<usize>) -> Result<(usize, Vec<Vec<f64>>)> {
+fn scores(node: &RawNode, x: &Rows, targets: Option<usize>) -> Result<(usize, Vec<Vec<f64>>)> {
     let coefficients = node.attributes.floats("coefficients")?.unwrap_or_default();
     let intercepts = node.attributes.floats("intercepts")?.unwrap_or_default();
     let targets = targets.unwrap_or_else(|| coefficients.len() / x.columns.max(1));
@@ -34,7 +51,7 @@ fn scores(node: &Node, x: &Rows, targets: Option<usize>) -> Result<(usize, Vec<V
     Ok((targets, x.iter().map(|row| (0..targets).map(|target| score(row, target)).collect()).collect()))
 }
 
-fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn classify(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = Rows::new(inputs.array(0)?)?;
     let labels = Labels::of(node, "classlabels_ints", "classlabels_strings")?;
     let transform = Transform::of(node)?;
@@ -54,7 +71,7 @@ fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     classified(&labels, &chosen, scores, if both { 2 } else { targets })
 }
 
-fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn regress(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = Rows::new(inputs.array(0)?)?;
     let targets = usize::try_from(node.attributes.int_or("targets", 1)?)
         .map_err(|_| Error::invalid("attribute 'targets' is negative"))?;

@@ -1,23 +1,31 @@
 //! Maps: made of scores, and made into tensors.
 
+use super::super::later;
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::collections::BTreeMap;
 
 use super::scores::Labels;
-use super::{HostOp, Inputs, Rows, one};
+use super::{Inputs, Rows, one};
 use crate::array::{Rounding, count};
-use crate::{Array, DType, Error, Node, Result, Value};
+use crate::{Array, DType, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "ZipMap" => zip,
-        "DictVectorizer" => vectorize,
-        "CastMap" => cast,
-        _ => return None,
-    })
-}
+pub(in crate::ops) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::of("ai.onnx.ml", "ZipMap", &[1], (1, 1)).attributes(&["classlabels_int64s", "classlabels_strings"]),
+        |node| later(node, zip),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.ml", "DictVectorizer", &[1], (1, 1)).attributes(&["int64_vocabulary", "string_vocabulary"]),
+        vectorize,
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.ml", "CastMap", &[1], (1, 1)).attributes(&["cast_to", "map_form", "max_map"]),
+        |node| later(node, cast),
+    ),
+];
 
 /// A map from class to score for each observation.
-fn zip(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn zip(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let labels = Labels::of(node, "classlabels_int64s", "classlabels_strings")?;
     let rows = Rows::new(inputs.array(0)?)?;
     if rows.columns != labels.len() {
@@ -32,33 +40,36 @@ fn zip(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// The values of a map in the order of a vocabulary; 0, or the empty text, for what is not there.
-fn vectorize(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn vectorize(node: &RawNode) -> Parsed {
     let vocabulary = Labels::of(node, "int64_vocabulary", "string_vocabulary")?;
-    let row: Vec<Option<&Array>> = match (inputs.value(0)?, &vocabulary) {
-        (Value::IntMap(map), Labels::Ints(keys)) => {
-            keys.iter().map(|key| map.get(key).map(Value::array).transpose()).collect::<Result<_>>()?
+    eval(move |inputs| {
+        let row: Vec<Option<&Array>> = match (inputs.value(0)?, &vocabulary) {
+            (Value::IntMap(map), Labels::Ints(keys)) => {
+                keys.iter().map(|key| map.get(key).map(Value::array).transpose()).collect::<Result<_>>()?
+            }
+            (Value::StrMap(map), Labels::Texts(keys)) => {
+                keys.iter().map(|key| map.get(key).map(Value::array).transpose()).collect::<Result<_>>()?
+            }
+            (other, _) => {
+                return Err(Error::invalid(format!(
+                    "expected a map with keys like its vocabulary, found {}",
+                    other.kind()
+                )));
+            }
+        };
+        let dtype = row.iter().flatten().next().map_or(DType::F32, |first| first.dtype());
+        if row.iter().flatten().any(|value| value.len() != 1 || value.dtype() != dtype) {
+            return Err(Error::invalid("the values of the map are no single values of one type"));
         }
-        (Value::StrMap(map), Labels::Texts(keys)) => {
-            keys.iter().map(|key| map.get(key).map(Value::array).transpose()).collect::<Result<_>>()?
-        }
-        (other, _) => {
-            return Err(Error::invalid(format!(
-                "expected a map with keys like its vocabulary, found {}",
-                other.kind()
-            )));
-        }
-    };
-    let dtype = row.iter().flatten().next().map_or(DType::F32, |first| first.dtype());
-    if row.iter().flatten().any(|value| value.len() != 1 || value.dtype() != dtype) {
-        return Err(Error::invalid("the values of the map are no single values of one type"));
-    }
-    let zero = Array::from_data(Vec::new(), crate::Data::zeros(dtype, 1))?;
-    let parts = row.into_iter().map(|value| value.unwrap_or(&zero).reshaped(vec![1])).collect::<Result<Vec<_>>>()?;
-    one(crate::ops::concat(&parts.iter().collect::<Vec<_>>(), 0)?.reshaped(vec![1, parts.len()])?)
+        let zero = Array::from_data(Vec::new(), crate::Data::zeros(dtype, 1))?;
+        let parts =
+            row.into_iter().map(|value| value.unwrap_or(&zero).reshaped(vec![1])).collect::<Result<Vec<_>>>()?;
+        one(crate::ops::concat(&parts.iter().collect::<Vec<_>>(), 0)?.reshaped(vec![1, parts.len()])?)
+    })
 }
 
 /// The values of a map in the order of its keys, or each at the position that its key says.
-fn cast(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn cast(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let Value::IntMap(map) = inputs.value(0)? else {
         return Err(Error::invalid(format!("expected a map with integer keys, found {}", inputs.value(0)?.kind())));
     };

@@ -1,21 +1,15 @@
 //! The operators of the domain `ai.onnx.ml`: classical models, and the features around them.
 
-mod encode;
-mod features;
-mod linear;
-mod maps;
+pub(super) mod encode;
+pub(super) mod features;
+pub(super) mod linear;
+pub(super) mod maps;
 mod scores;
-mod svm;
-mod trees;
+pub(super) mod svm;
+pub(super) mod trees;
 
-use super::{HostOp, Inputs, one, sizes};
+use super::{Inputs, one, sizes};
 use crate::{Array, Error, Result};
-
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    [encode::find, features::find, linear::find, maps::find, svm::find, trees::find]
-        .iter()
-        .find_map(|family| family(operator))
-}
 
 /// Observations in rows; a list is one observation.
 struct Rows {

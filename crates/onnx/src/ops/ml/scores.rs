@@ -1,7 +1,8 @@
 //! What classifiers and regressors make of their raw scores.
 
 use crate::array::count;
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::RawNode;
+use crate::{Array, Error, Result, Value};
 
 /// What is done to the scores of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(super) enum Transform {
 }
 
 impl Transform {
-    pub fn of(node: &Node) -> Result<Self> {
+    pub fn of(node: &RawNode) -> Result<Self> {
         Ok(match node.attributes.text_or("post_transform", "NONE")? {
             "NONE" => Self::None,
             "SOFTMAX" => Self::Softmax,
@@ -65,7 +66,7 @@ pub(super) enum Labels {
 
 impl Labels {
     /// Reads them from the attribute of integers or that of texts.
-    pub fn of(node: &Node, ints: &str, texts: &str) -> Result<Self> {
+    pub fn of(node: &RawNode, ints: &str, texts: &str) -> Result<Self> {
         match (node.attributes.texts(texts)?, node.attributes.ints(ints)?) {
             (Some(texts), _) if !texts.is_empty() => Ok(Self::Texts(texts)),
             (_, Some(ints)) if !ints.is_empty() => Ok(Self::Ints(ints.to_vec())),

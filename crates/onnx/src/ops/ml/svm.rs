@@ -1,17 +1,43 @@
 //! Support vector machines.
 
+use super::super::later;
 use super::scores::{Binary, Labels, Transform, classified, greatest};
-use super::{HostOp, Inputs, Rows, one, sizes};
+use super::{Inputs, Rows, one, sizes};
 use crate::array::count;
-use crate::{Array, Error, Node, Result, Value};
+use crate::operator::{Entry, RawNode, Schema};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "SVMClassifier" => classify,
-        "SVMRegressor" => regress,
-        _ => return None,
-    })
-}
+pub(in crate::ops) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::of("ai.onnx.ml", "SVMClassifier", &[1], (1, 1)).attributes(&[
+            "classlabels_ints",
+            "classlabels_strings",
+            "coefficients",
+            "kernel_params",
+            "kernel_type",
+            "post_transform",
+            "prob_a",
+            "prob_b",
+            "rho",
+            "support_vectors",
+            "vectors_per_class",
+        ]),
+        |node| later(node, classify),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.ml", "SVMRegressor", &[1], (1, 1)).attributes(&[
+            "coefficients",
+            "kernel_params",
+            "kernel_type",
+            "n_supports",
+            "one_class",
+            "post_transform",
+            "rho",
+            "support_vectors",
+        ]),
+        |node| later(node, regress),
+    ),
+];
 
 /// How alike two observations are.
 struct Kernel {
@@ -29,7 +55,7 @@ enum Kind {
 }
 
 impl Kernel {
-    fn of(node: &Node) -> Result<Self> {
+    fn of(node: &RawNode) -> Result<Self> {
         let kind = match node.attributes.text_or("kernel_type", "LINEAR")? {
             "LINEAR" => Kind::Linear,
             "POLY" => Kind::Poly,
@@ -62,7 +88,7 @@ fn misfit() -> Error {
     Error::invalid("its vectors, coefficients and observations do not fit together")
 }
 
-fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn regress(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = Rows::new(inputs.array(0)?)?;
     let attributes = &node.attributes;
     let supports = usize::try_from(attributes.int_or("n_supports", 0)?).map_err(|_| misfit())?;
@@ -132,7 +158,7 @@ impl Pairs<'_> {
     }
 }
 
-fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn classify(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = Rows::new(inputs.array(0)?)?;
     let attributes = &node.attributes;
     let labels = Labels::of(node, "classlabels_ints", "classlabels_strings")?;

@@ -1,20 +1,89 @@
 //! Ensembles of decision trees.
 
+use super::super::later;
+use crate::operator::{Entry, RawNode, Schema};
 use std::collections::HashMap;
 
 use super::scores::{Binary, Labels, Transform, classified, greatest};
-use super::{HostOp, Inputs, Rows, one, sizes};
+use super::{Inputs, Rows, one, sizes};
 use crate::array::count;
-use crate::{Array, Error, Node, Result, Value};
+use crate::{Array, Error, Result, Value};
 
-pub(super) fn find(operator: &str) -> Option<HostOp> {
-    Some(match operator {
-        "TreeEnsemble" => ensemble,
-        "TreeEnsembleRegressor" => regress,
-        "TreeEnsembleClassifier" => classify,
-        _ => return None,
-    })
-}
+pub(in crate::ops) const OPERATORS: &[Entry] = &[
+    Entry::new(
+        Schema::of("ai.onnx.ml", "TreeEnsemble", &[5], (1, 1)).attributes(&[
+            "aggregate_function",
+            "!leaf_targetids",
+            "!leaf_weights",
+            "membership_values",
+            "n_targets",
+            "!nodes_falseleafs",
+            "!nodes_falsenodeids",
+            "!nodes_featureids",
+            "nodes_hitrates",
+            "nodes_missing_value_tracks_true",
+            "!nodes_modes",
+            "!nodes_splits",
+            "!nodes_trueleafs",
+            "!nodes_truenodeids",
+            "post_transform",
+            "!tree_roots",
+        ]),
+        |node| later(node, ensemble),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.ml", "TreeEnsembleRegressor", &[1, 3, 5], (1, 1)).attributes(&[
+            "aggregate_function",
+            "base_values",
+            "base_values_as_tensor@3",
+            "n_targets",
+            "nodes_falsenodeids",
+            "nodes_featureids",
+            "nodes_hitrates",
+            "nodes_hitrates_as_tensor@3",
+            "nodes_missing_value_tracks_true",
+            "nodes_modes",
+            "nodes_nodeids",
+            "nodes_treeids",
+            "nodes_truenodeids",
+            "nodes_values",
+            "nodes_values_as_tensor@3",
+            "post_transform",
+            "target_ids",
+            "target_nodeids",
+            "target_treeids",
+            "target_weights",
+            "target_weights_as_tensor@3",
+        ]),
+        |node| later(node, regress),
+    ),
+    Entry::new(
+        Schema::of("ai.onnx.ml", "TreeEnsembleClassifier", &[1, 3, 5], (1, 1)).attributes(&[
+            "base_values",
+            "base_values_as_tensor@3",
+            "class_ids",
+            "class_nodeids",
+            "class_treeids",
+            "class_weights",
+            "class_weights_as_tensor@3",
+            "classlabels_int64s",
+            "classlabels_strings",
+            "nodes_falsenodeids",
+            "nodes_featureids",
+            "nodes_hitrates",
+            "nodes_hitrates_as_tensor@3",
+            "nodes_missing_value_tracks_true",
+            "nodes_modes",
+            "nodes_nodeids",
+            "nodes_treeids",
+            "nodes_truenodeids",
+            "nodes_values",
+            "nodes_values_as_tensor@3",
+            "post_transform",
+        ]),
+        |node| later(node, classify),
+    ),
+];
 
 /// How a node compares a feature.
 #[derive(Clone, Copy)]
@@ -136,7 +205,7 @@ fn misfit(what: &str) -> Error {
 }
 
 /// Version 5: branches and leaves are kept apart.
-fn ensemble(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn ensemble(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let (rows, attributes) = (Rows::new(x)?, &node.attributes);
     let targets = sizes(&[attributes.int_or("n_targets", 1)?])?[0];
@@ -166,7 +235,7 @@ fn ensemble(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     one(Array::of_floats(x.dtype(), vec![rows.rows, targets], values)?)
 }
 
-fn forest_of_leaves(node: &Node) -> Result<Forest> {
+fn forest_of_leaves(node: &RawNode) -> Result<Forest> {
     let attributes = &node.attributes;
     let list = |name: &str| sizes(attributes.ints(name)?.unwrap_or_default());
     let floats = |name: &str| attributes.array(name)?.map_or_else(|| Ok(Vec::new()), Array::floats);
@@ -218,7 +287,7 @@ fn forest_of_leaves(node: &Node) -> Result<Forest> {
 }
 
 /// Versions 1 to 3: a leaf is a node; votes (of `class` or `target`) name their node.
-fn forest_of_nodes(node: &Node, votes: &str, ids: &str) -> Result<Forest> {
+fn forest_of_nodes(node: &RawNode, votes: &str, ids: &str) -> Result<Forest> {
     let attributes = &node.attributes;
     let list = |name: &str| Ok::<_, Error>(attributes.ints(name)?.unwrap_or_default());
     let (trees, numbers) = (list("nodes_treeids")?, list("nodes_nodeids")?);
@@ -283,14 +352,14 @@ fn forest_of_nodes(node: &Node, votes: &str, ids: &str) -> Result<Forest> {
 }
 
 /// Numbers that are an attribute of floats, or a tensor under the same name with an ending.
-fn numbers_of(node: &Node, name: &str) -> Result<Vec<f64>> {
+fn numbers_of(node: &RawNode, name: &str) -> Result<Vec<f64>> {
     match node.attributes.array(&format!("{name}_as_tensor"))? {
         Some(tensor) => tensor.floats(),
         None => Ok(node.attributes.floats(name)?.unwrap_or_default().iter().map(|&value| f64::from(value)).collect()),
     }
 }
 
-fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn regress(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let rows = Rows::new(inputs.array(0)?)?;
     let targets = sizes(&[node.attributes.int_or("n_targets", 1)?])?[0];
     count(&[rows.rows, targets])?;
@@ -315,7 +384,7 @@ fn regress(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 }
 
 /// Two classes of which all votes are for one are decided by a single score.
-fn classify(node: &Node, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn classify(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let rows = Rows::new(inputs.array(0)?)?;
     let labels = Labels::of(node, "classlabels_int64s", "classlabels_strings")?;
     let transform = Transform::of(node)?;
