@@ -16,6 +16,7 @@
 //! ```
 
 pub mod array;
+pub mod builder;
 pub mod conformance;
 mod dtype;
 mod error;

@@ -140,6 +140,28 @@ data! {
 }
 
 impl Data {
+    /// The values as a file holds them, little endian; `None` for texts and types of less than a byte.
+    pub fn le_bytes(&self) -> Option<Vec<u8>> {
+        Some(match self {
+            Self::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::BF16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::I8(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::I16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::I32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::I64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::U8(values) => values.to_vec(),
+            Self::U16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::U32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::U64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::Bool(values) => values.iter().map(|value| u8::from(*value)).collect(),
+            Self::C64(values) => values.iter().flatten().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::C128(values) => values.iter().flatten().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::Str(_) | Self::Code(..) => return None,
+        })
+    }
+
     /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -160,7 +160,7 @@ fn text(value: &Stored) -> String {
 }
 
 /// Values from their little-endian bytes.
-pub(crate) fn values(dtype: DType, bytes: &[u8]) -> Data {
+pub fn values(dtype: DType, bytes: &[u8]) -> Data {
     fn numbers<T: Element, const N: usize>(bytes: &[u8], read: fn([u8; N]) -> T) -> Data {
         T::wrap(bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect())
     }

@@ -113,27 +113,9 @@ fn bit_cast(node: &RawNode) -> Parsed {
 
 /// The little-endian bytes of values; codes take one each. Texts have none.
 fn bytes(data: &Data) -> Vec<u8> {
-    fn all<T: Copy, const N: usize>(values: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
-        values.iter().flat_map(|&value| bytes(value)).collect()
-    }
     match data {
-        Data::F32(values) => all(values, f32::to_le_bytes),
-        Data::F64(values) => all(values, f64::to_le_bytes),
-        Data::F16(values) => all(values, half::f16::to_le_bytes),
-        Data::BF16(values) => all(values, half::bf16::to_le_bytes),
-        Data::I8(values) => all(values, i8::to_le_bytes),
-        Data::I16(values) => all(values, i16::to_le_bytes),
-        Data::I32(values) => all(values, i32::to_le_bytes),
-        Data::I64(values) => all(values, i64::to_le_bytes),
-        Data::U8(values) => values.to_vec(),
-        Data::U16(values) => all(values, u16::to_le_bytes),
-        Data::U32(values) => all(values, u32::to_le_bytes),
-        Data::U64(values) => all(values, u64::to_le_bytes),
-        Data::Bool(values) => all(values, |value| [u8::from(value)]),
-        Data::C64(values) => values.iter().flatten().flat_map(|part| part.to_le_bytes()).collect(),
-        Data::C128(values) => values.iter().flatten().flat_map(|part| part.to_le_bytes()).collect(),
         Data::Code(_, codes) => codes.to_vec(),
-        Data::Str(_) => Vec::new(),
+        other => other.le_bytes().unwrap_or_default(),
     }
 }
 
