@@ -105,7 +105,8 @@ pub use tolerance::{Tolerance, gap};
 pub use torch::audit::{Verdict, verdict};
 pub use torch::module::ModuleTree;
 pub use torch::{
-    Distributed, ModelZip, Pickle, TorchLegacy, TorchOptions, TorchScript, TorchTar, TorchZip, write_torch,
+    Distributed, ModelZip, Pickle, ProgramArchive, ProgramKind, TorchLegacy, TorchOptions, TorchScript, TorchTar,
+    TorchZip, write_torch,
 };
 pub use value::{Array, Global, Object, Value};
 pub use walk::walk;

@@ -34,7 +34,7 @@ impl Format for TorchScript {
 }
 
 /// Whether an archive is TorchScript's, in either layout.
-fn is_script(zip: &Zip) -> bool {
+pub(super) fn is_script(zip: &Zip) -> bool {
     let has =
         |end: &str| zip.entries().iter().any(|entry| entry.name == end || entry.name.ends_with(&format!("/{end}")));
     has("constants.pkl") && has("data.pkl") || has("model.json")
