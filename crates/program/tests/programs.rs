@@ -1,0 +1,113 @@
+//! Programs that PyTorch wrote, run on the host and held against what PyTorch answers. `fixtures/make.py` writes them.
+
+use std::path::{Path, PathBuf};
+
+use rekindle_onnx::reference::{Tolerance, difference};
+use rekindle_onnx::{Array, DType, HostOnly, Session, Value};
+use rekindle_program::{Error, Example, Given, Mode, Program};
+use rekindle_state::{StateDict, Tensor, Value as Stored};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn array(tensor: &Tensor) -> Array {
+    let dtype = DType::from_name(tensor.dtype().name()).unwrap();
+    let shape = tensor.shape().iter().map(|&axis| axis as usize).collect();
+    Array::from_data(shape, rekindle_onnx::graph::weight::values(dtype, &tensor.bytes().unwrap())).unwrap()
+}
+
+/// The arrays `in0` … or `out0` … of an archive.
+fn arrays(reference: &StateDict, kind: &str) -> Vec<Array> {
+    let one = |at: usize| match reference.get(format!("{kind}{at}").as_str())? {
+        Stored::Tensor(tensor) => Some(array(tensor)),
+        Stored::Array(own) => own.tensor.as_ref().map(array),
+        _ => None,
+    };
+    (0..).map_while(one).collect()
+}
+
+/// Runs a program on the inputs of its reference and compares all outputs.
+fn agrees(name: &str) {
+    let stem = name.rsplit_once('.').unwrap().0;
+    let stored = rekindle_state::open(&fixture(&format!("{stem}.npz"))).unwrap().content.root;
+    let Stored::Dict(reference) = stored else { panic!("{stem}.npz is no archive") };
+    let (inputs, expected) = (arrays(&reference, "in"), arrays(&reference, "out"));
+    let examples: Vec<Example> =
+        inputs.iter().map(|array| Example { dtype: array.dtype(), shape: array.shape().to_vec() }).collect();
+    let program = Program::open(&fixture(name)).unwrap();
+    let lowered = program.lower_for(Mode::AsExported, false, Some(&examples)).unwrap_or_else(|error| panic!("{error}"));
+    let session = Session::new(lowered.model().unwrap(), HostOnly).unwrap();
+    let wanted = lowered.inputs.iter().filter(|input| input.given != Given::Nothing);
+    let given = wanted
+        .zip(inputs)
+        .filter(|(input, _)| input.given == Given::Tensor)
+        .map(|(input, array)| (input.name.clone(), Value::from(array)));
+    let outputs = session.run(given.collect()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(outputs.len(), expected.len(), "{name}");
+    for (at, (output, expected)) in outputs.iter().zip(expected).enumerate() {
+        let mut worst = 0.0;
+        let tolerance = Tolerance { rtol: 1e-3, atol: 1e-5 };
+        let how = difference(output, &expected.into(), tolerance, &mut worst).unwrap();
+        assert_eq!(how, None, "{name}: output {at}");
+    }
+}
+
+#[test]
+fn exported_programs_answer_as_pytorch_does() {
+    for name in ["half.pt2", "lstm.pt2", "old_2.5.1_net.pt2"] {
+        agrees(name);
+    }
+}
+
+#[test]
+fn writes_through_views_reach_their_tensor() {
+    agrees("inplace_views.pt2");
+    agrees("inplace_views_decomposed.pt2");
+}
+
+#[test]
+fn a_branch_on_data_is_a_node_with_two_graphs() {
+    agrees("cond.pt2");
+}
+
+#[test]
+fn trees_of_arguments_keep_their_order_and_fixed_numbers() {
+    agrees("pytree_buffers.pt2");
+    let program = Program::open(&fixture("pytree_buffers.pt2")).unwrap();
+    let lowered = program.lower(Mode::AsExported, true).unwrap();
+    let fixed: Vec<_> = lowered.inputs.iter().map(|input| input.given.clone()).collect();
+    assert_eq!(fixed[3..], [Given::Number(5.0), Given::Number(3.0)]);
+    let changed: Vec<_> = lowered.buffers.iter().filter(|buffer| buffer.output.is_some()).collect();
+    assert_eq!(changed.iter().map(|buffer| buffer.name.as_str()).collect::<Vec<_>>(), ["n", "ema"]);
+}
+
+#[test]
+fn torchscript_answers_as_pytorch_does() {
+    for name in ["dyn_traced.pt", "dyn_scripted.pt", "lstm_traced.pt", "lstm_scripted.pt"] {
+        agrees(name);
+    }
+}
+
+#[test]
+fn a_branch_on_the_values_of_a_tensor_is_refused() {
+    let program = Program::open(&fixture("flow_scripted.pt")).unwrap();
+    let example = Example { dtype: DType::F32, shape: vec![2, 6] };
+    let error = program.lower_for(Mode::AsExported, false, Some(&[example])).unwrap_err();
+    assert!(error.to_string().contains("a branch on the values of a tensor"), "{error}");
+    let error = program.lower(Mode::AsExported, false).unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains("give it inputs"), "{error}");
+}
+
+#[test]
+fn what_is_cut_short_is_an_error_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["half.pt2", "cond.pt2", "dyn_traced.pt"] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        for keep in (0..whole.len()).step_by(whole.len() / 40) {
+            let path = folder.path().join("cut.pt2");
+            std::fs::write(&path, &whole[..keep]).unwrap();
+            assert!(Program::open(&path).is_err(), "{name} cut to {keep} bytes");
+        }
+    }
+}
