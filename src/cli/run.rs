@@ -1,10 +1,11 @@
-//! `rekindle run`: an ONNX model on inputs from files, its outputs shown, saved or held against a reference.
+//! `rekindle run`: an ONNX model or a program of PyTorch on inputs from files, its outputs shown, saved or held against a reference.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use rekindle_onnx::reference::{Tolerance, difference, read_values};
 use rekindle_onnx::{Array, Model, Port, Session, Value};
+use rekindle_program::{Example, Input, Mode};
 
 use super::model::WeightArgs;
 use super::output::{line, printable, table};
@@ -12,20 +13,22 @@ use super::{Answer, Exit, run_network};
 use crate::device::DeviceName;
 use crate::models::Registry;
 use crate::onnx::metadata::Told;
+use crate::onnx::open::{self, Reference};
 use crate::onnx::run::{BurnDevice, files};
 
-/// Run a model on any device.
+/// Run a model on any device: an ONNX model, a PyTorch program (.pt2 of torch.export, TorchScript), a built-in network, a run.
 ///
 /// Without --output the outputs are summed up; with it each is written as NAME.npy. With --reference the inputs and expected
-/// outputs are those of an .npz file (in0 and out0; the absolute tolerance counts of the largest value where that is over 1), or, of
-/// an ONNX model, of a folder of ONNX test data (input_0.pb, …, output_0.pb, …, or folders test_data_set_N with them); the
-/// exit code is 0 when all outputs agree and 1 when one differs.
+/// outputs are those of an .npz archive (in0, in1 … and out0, out1 …, in the order in which the model takes and gives them; the
+/// absolute tolerance counts of the largest value where that is over 1), or, of an ONNX model, of a folder of ONNX test data
+/// (input_0.pb, …, output_0.pb, …, or folders test_data_set_N with them); the exit code is 0 when all outputs agree and 1 when
+/// one differs.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  rekindle run mnist.onnx --input Input3=digit.npy\n  rekindle run model.onnx --reference test_data_set_0 --device wgpu"
+    after_help = "Example:\n  rekindle run mnist.onnx --input Input3=digit.npy\n  rekindle run model.onnx --reference test_data_set_0 --device wgpu\n  rekindle run exported.pt2 --reference expected.npz"
 )]
 pub struct Args {
-    /// An ONNX file, a built-in name, a recipe, or the folder of a run or checkpoint.
+    /// An ONNX file, a PyTorch program, a built-in name, a recipe, or the folder of a run or checkpoint.
     model: PathBuf,
     #[command(flatten)]
     weights: WeightArgs,
@@ -39,7 +42,7 @@ pub struct Args {
     /// as the model's metadata say, if they do.
     #[arg(long, value_name = "imagenet|none|bytes|MEAN/STD")]
     normalize: Option<String>,
-    /// A folder of ONNX test data, or an .npz file: run its inputs and compare with its outputs.
+    /// A folder of ONNX test data, or an .npz archive: run its inputs and compare with its outputs.
     #[arg(long, value_name = "DIR|FILE.npz", conflicts_with_all = ["input", "output", "normalize"])]
     reference: Option<PathBuf>,
     /// How far from its reference an output may be, relative to it.
@@ -57,7 +60,7 @@ pub struct Args {
 }
 
 pub fn run(registry: &Registry, args: &Args) -> Answer {
-    let is_graph = args.model.is_file() && rekindle_state::is_onnx(rekindle_state::Map::open(&args.model)?.bytes());
+    let is_graph = args.model.is_file() && open::is_graph(&args.model)?;
     if !is_graph {
         let work = run_network::Work {
             model: &args.model.to_string_lossy(),
@@ -70,13 +73,25 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
         };
         return run_network::run(registry, &work, args.device.open()?);
     }
-    let model = Model::open(&args.model)?;
+    let archive = match &args.reference {
+        Some(path) if !path.is_dir() => Some(Reference::open(path)?),
+        _ => None,
+    };
+    let examples = match &archive {
+        Some(archive) => Some(archive.examples()?),
+        None => arrays(args),
+    };
+    let opened = open::open(&args.model, examples.as_deref(), Mode::AsExported)?;
+    let (model, taken) = (opened.model, opened.inputs);
     let at = |error: rekindle_onnx::Error| anyhow!("{}: {error}", args.model.display());
     let device = args.device.open()?;
     let session = Session::prepared(model, BurnDevice::new(&device.device)).map_err(at)?;
+    let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
+    if let Some(archive) = &archive {
+        return hold(&session, archive, &taken, tolerance).with_context(|| args.model.display().to_string());
+    }
     if let Some(folder) = &args.reference {
-        return compare(&session, folder, Tolerance { rtol: args.rtol, atol: args.atol })
-            .with_context(|| args.model.display().to_string());
+        return compare(&session, folder, tolerance).with_context(|| args.model.display().to_string());
     }
     let inputs = inputs(args, session.model())?;
     let outputs = session.run(inputs).map_err(at)?;
@@ -87,6 +102,50 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
         None => show(ports, &outputs)?,
     }
     Ok(Exit::Done)
+}
+
+/// Types and sizes of the arrays of `--input`, in their order: a scripted program is read for them.
+fn arrays(args: &Args) -> Option<Vec<Example>> {
+    let example = |given: &String| {
+        let file = given.split_once('=').map_or(given.as_str(), |(_, file)| file);
+        let file = if Path::new(given).exists() { given.as_str() } else { file };
+        let stored = rekindle_state::open(Path::new(file)).ok()?;
+        let tensor = match &stored.content.root {
+            rekindle_state::Value::Tensor(tensor) => tensor,
+            rekindle_state::Value::Array(array) => array.tensor.as_ref()?,
+            _ => return None,
+        };
+        let dtype = rekindle_onnx::DType::from_name(tensor.dtype().name())?;
+        Some(Example { dtype, shape: tensor.shape().iter().map(|&axis| axis as usize).collect() })
+    };
+    let all: Option<Vec<Example>> = args.input.iter().map(example).collect();
+    all.filter(|all| !all.is_empty())
+}
+
+/// Every output held against that of an archive.
+fn hold(session: &Session<BurnDevice>, archive: &Reference, taken: &[Input], tolerance: Tolerance) -> Answer {
+    let found = session.run(archive.inputs(taken)?)?;
+    let expected = archive.outputs()?;
+    let ports = &session.model().graph.outputs;
+    if expected.len() != found.len() {
+        bail!("the reference holds {} outputs (out0 …), the model gives {}", expected.len(), found.len());
+    }
+    let mut agree = true;
+    for ((port, found), expected) in ports.iter().zip(&found).zip(expected) {
+        // Rounding grows with the values: an output's own largest one is its scale.
+        let values = expected.floats().unwrap_or_default();
+        let scale = values.iter().filter(|value| value.is_finite()).fold(1.0_f64, |most, value| most.max(value.abs()));
+        let mut worst = 0.0;
+        let tolerance = Tolerance { atol: tolerance.atol * scale, ..tolerance };
+        let how = difference(found, &expected.into(), tolerance, &mut worst)?;
+        let name = printable(&port.name);
+        agree &= how.is_none();
+        match how {
+            None => line(format!("{name}: agrees, greatest difference {worst:.3e}"))?,
+            Some(how) => line(format!("{name}: DIFFERS: {how}; greatest difference {worst:.3e}"))?,
+        }
+    }
+    Ok(if agree { Exit::Done } else { Exit::No })
 }
 
 /// The values of `--input`, by name.

@@ -33,6 +33,15 @@ pub enum OnnxError {
     /// The network or its weights.
     #[error(transparent)]
     State(#[from] rekindle_state::Error),
+    /// A graph cannot be read or run.
+    #[error(transparent)]
+    Graph(#[from] rekindle_onnx::Error),
+    /// A PyTorch program cannot become a graph.
+    #[error(transparent)]
+    Program(#[from] rekindle_program::Error),
+    /// A reference is not one of the model.
+    #[error("{0}")]
+    Reference(String),
     /// What was written is no valid ONNX; the exporter is wrong.
     #[error("the written graph is not valid ONNX: {}", .0.join("; "))]
     Structure(Vec<String>),

@@ -5,6 +5,7 @@ pub mod codegen;
 pub mod error;
 pub mod export;
 pub mod metadata;
+pub mod open;
 pub mod publish;
 pub mod run;
 pub mod verify;
