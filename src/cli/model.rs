@@ -85,7 +85,8 @@ pub fn resolve(
     let (architecture, recipe, base) = match registry.find(name) {
         Ok(entry) => (configured(entry, weights)?, None, PathBuf::new()),
         Err(unknown) => {
-            let is_recipe = path.is_file() || recipe::EMBEDDED.iter().any(|(known, _)| *known == name);
+            let is_recipe =
+                path.is_file() || recipe::EMBEDDED.iter().chain(recipe::ZOO).any(|(known, _)| *known == name);
             if !is_recipe {
                 bail!(
                     "{unknown}; MODEL is a built-in name, a recipe file, an ONNX file, or the folder of a run or checkpoint, and '{name}' is none"
