@@ -22,7 +22,7 @@ fn values(batch: Batch) -> Values {
     let input = batch.input.images().unwrap().to_data().try_to_vec::<f32>().unwrap();
     let classes = match batch.target {
         BatchTarget::Classes(classes) => classes.into_data().convert::<i64>().try_to_vec::<i64>().unwrap(),
-        BatchTarget::Images(_) => panic!("classes"),
+        BatchTarget::Images(_) | BatchTarget::Masks(_) => panic!("classes"),
     };
     assert_eq!(classes.len(), batch.len);
     (input, classes)

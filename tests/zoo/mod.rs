@@ -83,7 +83,7 @@ fn filled(network: Network) -> Network {
             let shape: Vec<usize> = tensor.shape().iter().map(|&axis| axis as usize).collect();
             let bytes = values(&name, &shape).iter().flat_map(|value| value.to_le_bytes()).collect();
             filled
-                .insert(name.as_str(), rekindle_state::Tensor::from_bytes(DType::F32, tensor.shape(), bytes).unwrap());
+                .insert(name, rekindle_state::Tensor::from_bytes(DType::F32, tensor.shape(), bytes).unwrap());
         }
     }
     weights::load(network, &filled, weights::Layout::RowMajor).unwrap()
