@@ -256,6 +256,7 @@ pub const EMBEDDED: &[(&str, &str)] = &[
     ("the_model_class", include_str!("../../models/the_model_class.toml")),
     ("net", include_str!("../../models/net.toml")),
     ("cifar_cnn", include_str!("../../models/cifar_cnn.toml")),
+    ("cifar_cnn_guide", include_str!("../../models/cifar_cnn_guide.toml")),
     ("super_resolution", include_str!("../../models/super_resolution.toml")),
 ];
 
