@@ -102,6 +102,7 @@ pub mod models;
 pub mod onnx;
 pub mod optim;
 pub mod prelude;
+pub mod report;
 pub mod tasks;
 pub mod train;
 

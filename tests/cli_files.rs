@@ -121,6 +121,10 @@ fn errors_are_one_clear_sentence() {
         "error: out.xyz: the extension .xyz says no format that is written: name it .pth, .safetensors, .bpk, .npz or .npy"
     );
     assert_eq!(
+        failure(dir, &["export", "net", "out.xyz"]),
+        "error: out.xyz: the extension .xyz is no format that is exported: name it .onnx, .pth, .safetensors, .bpk or .npz"
+    );
+    assert_eq!(
         failure(dir, &["export", "net", "net.pth", "--checkpoint"]),
         "error: --checkpoint takes the optimizer's state along, which only a run or checkpoint has; 'net' is no folder of one"
     );

@@ -16,6 +16,7 @@ mod own_model;
 mod recipes;
 mod support;
 mod swap;
+mod tools;
 mod training;
 mod uninterrupted;
 mod weights;

@@ -21,6 +21,7 @@ fn training_ends_with_a_best_checkpoint_and_what_to_type_next() {
         lines[1..],
         [
             "next:",
+            "  rekindle report checkpoints/small --open",
             "  rekindle eval checkpoints/small",
             "  rekindle predict checkpoints/small IMAGE.png",
             "  rekindle runs"

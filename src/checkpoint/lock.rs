@@ -3,11 +3,12 @@
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::CheckpointError;
 
 /// The file that is locked. It stays when the lock is released: removing it would let two processes lock two files of one name.
-const NAME: &str = ".lock";
+pub(super) const NAME: &str = ".lock";
 
 /// The right to write to a run, for as long as this lives. Reading needs no lock.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Lock {
         let path = run.join(NAME);
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(|error| CheckpointError::io("lock the run", run, &error))?;
-        match file.try_lock() {
+        match patient_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(CheckpointError::Busy { path: run.to_path_buf(), holder: holder(&mut file) });
@@ -37,6 +38,25 @@ impl Lock {
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self { _file: file })
     }
+}
+
+/// How long the lock is asked for again: whoever only looks whether it is held has it for microseconds.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+fn patient_lock(file: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(2)),
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether a process holds the lock of a run. Where that cannot be known, no.
+pub(super) fn is_held(run: &Path) -> bool {
+    let Ok(file) = File::open(run.join(NAME)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 /// The process that holds the lock, in brackets.

@@ -13,6 +13,7 @@
 //! [`Run`] reads, [`RunWriter`] holds the lock and writes, [`Scratch`] is a checkpoint under construction. `docs/checkpoints.md`
 //! describes the format and what is promised.
 
+mod delete;
 mod disk;
 mod error;
 mod lock;
@@ -25,6 +26,7 @@ mod saved;
 mod seal;
 mod writer;
 
+pub use delete::delete;
 pub use error::CheckpointError;
 pub use manifest::{Best, EarlyState, EpochSums, FORMAT, FileEntry, Manifest};
 pub use publish::Scratch;

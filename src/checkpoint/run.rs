@@ -224,6 +224,11 @@ impl Run {
         problems
     }
 
+    /// Whether a process writes to the run at this moment.
+    pub fn is_being_written(&self) -> bool {
+        super::lock::is_held(&self.path)
+    }
+
     /// The lines of `metrics.jsonl`; a line cut short by a crash is left out.
     pub fn metrics(&self) -> Vec<serde_json::Value> {
         log::read(&self.path)

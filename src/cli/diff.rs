@@ -1,16 +1,22 @@
 //! `rekindle diff`: two models, tensor by tensor.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use rekindle_state::{Diff, Tolerance, show_shape};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::output::{json, line, printable};
 use super::source::Source;
 use super::{Answer, Exit};
 use crate::checkpoint::Which;
 use crate::models::Registry;
+use crate::report::flatten;
 
 /// Compare two model files, runs or checkpoints tensor by tensor, whatever their formats; exit 1 if they differ.
+///
+/// Of two runs, what differs in their recipes and metrics is said first. The exit code speaks of tensors and the values beside them.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  rekindle diff weights.pth weights.safetensors\n  rekindle diff RUN exported_half.pth --rtol 1e-3"
@@ -46,12 +52,72 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
     let whole = a.is_whole() && b.is_whole();
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
     let found = rekindle_state::diff(&a.tree(whole)?, &b.tree(whole)?, tolerance)?;
+    let settings = settings(&a, &b);
     if args.json {
-        json(&found)?;
+        let mut value = serde_json::to_value(&found)?;
+        if let Some(settings) = &settings {
+            value["recipe"] = serde_json::to_value(&settings.recipe)?;
+            value["metrics"] = serde_json::to_value(&settings.metrics)?;
+        }
+        json(&value)?;
     } else {
+        if let Some(settings) = &settings {
+            settings.print()?;
+        }
         text(&found, args)?;
     }
     Ok(if found.same { Exit::Done } else { Exit::No })
+}
+
+/// How two checkpoints were trained and what came of it, where that differs.
+struct Settings {
+    recipe: Vec<Pair>,
+    metrics: Vec<Pair>,
+}
+
+/// A key with its two values; null where one has none.
+#[derive(Serialize)]
+struct Pair {
+    key: String,
+    a: Value,
+    b: Value,
+}
+
+impl Settings {
+    fn print(&self) -> anyhow::Result<()> {
+        let shown = |value: &Value| match value {
+            Value::Null => "nothing".to_string(),
+            Value::String(text) => printable(text),
+            other => other.to_string(),
+        };
+        for (what, pairs) in [("recipe", &self.recipe), ("metrics", &self.metrics)] {
+            for Pair { key, a, b } in pairs {
+                line(format!("{what}: {key}: {} and {}", shown(a), shown(b)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The recipes and metrics of two checkpoints; nothing where one is a file.
+fn settings(a: &Source, b: &Source) -> Option<Settings> {
+    let (Source::Saved(a), Source::Saved(b)) = (a, b) else { return None };
+    let (a, b) = (&a.contents.manifest, &b.contents.manifest);
+    let metrics = |metrics: &BTreeMap<String, f64>| {
+        metrics.iter().map(|(key, value)| (key.clone(), Value::from(*value))).collect::<BTreeMap<_, _>>()
+    };
+    Some(Settings {
+        recipe: different(&flatten(&a.recipe), &flatten(&b.recipe)),
+        metrics: different(&metrics(&a.metrics), &metrics(&b.metrics)),
+    })
+}
+
+/// The keys of two maps whose values differ.
+fn different(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Vec<Pair> {
+    let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let of = |map: &BTreeMap<String, Value>, key: &String| map.get(key).cloned().unwrap_or(Value::Null);
+    let pairs = keys.into_iter().map(|key| Pair { key: key.clone(), a: of(a, key), b: of(b, key) });
+    pairs.filter(|pair| pair.a != pair.b).collect()
 }
 
 fn text(found: &Diff, args: &Args) -> anyhow::Result<()> {

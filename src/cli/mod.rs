@@ -2,19 +2,24 @@
 
 pub mod bench;
 mod codegen;
+mod completions;
 mod convert;
 mod datasets;
 mod devices;
 mod diff;
+mod doctor;
 mod eval;
 mod export;
 mod import;
 mod inspect;
+mod man;
 mod model;
 mod models;
+mod new;
 mod output;
 mod predict;
 mod progress;
+mod report;
 mod resume;
 mod run;
 mod run_network;
@@ -27,7 +32,7 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::models::Registry;
 
@@ -69,22 +74,59 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    New(new::Args),
+    Train(train::Args),
+    Resume(resume::Args),
+    Import(import::Args),
+    Runs(runs::Args),
+    Report(report::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Run(run::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),
     Convert(convert::Args),
     Export(export::Args),
-    Import(import::Args),
-    Train(train::Args),
-    Resume(resume::Args),
-    Eval(eval::Args),
-    Predict(predict::Args),
-    Run(run::Args),
     Codegen(codegen::Args),
-    Runs(runs::Args),
     Models(models::Args),
     Datasets(datasets::Args),
     Devices(devices::Args),
+    Doctor(doctor::Args),
     Bench(bench::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// The verbs as `--help` shows them, by what they are for.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Train", &["new", "train", "resume", "import", "runs", "report"]),
+    ("Use a model", &["eval", "predict", "run"]),
+    ("Files", &["inspect", "diff", "convert", "export", "codegen"]),
+    ("What is here", &["models", "datasets", "devices", "doctor", "bench"]),
+    ("Shell", &["completions", "man"]),
+];
+
+/// How to begin, under the verbs.
+const BEGIN: &str = "Begin with:
+  rekindle train fashion_mnist_sample        trains in seconds on images that are in the program
+  rekindle report checkpoints/fashion_mnist_sample --open
+  rekindle VERB --help                       flags and an example of each verb";
+
+/// The command line with its verbs in groups.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let mut text = String::new();
+    for (title, verbs) in GROUPS {
+        text.push_str(&format!("{title}:\n"));
+        for name in *verbs {
+            let about = command.find_subcommand(name).and_then(|verb| verb.get_about().cloned()).unwrap_or_default();
+            text.push_str(&format!("  {name:<12} {about}\n"));
+        }
+        text.push('\n');
+    }
+    command
+        .help_template("{about}\n\n{usage-heading} {usage}\n\n{after-help}\n\nOptions:\n{options}")
+        .after_help(format!("{text}{BEGIN}"))
 }
 
 /// The number after `--threads`, if one is given; it must be known before anything is computed.
@@ -117,7 +159,7 @@ pub fn run_with(registry: Registry) -> ExitCode {
         eprintln!("error: {error}");
         return Exit::Error.into();
     }
-    let cli = match Cli::try_parse() {
+    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers; the rest is wrong usage.
@@ -150,21 +192,46 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(registry: &Registry, verb: Verb) -> Answer {
     match verb {
+        Verb::New(args) => new::run(&args),
+        Verb::Train(args) => train::run(registry, args),
+        Verb::Resume(args) => resume::run(registry, &args),
+        Verb::Import(args) => import::run(registry, &args),
+        Verb::Runs(args) => runs::run(&args),
+        Verb::Report(args) => report::run(registry, &args),
+        Verb::Eval(args) => eval::run(registry, &args),
+        Verb::Predict(args) => predict::run(registry, &args),
+        Verb::Run(args) => run::run(registry, &args),
         Verb::Inspect(args) => inspect::run(registry, &args),
         Verb::Diff(args) => diff::run(registry, &args),
         Verb::Convert(args) => convert::run(args),
         Verb::Export(args) => export::run(registry, &args),
-        Verb::Import(args) => import::run(registry, &args),
-        Verb::Train(args) => train::run(registry, args),
-        Verb::Resume(args) => resume::run(registry, &args),
-        Verb::Eval(args) => eval::run(registry, &args),
-        Verb::Predict(args) => predict::run(registry, &args),
-        Verb::Run(args) => run::run(registry, &args),
         Verb::Codegen(args) => codegen::run(&args),
-        Verb::Runs(args) => runs::run(&args),
         Verb::Models(args) => models::run(registry, &args),
         Verb::Datasets(args) => datasets::run(&args),
         Verb::Devices(args) => devices::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Bench(args) => bench::run(registry, &args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_in_one_group_and_has_an_example() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, verbs)| verbs.iter().copied()).collect();
+        let command = Cli::command();
+        let mut verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        for verb in command.get_subcommands() {
+            let text = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(text.contains("Example"), "`rekindle {}` has no example", verb.get_name());
+        }
+        grouped.sort_unstable();
+        verbs.sort_unstable();
+        assert_eq!(grouped, verbs);
+        command.debug_assert();
     }
 }

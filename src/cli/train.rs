@@ -122,7 +122,9 @@ pub fn finish(session: Session) -> Answer {
         Outcome::Finished => {}
     }
     summarize(&run)?;
-    line(format!("next:\n  rekindle eval {dir}\n  rekindle predict {dir} IMAGE.png\n  rekindle runs"))?;
+    let next =
+        [format!("report {dir} --open"), format!("eval {dir}"), format!("predict {dir} IMAGE.png"), "runs".into()];
+    line(format!("next:\n  rekindle {}", next.join("\n  rekindle ")))?;
     Ok(Exit::Done)
 }
 

@@ -48,22 +48,30 @@ pub fn run(args: &Args) -> Answer {
     }
     let failed = rows.iter().filter(|row| row.outcome.failed()).count();
     if args.json {
-        json(&serde_json::json!({ "failed": failed, "cases": rows, "not_opened": absent }))?;
+        let ran = rows.iter().filter(|row| !matches!(row.outcome, Outcome::NotRun { .. })).count();
+        json(&serde_json::json!({ "failed": failed, "ran": ran, "cases": rows, "not_opened": absent }))?;
     } else {
         show(&wanted, &devices, &rows)?;
         for Absent { name, reason } in &absent {
             line(format!("{name} was not checked: {reason}"))?;
         }
-        let (cases, devices) = (wanted.len(), devices.len());
-        line(match failed {
-            0 => format!(
-                "{cases} cases on {}: everything agrees with PyTorch",
-                if devices == 1 { "one device".into() } else { format!("{devices} devices") }
-            ),
-            _ => format!("{failed} of {} results are wrong", rows.len()),
-        })?;
+        line(verdict(&rows.iter().map(|row| &row.outcome).collect::<Vec<_>>(), devices.len()))?;
     }
     Ok(if failed == 0 { Exit::Done } else { Exit::No })
+}
+
+/// What came of all cases, in a sentence that counts those that ran.
+fn verdict(outcomes: &[&Outcome], devices: usize) -> String {
+    let failed = outcomes.iter().filter(|outcome| outcome.failed()).count();
+    let left_out = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::NotRun { .. })).count();
+    let ran = outcomes.len() - left_out;
+    let on = if devices == 1 { "one device".to_string() } else { format!("{devices} devices") };
+    let left_out = if left_out > 0 { format!("; {left_out} were not run") } else { String::new() };
+    match (failed, ran) {
+        (0, 0) => format!("nothing was checked on {on}{left_out}"),
+        (0, _) => format!("{ran} results on {on}: everything agrees with PyTorch{left_out}"),
+        _ => format!("{failed} of {ran} results on {on} are wrong{left_out}"),
+    }
 }
 
 /// The device that was asked for, or all that work.
@@ -105,4 +113,23 @@ fn show(cases: &[&Case], devices: &[OpenDevice], rows: &[Row<'_>]) -> anyhow::Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_counts_what_ran() {
+        let (passed, not_run) =
+            (Outcome::Passed { max_error: 0.0, allowed: 1e-3 }, Outcome::NotRun { reason: "software".into() });
+        let failed = Outcome::Failed { reason: "off".into() };
+        assert_eq!(verdict(&[&passed, &passed], 1), "2 results on one device: everything agrees with PyTorch");
+        assert_eq!(
+            verdict(&[&passed, &not_run], 1),
+            "1 results on one device: everything agrees with PyTorch; 1 were not run"
+        );
+        assert_eq!(verdict(&[&passed, &failed, &not_run], 2), "1 of 2 results on 2 devices are wrong; 1 were not run");
+        assert_eq!(verdict(&[&not_run], 1), "nothing was checked on one device; 1 were not run");
+    }
 }

@@ -98,7 +98,13 @@ fn kind(output: &Path) -> anyhow::Result<Kind> {
     match extension.as_deref() {
         Some("onnx") => Ok(Kind::Onnx),
         Some("npy") => bail!("{}: an .npy file holds one array: name it .npz", output.display()),
-        _ => Ok(Kind::Weights(format_for(output)?)),
+        _ => format_for(output).map(Kind::Weights).map_err(|_| {
+            let found = extension.map_or_else(|| "no extension".to_string(), |found| format!("the extension .{found}"));
+            anyhow::anyhow!(
+                "{}: {found} is no format that is exported: name it .onnx, .pth, .safetensors, .bpk or .npz",
+                output.display()
+            )
+        }),
     }
 }
 

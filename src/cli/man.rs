@@ -1,0 +1,31 @@
+//! `rekindle man`: manual pages, made from the same flags that are parsed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::output::line;
+use super::{Answer, Exit};
+
+/// Write manual pages: rekindle.1, and one for each verb.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  rekindle man ~/.local/share/man/man1\n  man rekindle-train")]
+pub struct Args {
+    /// The folder; it is made if it is not there.
+    dir: PathBuf,
+}
+
+pub fn run(args: &Args) -> Answer {
+    let written = write(&args.dir)?;
+    line(format!("{}: {written} pages written", args.dir.display()))?;
+    Ok(Exit::Done)
+}
+
+/// Gives the number of pages.
+fn write(dir: &Path) -> anyhow::Result<usize> {
+    std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot create the folder", dir.display()))?;
+    let command = super::command();
+    let pages = command.get_subcommands().count() + 1;
+    clap_mangen::generate_to(command, dir).with_context(|| format!("{}: cannot write the pages", dir.display()))?;
+    Ok(pages)
+}
