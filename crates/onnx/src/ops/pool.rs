@@ -333,9 +333,9 @@ fn greatest<T: Real>(operator: &MaxPool, pool: &Pool<'_>) -> Result<Vec<Value>> 
 
 fn lowest(x: &Array) -> f64 {
     match x.dtype() {
-        crate::DType::F64 => f64::MIN,
-        crate::DType::F16 => half::f16::MIN.to_f64(),
-        crate::DType::BF16 => half::bf16::MIN.to_f64(),
+        DType::F64 => f64::MIN,
+        DType::F16 => half::f16::MIN.to_f64(),
+        DType::BF16 => half::bf16::MIN.to_f64(),
         _ => f64::from(f32::MIN),
     }
 }
