@@ -77,7 +77,9 @@ impl Reference {
             },
             _ => return Ok(None),
         };
-        array_of(tensor).map(Some).map_err(|problem| OnnxError::Reference(format!("{}: '{name}' {problem}", self.place)))
+        array_of(tensor)
+            .map(Some)
+            .map_err(|problem| OnnxError::Reference(format!("{}: '{name}' {problem}", self.place)))
     }
 
     fn all(&self, kind: &str) -> Result<Vec<Array>, OnnxError> {

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::archive::{StorageId, read_record, root_folder};
-use super::zip::Zip;
 use super::exported::is_exported;
 use super::script::is_script;
+use super::zip::Zip;
 use super::{Globals, pickle, tensors};
 use crate::{Error, Map, Result, Source, Storage, Value};
 
