@@ -45,7 +45,7 @@ pub struct Manifest {
     /// The state of early stopping.
     pub early_stopping: Option<EarlyState>,
     /// The resolved recipe.
-    pub recipe: serde_json::Value,
+    pub recipe: Value,
     /// Size and hash of each file.
     pub files: BTreeMap<String, FileEntry>,
 }
