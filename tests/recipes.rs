@@ -287,7 +287,8 @@ fn a_recipe_that_is_nowhere_is_told_where_recipes_are() {
     assert_eq!(
         error,
         "nowhere.toml: cannot read the recipe: no such file; `rekindle train NAME` takes a file or one of \
-         fashion_mnist_sample, fashion_mnist, the_model_class, net, cifar_cnn, super_resolution"
+         fashion_mnist_sample, fashion_mnist, the_model_class, net, cifar_cnn, cifar_cnn_guide, super_resolution, \
+         resnet18, mobilenet_v3_small, efficientnet_b0, convnext_atto, vit_tiny, swin_tiny"
     );
 }
 

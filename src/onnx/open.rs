@@ -82,12 +82,12 @@ impl Reference {
             .map_err(|problem| OnnxError::Reference(format!("{}: '{name}' {problem}", self.place)))
     }
 
+    /// The arrays of a kind by their numbers. A number is missing where the program has something else than a tensor there.
     fn all(&self, kind: &str) -> Result<Vec<Array>, OnnxError> {
-        let mut arrays = Vec::new();
-        while let Some(array) = self.array(kind, arrays.len())? {
-            arrays.push(array);
-        }
-        Ok(arrays)
+        let names = self.values.iter().filter_map(|(key, _)| key.text().strip_prefix(kind)?.parse::<usize>().ok());
+        let mut numbers: Vec<usize> = names.collect();
+        numbers.sort_unstable();
+        numbers.into_iter().filter_map(|number| self.array(kind, number).transpose()).collect()
     }
 
     /// Types and sizes of the inputs.

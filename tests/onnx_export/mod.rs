@@ -17,7 +17,7 @@ use rekindle_state::onnx::proto::{GraphProto, NodeProto, attribute, dimension, t
 use rekindle_state::{DType, StateDict, Tensor};
 use serde_json::{Map, json};
 
-/// Every built-in network with few channels, and the size of its input.
+/// The guide's networks and every VGG with few channels, and the size of their input. Other families are in `tests/zoo`.
 fn narrow() -> Vec<(&'static str, serde_json::Value, [usize; 3])> {
     let vgg = || json!({ "widths": [4, 6, 8, 8, 10], "hidden": [12, 10], "classes": 5 });
     let mut list = vec![
@@ -30,7 +30,6 @@ fn narrow() -> Vec<(&'static str, serde_json::Value, [usize; 3])> {
     for entry in Registry::built_in().entries().iter().filter(|entry| entry.name.starts_with("vgg")) {
         list.push((entry.name, vgg(), [3, 64, 64]));
     }
-    assert_eq!(list.len(), Registry::built_in().entries().len(), "a network is left out");
     list
 }
 

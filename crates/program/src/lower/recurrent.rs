@@ -120,7 +120,8 @@ fn recurrent(l: &mut Lower, args: &Args, cell: &Cell) -> Result<Vec<Value>> {
         // [steps, directions, batch, hidden] becomes [steps, batch, directions × hidden].
         let turned = l.transpose(&outputs[0], &[0, 2, 1, 3])?;
         let flat = l.ints(&[0, 0, hidden * directions as i64])?;
-        value = l.reshape(&turned, &flat)?;
+        // A zero keeps the axis: steps and batch may be open.
+        value = l.node("Reshape", &[&turned, &flat], &[])?;
         if dropout > 0.0 && training && layer + 1 < layers {
             value = super::layers::drop_out(l, &value, dropout, 1)?.swap_remove(0);
         }

@@ -60,6 +60,8 @@ pub(super) fn is_exported(zip: &Zip) -> bool {
 pub(super) fn read_exported(zip: &Zip) -> Result<Content> {
     let mut dict = StateDict::ordered();
     let mut globals = Globals::default();
+    // A program without parameters has a list of weights that is empty.
+    let mut lists = 0;
     for (folder, end) in CONFIGS {
         let configs = zip.entries().iter().filter(|entry| entry.name.ends_with(end));
         for entry in configs {
@@ -67,6 +69,7 @@ pub(super) fn read_exported(zip: &Zip) -> Result<Content> {
             let broken = |error| Error::damaged(format!("'{}' is not what torch.export writes: {error}", entry.name));
             let config: Config = serde_json::from_slice(&zip.read(&entry.name)?).map_err(broken)?;
             let mut storages = HashMap::new();
+            lists += 1;
             for (name, payload) in config.config {
                 let payload: Payload = serde_json::from_value(payload).map_err(broken)?;
                 let value = weight(zip, &entry.name[..at + folder.len()], &payload, &mut storages, &mut globals);
@@ -84,7 +87,7 @@ pub(super) fn read_exported(zip: &Zip) -> Result<Content> {
             });
         }
     }
-    if dict.is_empty() {
+    if dict.is_empty() && lists == 0 {
         return Err(Error::unsupported(
             "an archive of torch.export (.pt2) without weights in it: save the module's state_dict with torch.save instead",
         ));
