@@ -61,6 +61,7 @@ mod npy;
 pub mod onnx;
 mod optimizer;
 mod pairs;
+mod parametrization;
 mod plain;
 mod rename;
 mod resident;

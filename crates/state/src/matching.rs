@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::parametrization::{self, Made, Norm};
 use crate::{Error, ErrorKind, Result, StateDict, Tensor, Value, module_state_dict, nearest, nearest_alike};
 
 /// A parameter or buffer that a model has, under PyTorch's name.
@@ -96,6 +97,7 @@ pub fn match_weights(root: &Value, wanted: &[Wanted], options: &MatchOptions) ->
             }
         }
     }
+    candidates.iter_mut().for_each(|candidate| candidate.fold(&names));
     let mut best: Option<(&Candidate, Fit)> = None;
     let mut others = Vec::new();
     for candidate in &candidates {
@@ -128,7 +130,15 @@ pub fn match_weights(root: &Value, wanted: &[Wanted], options: &MatchOptions) ->
         }
     }
     helps.extend(fit.helps());
-    Ok(assign(candidate, &fit, wanted, helps))
+    helps.extend(candidate.folded_helps());
+    let mut matching = assign(candidate, &fit, wanted, helps);
+    for (at, made) in &candidate.folded {
+        let name = &candidate.entries[*at].0;
+        if let Some(matched) = matching.matched.iter_mut().find(|matched| matched.file_name == *name) {
+            matched.tensor = made.weight(&candidate.unfolded)?;
+        }
+    }
+    Ok(matching)
 }
 
 /// Gives each parameter its tensor, once the dictionary and the renaming are known.
@@ -204,6 +214,10 @@ impl<'a> Names<'a> {
 struct Candidate {
     path: String,
     entries: Vec<(String, Tensor)>,
+    /// Places of weights that stand for the parts that they are computed from; until then they are the part of the same shape.
+    folded: Vec<(usize, Made)>,
+    /// The entries before, if there are such weights.
+    unfolded: Vec<(String, Tensor)>,
 }
 
 /// How a dictionary's names become the model's.
@@ -248,7 +262,51 @@ impl Candidate {
             _ => return None,
         };
         let entries: Vec<_> = dict.tensors().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
-        (!entries.is_empty()).then(|| Self { path: path.to_string(), entries })
+        (!entries.is_empty()).then(|| Self::of(path, entries))
+    }
+
+    fn of(path: &str, entries: Vec<(String, Tensor)>) -> Self {
+        Self { path: path.to_string(), entries, folded: Vec::new(), unfolded: Vec::new() }
+    }
+
+    /// Puts normalized weights in the place of their parts, unless the model has such parts itself.
+    fn fold(&mut self, names: &Names<'_>) {
+        let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_string();
+        let mut made = parametrization::find(&self.entries);
+        made.retain(|made| !names.all.iter().any(|name| last(name) == last(&self.entries[made.places[0]].0)));
+        if made.is_empty() {
+            return;
+        }
+        self.unfolded = std::mem::take(&mut self.entries);
+        let mut owners = vec![None; self.unfolded.len()];
+        made.iter().enumerate().for_each(|(at, made)| made.places.iter().for_each(|&place| owners[place] = Some(at)));
+        let mut made: Vec<Option<Made>> = made.into_iter().map(Some).collect();
+        for (place, (name, tensor)) in self.unfolded.iter().enumerate() {
+            let Some(at) = owners[place] else {
+                self.entries.push((name.clone(), tensor.clone()));
+                continue;
+            };
+            // In the place of its first part.
+            if let Some(made) = made[at].take() {
+                let whole = made.places[usize::from(made.norm == Norm::Weight)];
+                self.entries.push((made.name.clone(), self.unfolded[whole].1.clone()));
+                self.folded.push((self.entries.len() - 1, made));
+            }
+        }
+    }
+
+    fn folded_helps(&self) -> Vec<String> {
+        let of =
+            |norm: Norm| self.folded.iter().filter(move |(_, made)| made.norm == norm).map(|(_, made)| &made.name[..]);
+        let kinds =
+            [(Norm::Weight, "weight normalization"), (Norm::Spectral, "spectral normalization, as in evaluation")];
+        let kinds = kinds.into_iter().map(|(norm, kind)| (of(norm).collect::<Vec<_>>(), kind));
+        kinds
+            .filter(|(weights, _)| !weights.is_empty())
+            .map(|(weights, kind)| {
+                format!("computed {} from {kind}: the model trains them as plain weights", weights.join(", "))
+            })
+            .collect()
     }
 
     /// Where its key stands among the usual ones; the root comes first.
@@ -365,7 +423,7 @@ fn flattened(path: &str, value: &Value) -> Option<Candidate> {
     }
     let mut entries = Vec::new();
     collect(value.as_dict()?, "", 0, &mut entries);
-    (!entries.is_empty()).then(|| Candidate { path: path.to_string(), entries })
+    (!entries.is_empty()).then(|| Candidate::of(path, entries))
 }
 
 /// The value at a path of keys and positions joined by `/`; keys may contain `/` themselves.
