@@ -1,6 +1,6 @@
 //! Transforms against values computed by hand.
 
-use rekindle::data::transform::pixels::{Filter, centre_crop, crop, flip, luma, resize};
+use rekindle::data::transform::pixels::{Filter, centre_crop, crop, flip, flip_vertically, luma, resize};
 use rekindle::data::transform::{Augment, Extent, Normalize, RandomCrop, RandomHorizontalFlip, Transforms};
 use rekindle::data::{Image, Shape};
 
@@ -64,6 +64,16 @@ fn flips_mirror_each_row() {
     let mut image = grey(3, &[1, 2, 3, 4, 5, 6]);
     flip(&mut image);
     assert_eq!(image.pixels, [3, 2, 1, 6, 5, 4]);
+}
+
+#[test]
+fn vertical_flips_mirror_each_column_of_each_channel() {
+    let mut image = grey(2, &[1, 2, 3, 4, 5, 6]);
+    flip_vertically(&mut image);
+    assert_eq!(image.pixels, [5, 6, 3, 4, 1, 2]);
+    let mut channels = Image { channels: 2, height: 2, width: 1, pixels: vec![1, 2, 3, 4] };
+    flip_vertically(&mut channels);
+    assert_eq!(channels.pixels, [2, 1, 4, 3]);
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! From a picture of bytes to the values a network reads.
 
+mod augment;
 pub mod pixels;
 mod settings;
 
-pub use settings::{Augment, Extent, Normalize, RandomCrop, RandomHorizontalFlip};
+pub use augment::{Augment, RandomCrop, RandomHorizontalFlip, RandomVerticalFlip};
+pub use settings::{Extent, Normalize};
 
-use super::random::{self, Draws};
-use super::{DataError, Image, ImageDataset, Sample, Shape, Target};
+use super::random;
+use super::{DataError, Image, ImageDataset, Sample, Shape};
 pub use pixels::Filter;
-use pixels::{centre_crop, crop, flip, luma, replicate, resize};
+use pixels::{centre_crop, luma, replicate, resize};
 
 /// Sizes above this are refused: a slip of the keyboard should not ask for a terabyte.
 const MOST_PIXELS: usize = 16_384;
@@ -46,6 +48,29 @@ pub struct Pipeline {
     raw: Table,
 }
 
+/// Checks a height and a width.
+fn check_size(key: &str, (height, width): (usize, usize)) -> Result<(), DataError> {
+    if (1..=MOST_PIXELS).contains(&height) && (1..=MOST_PIXELS).contains(&width) {
+        return Ok(());
+    }
+    Err(DataError::setting(
+        key,
+        format!("sizes from 1 to {MOST_PIXELS} pixels"),
+        format!("{height}x{width}"),
+        "choose a size that fits the network",
+    ))
+}
+
+/// Refuses a setting that moves an image against its target.
+fn unaligned(key: &str) -> DataError {
+    DataError::setting(
+        key,
+        "nothing, because pairs of pictures for super-resolution must stay aligned",
+        "a setting",
+        "use data.crop for the size of the pictures",
+    )
+}
+
 impl Transforms {
     /// Checks the settings against the pictures of a set.
     pub fn prepare(&self, dataset: &dyn ImageDataset) -> Result<Pipeline, DataError> {
@@ -65,9 +90,7 @@ impl Transforms {
             (output.height, output.width) = extent.square();
         }
         for augment in &self.augment {
-            if let Augment::RandomCrop(settings) = augment {
-                (output.height, output.width) = settings.size.square();
-            }
+            (output.height, output.width) = augment.output((output.height, output.width));
         }
         Ok(Pipeline { transforms: self.clone(), output, tables: self.tables(output.channels)?, raw: table(0.0, 1.0) })
     }
@@ -90,58 +113,15 @@ impl Transforms {
     }
 
     fn check_sizes(&self, pairs: bool) -> Result<(), DataError> {
-        let check = |key: &str, (height, width): (usize, usize)| {
-            if (1..=MOST_PIXELS).contains(&height) && (1..=MOST_PIXELS).contains(&width) {
-                return Ok(());
-            }
-            Err(DataError::setting(
-                key,
-                format!("sizes from 1 to {MOST_PIXELS} pixels"),
-                format!("{height}x{width}"),
-                "choose a size that fits the network",
-            ))
-        };
-        let refuse = |key: &str| {
-            Err(DataError::setting(
-                key,
-                "nothing, because pairs of pictures for super-resolution must stay aligned",
-                "a setting",
-                "use data.crop for the size of the pictures",
-            ))
-        };
         for (key, extent) in [("resize", self.resize), ("center_crop", self.center_crop)] {
             if let Some(extent) = extent {
-                check(key, extent.square())?;
+                check_size(key, extent.square())?;
                 if pairs {
-                    return refuse(key);
+                    return Err(unaligned(key));
                 }
             }
         }
-        for augment in &self.augment {
-            match augment {
-                Augment::RandomCrop(settings) => {
-                    check("augment.random_crop.size", settings.size.square())?;
-                    if settings.padding > MOST_PIXELS {
-                        let padding = (settings.padding, settings.padding);
-                        check("augment.random_crop.padding", padding)?;
-                    }
-                    if pairs {
-                        return refuse("augment.random_crop");
-                    }
-                }
-                Augment::RandomHorizontalFlip(settings) => {
-                    if !(0.0..=1.0).contains(&settings.p) {
-                        return Err(DataError::setting(
-                            "augment.random_horizontal_flip.p",
-                            "a probability from 0 to 1",
-                            settings.p.to_string(),
-                            "leave it out for 0.5",
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
+        self.augment.iter().try_for_each(|augment| augment.check(pairs))
     }
 
     fn tables(&self, channels: usize) -> Result<Vec<Table>, DataError> {
@@ -244,19 +224,7 @@ impl Pipeline {
         if !self.transforms.augment.is_empty() {
             let mut draws = random::augmentation(seed, epoch, index);
             for augment in &self.transforms.augment {
-                match augment {
-                    Augment::RandomCrop(settings) => {
-                        image = random_crop(&image, settings, &mut draws, origin)?;
-                    }
-                    Augment::RandomHorizontalFlip(settings) => {
-                        if draws.chance(settings.p) {
-                            flip(&mut image);
-                            if let Target::Image(target) = &mut target {
-                                flip(target);
-                            }
-                        }
-                    }
-                }
+                augment.apply(&mut image, &mut target, &mut draws, origin)?;
             }
         }
         Ok(Sample { image, target })
@@ -274,24 +242,4 @@ impl Pipeline {
     pub(crate) fn scale(&self, pixels: &[u8], out: &mut Vec<f32>) {
         out.extend(pixels.iter().map(|&value| self.raw[usize::from(value)]));
     }
-}
-
-/// torchvision's `RandomCrop(size, padding)`: black pixels around, then a part at a place drawn
-/// evenly from all places where it fits.
-fn random_crop(image: &Image, settings: &RandomCrop, draws: &mut Draws, origin: &str) -> Result<Image, DataError> {
-    let (height, width) = settings.size.square();
-    let padded = |size: usize| size + 2 * settings.padding;
-    if height > padded(image.height) || width > padded(image.width) {
-        return Err(DataError::Unsuitable {
-            origin: origin.to_owned(),
-            expected: format!("at least {height}x{width} pixels for random_crop"),
-            found: format!("{}x{} with a padding of {}", image.height, image.width, settings.padding),
-            hint: "set data.resize, a larger padding or a smaller size".to_owned(),
-        });
-    }
-    // The row first: the order of the draws is part of what makes runs repeatable.
-    let top = draws.below(padded(image.height) - height + 1);
-    let left = draws.below(padded(image.width) - width + 1);
-    let shifted = |place: usize| place as isize - settings.padding as isize;
-    Ok(crop(image, shifted(top), shifted(left), height, width))
 }

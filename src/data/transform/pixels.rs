@@ -106,3 +106,14 @@ pub fn flip(image: &mut Image) {
         row.reverse();
     }
 }
+
+/// Mirrors the image top to bottom.
+pub fn flip_vertically(image: &mut Image) {
+    let (height, width) = (image.height, image.width);
+    for plane in image.pixels.chunks_exact_mut((height * width).max(1)) {
+        for row in 0..height / 2 {
+            let (above, below) = plane.split_at_mut((height - 1 - row) * width);
+            above[row * width..][..width].swap_with_slice(&mut below[..width]);
+        }
+    }
+}

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
-use serde::ser::{SerializeMap, Serializer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// `normalize = { mean = [...], std = [...] }`: each channel becomes `(value - mean) / std`,
 /// where values run from 0 to 1. One number stands for all channels.
@@ -116,99 +115,5 @@ impl<'de> Deserialize<'de> for Extent {
         }
 
         deserializer.deserialize_any(Sizes)
-    }
-}
-
-/// A random change of a training picture, as in
-/// `augment = [{ random_crop = { size = 32, padding = 4 } }, "random_horizontal_flip"]`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Augment {
-    /// A part of the picture at a random place.
-    RandomCrop(RandomCrop),
-    /// Left and right change places with a probability.
-    RandomHorizontalFlip(RandomHorizontalFlip),
-}
-
-/// The settings of `random_crop`, torchvision's `RandomCrop(size, padding)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RandomCrop {
-    /// The size of the part in pixels.
-    pub size: Extent,
-    /// Black pixels added at each of the four sides first.
-    #[serde(default)]
-    pub padding: usize,
-}
-
-/// The settings of `random_horizontal_flip`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RandomHorizontalFlip {
-    /// The probability, 0.5 when not given.
-    #[serde(default = "half")]
-    pub p: f64,
-}
-
-fn half() -> f64 {
-    0.5
-}
-
-impl Augment {
-    const NAMES: [&str; 2] = ["random_crop", "random_horizontal_flip"];
-}
-
-impl Serialize for Augment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        match self {
-            Self::RandomCrop(crop) => map.serialize_entry(Self::NAMES[0], crop)?,
-            Self::RandomHorizontalFlip(flip) => map.serialize_entry(Self::NAMES[1], flip)?,
-        }
-        map.end()
-    }
-}
-
-// By hand: the derived form takes either "name" or { name = {} } for one transform, not both.
-impl<'de> Deserialize<'de> for Augment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Named;
-
-        impl<'de> Visitor<'de> for Named {
-            type Value = Augment;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "\"random_horizontal_flip\", { random_horizontal_flip = { p = 0.5 } } or \
-                     { random_crop = { size = 32, padding = 4 } }",
-                )
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Augment, E> {
-                match name {
-                    "random_horizontal_flip" => Ok(Augment::RandomHorizontalFlip(RandomHorizontalFlip { p: half() })),
-                    "random_crop" => {
-                        Err(E::custom("random_crop needs a size: { random_crop = { size = 32, padding = 4 } }"))
-                    }
-                    _ => Err(E::unknown_variant(name, &Augment::NAMES)),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Augment, A::Error> {
-                let augment = match map.next_key::<String>()?.as_deref() {
-                    Some("random_crop") => Augment::RandomCrop(map.next_value()?),
-                    Some("random_horizontal_flip") => Augment::RandomHorizontalFlip(map.next_value()?),
-                    Some(name) => return Err(de::Error::unknown_variant(name, &Augment::NAMES)),
-                    None => return Err(de::Error::invalid_length(0, &self)),
-                };
-                match map.next_key::<String>()? {
-                    None => Ok(augment),
-                    Some(name) => {
-                        Err(de::Error::custom(format!("{name:?} must be an entry of its own: [{{ ... }}, {{ ... }}]")))
-                    }
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Named)
     }
 }

@@ -1,0 +1,39 @@
+//! `torchvision.transforms.RandomVerticalFlip`.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::super::random::Draws;
+use super::super::super::{DataError, Image, Target};
+use super::super::pixels::flip_vertically;
+use super::{Augmentation, half, probability};
+
+/// Top and bottom change places with a probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomVerticalFlip {
+    /// The probability, 0.5 when not given.
+    #[serde(default = "half")]
+    pub p: f64,
+}
+
+impl Augmentation for RandomVerticalFlip {
+    const NAME: &'static str = "random_vertical_flip";
+
+    fn plain() -> Result<Self, &'static str> {
+        Ok(Self { p: half() })
+    }
+
+    fn check(&self, _: bool) -> Result<(), DataError> {
+        probability("augment.random_vertical_flip.p", self.p)
+    }
+
+    fn apply(&self, image: &mut Image, target: &mut Target, draws: &mut Draws, _: &str) -> Result<(), DataError> {
+        if draws.chance(self.p) {
+            flip_vertically(image);
+            if let Target::Image(target) = target {
+                flip_vertically(target);
+            }
+        }
+        Ok(())
+    }
+}
