@@ -247,11 +247,39 @@ fn weights_alone_start_anew() {
 }
 
 #[test]
+fn schedules_that_are_not_here_leave_the_rate_where_it_is() {
+    for (name, class, lr) in
+        [("plateau.pth", "ReduceLROnPlateau", 0.0125), ("one_cycle.pth", "OneCycleLR", 0.129_475_799_539_020_66)]
+    {
+        let optimizer = "optimizer={ name = \"sgd\", lr = 0.05, momentum = 0.9 }";
+        let (dir, said, run) = imported(name, &[optimizer]);
+        let sentence = format!(
+            "scheduler: {class} is not the recipe's schedule: the learning rate stays as it is in the file; it is not continued, \
+             since there is no such schedule here"
+        );
+        assert_says(&said, &[&sentence]);
+        let found = run["optimizer"]["groups"][0]["lr"].as_f64().unwrap();
+        assert!((found - lr).abs() < 1e-12, "{name}: {found}");
+        dir.run(&["resume", "run", "--device", "flex"]).done();
+    }
+}
+
+#[test]
+fn other_optimizers_of_torch_go_on() {
+    let (dir, said, _) = imported("adagrad.pth", &["optimizer={ name = \"adagrad\", lr = 0.01 }"]);
+    assert_says(&said, &["optimizer_state_dict Adagrad: state of 10 parameters in 1 group"]);
+    dir.run(&["resume", "run", "--device", "flex"]).done();
+    dir.run(&["export", "run", "out.pth", "--checkpoint"]).done();
+    let out = dir.run(&["inspect", "out.pth", "--json"]).done().json();
+    assert!(out["optimizer"]["state"].as_array().unwrap().contains(&json!("fc4.bias/sum")));
+}
+
+#[test]
 fn what_does_not_fit_is_refused_in_a_sentence() {
     assert_eq!(
         refused("adagrad.pth", &[]),
-        "adagrad.pth: optimizer_state_dict: the checkpoint's optimizer is Adagrad (its param_groups have 'lr_decay'): its state can be read \
-         for SGD, Adam, AdamW and RMSprop only; load the model without the optimizer"
+        "adagrad.pth: optimizer_state_dict: the checkpoint's optimizer is Adagrad, the configuration's is Adam: set the optimizer's name to \
+         'adagrad'"
     );
     assert_eq!(
         refused("tutorial.pth", &["optimizer.name=adamw"]),

@@ -8,6 +8,7 @@ mod data;
 mod import;
 mod kernels;
 mod loading;
+mod names;
 mod onnx_export;
 mod onnx_host;
 mod onnx_run;

@@ -209,8 +209,8 @@ fn impossible_values_are_refused() {
 #[test]
 fn unknown_names_list_those_that_exist() {
     assert_eq!(
-        message("\"sgd\"", "\"adagrad\""),
-        "r.toml: line 8: unknown optimizer 'adagrad': expected one of sgd, adam, adamw, rmsprop"
+        message("\"sgd\"", "\"lion\""),
+        "r.toml: line 8: unknown optimizer 'lion': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam"
     );
     assert_eq!(
         message("epochs = 2", "loss = \"huber\""),
@@ -218,7 +218,7 @@ fn unknown_names_list_those_that_exist() {
     );
     assert_eq!(
         message("[train]", "[scheduler]\nname = \"poly\"\n[train]"),
-        "r.toml: line 12: unknown scheduler 'poly': expected one of constant, step, exponential, cosine, linear"
+        "r.toml: line 12: unknown scheduler 'poly': expected one of constant, step, exponential, cosine, linear, polynomial, warm_restarts"
     );
     assert_eq!(
         message("\"fashion-mnist-sample\"", "\"imagenet\""),

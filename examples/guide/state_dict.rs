@@ -16,7 +16,7 @@ pub fn run(_: &Path) -> crate::Answer {
     }
 
     // optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
-    let settings = Settings { lr: Some(0.001), momentum: Some(0.9), ..Settings::default() };
+    let settings = Settings::new().with("lr", 0.001).with("momentum", 0.9);
     let parameters = trained_parameters(&model);
     let groups = OptimizerConfig::new("sgd", &settings)?.resolve(&parameters)?;
     let optimizer = optim::module_optimizer(&groups, &parameters)?;

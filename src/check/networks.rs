@@ -14,7 +14,7 @@ use super::measure::{Measure, floats, floor, largest, named, tensor};
 use super::{CheckError, Result};
 use crate::device::{Backend, DeviceName, OpenDevice};
 use crate::models::{Network, weights};
-use crate::optim::{self, Curve, Group, Schedule};
+use crate::optim::{self, Group, Schedule};
 use crate::train::{StepInput, trained_parameters};
 
 /// Relative and absolute tolerance of outputs.
@@ -103,23 +103,23 @@ pub fn backward(network: &Network, input: StepInput) -> Result<(GradientsParams,
 
 /// Gradients by PyTorch's names, in PyTorch's layout.
 fn read(network: &Network, grads: &GradientsParams) -> HashMap<String, Vec<f32>> {
-    let entries = weights::entries(network).into_iter().map(|entry| (entry.id, entry)).collect();
-    let mut reader = GradientReader { entries, grads, found: HashMap::new() };
+    let leaves = weights::leaves(network).into_iter().map(|leaf| (leaf.id, leaf)).collect();
+    let mut reader = GradientReader { leaves, grads, found: HashMap::new() };
     network.visit(&mut reader);
     reader.found
 }
 
 struct GradientReader<'a> {
-    entries: HashMap<ParamId, weights::Entry>,
+    leaves: HashMap<ParamId, weights::Leaf>,
     grads: &'a GradientsParams,
     found: HashMap<String, Vec<f32>>,
 }
 
 impl ModuleVisitor for GradientReader<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some((entry, grad)) = self.entries.get(&param.id).zip(self.grads.get::<D>(param.id)) else { return };
-        let grad = if entry.transposed { grad.swap_dims(D - 2, D - 1) } else { grad };
-        self.found.insert(entry.name.clone(), grad.into_data().iter::<f32>().collect());
+        let Some((leaf, grad)) = self.leaves.get(&param.id).zip(self.grads.get::<D>(param.id)) else { return };
+        let grad = if leaf.transposed { grad.swap_dims(D - 2, D - 1) } else { grad };
+        self.found.insert(leaf.name.clone(), grad.into_data().iter::<f32>().collect());
     }
 }
 
@@ -157,7 +157,7 @@ impl Trainer {
 
     /// One step at a constant rate; gives the loss before it.
     pub fn step(mut self, input: StepInput) -> Result<(Self, f32)> {
-        let constant = Schedule { curve: Curve::Constant, warmup: None };
+        let constant = Schedule::constant();
         let parameters = trained_parameters(&self.network);
         let rate = optim::module_scheduler(&self.groups, &parameters, &constant, 1, 0)?.step();
         let (grads, loss) = backward(&self.network, input)?;

@@ -238,7 +238,7 @@ fn from_run(
 fn load(network: Network, source: &str, weights: &WeightArgs, layout: Layout) -> anyhow::Result<Network> {
     let (file, partial) = (weight_file(source, &weights.mirror)?, weights.partial);
     let (network, report) = import(network, &file, &ImportOptions { partial, layout, ..ImportOptions::default() })?;
-    if !report.matching.is_complete() || !report.matching.helps.is_empty() {
+    if !report.matching.is_complete() || !report.matching.helps.is_empty() || !report.notes.is_empty() {
         eprintln!("{report}");
     }
     Ok(network)

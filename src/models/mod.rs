@@ -10,7 +10,6 @@ mod error;
 mod network;
 mod registry;
 mod summary;
-mod transpose;
 mod values;
 
 pub mod blocks;

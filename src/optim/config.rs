@@ -1,17 +1,21 @@
 //! The optimizer of a recipe: PyTorch's names, keys, defaults and limits, with parameter groups.
 
 use regex::Regex;
+use serde::de::MapAccess;
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::config;
+use super::rule::keys;
+use super::settings::{Own, SettingKind, Table};
 use super::{Group, OptimError, ParameterInfo, Rule, Settings};
 
 /// An optimizer with its hyper-parameters and parameter groups.
 ///
-/// Reads from a table with `name` (`sgd`, `adam`, `adamw`, `rmsprop`), PyTorch's keys, and `groups`, a list of tables with `match`
+/// Reads from a table with `name` (`sgd`, `adam`, … : [`Rule::names`]), PyTorch's keys, and `groups`, a list of tables with `match`
 /// and the keys that differ there. Keys and values that PyTorch would refuse are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "OptimizerTable", into = "OptimizerTable")]
+#[serde(try_from = "Table<OptimizerKeys>", into = "Table<OptimizerKeys>")]
 pub struct OptimizerConfig {
     /// Learning rate of the parameters in no group.
     pub lr: f64,
@@ -30,55 +34,84 @@ pub struct GroupConfig {
     pub settings: Settings,
 }
 
-/// Declares a table: its own keys, then those of [`Settings`]. Serde cannot both flatten a structure and refuse unknown keys.
-macro_rules! table {
-    ($name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty),* } with $($key:ident: $value:ty),*) => {
-        #[derive(Serialize, Deserialize, Clone)]
-        #[serde(deny_unknown_fields)]
-        struct $name {
-            $($(#[$attribute])* $field: $type,)*
-            $(#[serde(default, skip_serializing_if = "Option::is_none")] $key: Option<$value>,)*
-        }
-
-        impl $name {
-            fn new($($field: $type,)* settings: Settings) -> Self {
-                let Settings { $($key),* } = settings;
-                Self { $($field,)* $($key),* }
-            }
-
-            fn settings(&self) -> Settings {
-                Settings { $($key: self.$key),* }
-            }
-        }
-    };
-    ($name:ident $fields:tt) => {
-        table! { $name $fields with lr: f64, betas: [f64; 2], eps: f64, alpha: f64, momentum: f64, dampening: f64, weight_decay: f64,
-            nesterov: bool, centered: bool, amsgrad: bool, maximize: bool }
-    };
+/// The own keys of the table of an optimizer.
+#[derive(Default)]
+struct OptimizerKeys {
+    name: Option<String>,
+    groups: Vec<Table<GroupKeys>>,
 }
 
-table! { OptimizerTable {
-    name: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")] groups: Vec<GroupTable>
-} }
-table! { GroupTable { #[serde(rename = "match")] pattern: String } }
+impl Own for OptimizerKeys {
+    const KEYS: &'static [&'static str] = &["name", "groups"];
 
-impl TryFrom<OptimizerTable> for OptimizerConfig {
+    fn settings() -> &'static [(&'static str, SettingKind)] {
+        keys()
+    }
+
+    fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "name" => self.name = Some(map.next_value()?),
+            _ => self.groups = map.next_value()?,
+        }
+        Ok(())
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        self.name.is_none().then_some("name")
+    }
+
+    fn write<S: SerializeMap>(&self, map: &mut S) -> Result<(), S::Error> {
+        map.serialize_entry("name", &self.name)?;
+        if self.groups.is_empty() { Ok(()) } else { map.serialize_entry("groups", &self.groups) }
+    }
+}
+
+/// The own key of the table of a group.
+#[derive(Default)]
+struct GroupKeys {
+    pattern: Option<String>,
+}
+
+impl Own for GroupKeys {
+    const KEYS: &'static [&'static str] = &["match"];
+
+    fn settings() -> &'static [(&'static str, SettingKind)] {
+        keys()
+    }
+
+    fn read<'de, A: MapAccess<'de>>(&mut self, _: &str, map: &mut A) -> Result<(), A::Error> {
+        self.pattern = Some(map.next_value()?);
+        Ok(())
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        self.pattern.is_none().then_some("match")
+    }
+
+    fn write<S: SerializeMap>(&self, map: &mut S) -> Result<(), S::Error> {
+        map.serialize_entry("match", &self.pattern)
+    }
+}
+
+impl TryFrom<Table<OptimizerKeys>> for OptimizerConfig {
     type Error = OptimError;
 
-    fn try_from(table: OptimizerTable) -> Result<Self, OptimError> {
-        let mut this = Self::new(&table.name, &table.settings())?;
-        for group in &table.groups {
-            this.add_group(&group.pattern, group.settings())?;
+    fn try_from(table: Table<OptimizerKeys>) -> Result<Self, OptimError> {
+        let mut this = Self::new(&table.own.name.unwrap_or_default(), &table.settings)?;
+        for group in table.own.groups {
+            this.add_group(&group.own.pattern.unwrap_or_default(), group.settings)?;
         }
         Ok(this)
     }
 }
 
-impl From<OptimizerConfig> for OptimizerTable {
+impl From<OptimizerConfig> for Table<OptimizerKeys> {
     fn from(config: OptimizerConfig) -> Self {
-        let groups = config.groups.into_iter().map(|group| GroupTable::new(group.pattern, group.settings)).collect();
-        Self::new(config.rule.name().to_string(), groups, config.rule.settings(config.lr))
+        let group =
+            |group: GroupConfig| Table { own: GroupKeys { pattern: Some(group.pattern) }, settings: group.settings };
+        let groups = config.groups.into_iter().map(group).collect();
+        let own = OptimizerKeys { name: Some(config.rule.name().to_string()), groups };
+        Self { own, settings: config.rule.settings(config.lr) }
     }
 }
 

@@ -4,9 +4,9 @@ use burn::optim::OptimizerRecord;
 use rekindle_state::{Key, StateDict, Tensor, Value};
 
 use super::error::state;
-use super::record::{transposed, unpack};
+use super::record::unpack;
 use super::state::STEP;
-use super::{Group, OptimError, ParameterInfo, Rule};
+use super::{Group, OptimError, ParameterInfo};
 
 /// The state dict that PyTorch's optimizer of the same kind would give: `{'state': {…}, 'param_groups': […]}`.
 ///
@@ -30,14 +30,27 @@ pub fn to_state_dict(
             let Some(parameter) = parameters.get(member) else {
                 return state(format!("an optimizer group has parameter {member}, the model has {}", parameters.len()));
             };
-            if let Some(host) = records.remove(&parameter.id.val()) {
+            let hosts: Vec<_> = parameter.parts.iter().map(|part| records.remove(&part.id.val())).collect();
+            // A part that never had a gradient has seen zeros where PyTorch sees the whole.
+            if let Some(step) = hosts.iter().flatten().map(|host| host.step).max() {
                 let mut entry = StateDict::new();
                 if group.rule.counts() {
-                    entry.insert(STEP, Tensor::from_f32(&[], &[host.step as f32])?);
+                    entry.insert(STEP, Tensor::from_f32(&[], &[step as f32])?);
+                }
+                for name in group.rule.scalars() {
+                    let found = hosts.iter().flatten().flat_map(|host| &host.scalars).find(|(found, _)| found == name);
+                    if let Some((_, value)) = found {
+                        entry.insert(*name, Tensor::from_f32(&[], &[*value as f32])?);
+                    }
                 }
                 for buffer in group.rule.buffers() {
-                    if let Some((_, values)) = host.buffers.iter().find(|(found, _)| *found == buffer) {
-                        entry.insert(buffer.name(), in_torch_layout(parameter, values)?);
+                    let values = hosts.iter().map(|host| {
+                        let (_, values) = host.as_ref()?.buffers.iter().find(|(found, _)| *found == buffer)?;
+                        Some(&values[..])
+                    });
+                    let values: Vec<Option<&[f32]>> = values.collect();
+                    if values.iter().any(Option::is_some) {
+                        entry.insert(buffer.0, in_torch_layout(parameter, &values)?);
                     }
                 }
                 if !entry.is_empty() {
@@ -60,63 +73,25 @@ pub fn to_state_dict(
     ]))
 }
 
-/// A buffer with PyTorch's shape and order of axes.
-fn in_torch_layout(parameter: &ParameterInfo, values: &[f32]) -> Result<Tensor, OptimError> {
-    if values.len() != parameter.shape.iter().product::<usize>() {
+/// A buffer with PyTorch's shape and order of axes, from those of the parameter's parts.
+fn in_torch_layout(parameter: &ParameterInfo, parts: &[Option<&[f32]>]) -> Result<Tensor, OptimError> {
+    let Some(values) = parameter.join(parts) else {
         return state(format!(
             "the optimizer's state of '{}' has {} values, the parameter has shape {:?}",
             parameter.name,
-            values.len(),
+            parts.iter().flatten().map(|values| values.len()).sum::<usize>(),
             parameter.shape
         ));
-    }
-    let shape: Vec<u64> = parameter.shape.iter().map(|&axis| axis as u64).collect();
-    let tensor = match parameter.shape[..] {
-        [_, columns] if parameter.transposed => Tensor::from_f32(&shape, &transposed(values, columns))?,
-        _ => Tensor::from_f32(&shape, values)?,
     };
-    Ok(tensor)
+    let shape: Vec<u64> = parameter.shape.iter().map(|&axis| axis as u64).collect();
+    Ok(Tensor::from_f32(&shape, &values)?)
 }
 
 /// One of `param_groups`, with every key that torch 2.15 writes, in its order.
 fn group_dict(group: &Group, params: std::ops::Range<i64>) -> StateDict {
     let mut dict = StateDict::new();
     dict.insert("lr", group.lr);
-    match &group.rule {
-        Rule::Sgd(sgd) => {
-            dict.insert("momentum", sgd.momentum);
-            dict.insert("dampening", sgd.dampening);
-            dict.insert("weight_decay", sgd.weight_decay);
-            dict.insert("nesterov", sgd.nesterov);
-            dict.insert("maximize", sgd.maximize);
-            dict.insert("foreach", Value::None);
-            dict.insert("differentiable", false);
-            dict.insert("fused", Value::None);
-        }
-        Rule::Adam(adam) => {
-            dict.insert("betas", Value::Tuple(adam.betas.map(Value::Float).to_vec()));
-            dict.insert("eps", adam.eps);
-            dict.insert("weight_decay", adam.weight_decay);
-            dict.insert("amsgrad", adam.amsgrad);
-            dict.insert("maximize", adam.maximize);
-            dict.insert("foreach", Value::None);
-            dict.insert("capturable", false);
-            dict.insert("differentiable", false);
-            dict.insert("fused", Value::None);
-            dict.insert("decoupled_weight_decay", adam.decoupled);
-        }
-        Rule::RmsProp(rms) => {
-            dict.insert("momentum", rms.momentum);
-            dict.insert("alpha", rms.alpha);
-            dict.insert("eps", rms.eps);
-            dict.insert("centered", rms.centered);
-            dict.insert("weight_decay", rms.weight_decay);
-            dict.insert("capturable", false);
-            dict.insert("foreach", Value::None);
-            dict.insert("maximize", rms.maximize);
-            dict.insert("differentiable", false);
-        }
-    }
+    group.rule.group().into_iter().for_each(|(key, value)| drop(dict.insert(key, value)));
     if let Some(initial_lr) = group.initial_lr {
         dict.insert("initial_lr", initial_lr);
     }

@@ -5,6 +5,8 @@
 use burn::Tensor;
 use rekindle_kernels::{AdamStep, Gradient, SgdStep};
 
+use super::adam::{LARGEST, MEAN, SQUARES};
+use super::sgd::VELOCITY;
 use super::state::Buffer;
 use super::{Adam, Sgd, State};
 use crate::kernels::{Held, Host};
@@ -54,8 +56,8 @@ pub(super) fn sgd<const D: usize>(
     lr: f64,
     tensor: Tensor<D>,
     grad: Tensor<D>,
-    state: Option<State<D>>,
-) -> (Tensor<D>, Option<State<D>>) {
+    mut state: State<D>,
+) -> (Tensor<D>, State<D>) {
     let gradient = Gradient { maximize: rule.maximize, penalty: rule.weight_decay as f32 };
     let mut step = SgdStep {
         gradient,
@@ -69,15 +71,14 @@ pub(super) fn sgd<const D: usize>(
         step.run(&operands.parameter.values(), &mut operands.grad, None);
         return (operands.updated(), state);
     }
-    let mut state = state.unwrap_or_default();
-    if !state.has(Buffer::Momentum) {
+    if !state.has(VELOCITY) {
         // The first velocity is the gradient, undamped.
         step.taken = 1.0;
     }
-    let mut velocity = operands.average(&mut state, Buffer::Momentum);
+    let mut velocity = operands.average(&mut state, VELOCITY);
     step.run(&operands.parameter.values(), &mut operands.grad, Some(&mut velocity));
-    state.put(Buffer::Momentum, operands.tensor(velocity));
-    (operands.updated(), Some(state))
+    state.put(VELOCITY, operands.tensor(velocity));
+    (operands.updated(), state)
 }
 
 /// [`Adam`]'s update, with the state's count moved on before.
@@ -87,7 +88,7 @@ pub(super) fn adam<const D: usize>(
     tensor: Tensor<D>,
     grad: Tensor<D>,
     mut state: State<D>,
-) -> (Tensor<D>, Option<State<D>>) {
+) -> (Tensor<D>, State<D>) {
     let [beta1, beta2] = rule.betas;
     let (eps, rate) = rule.corrected(lr, state.step);
     let (kept, penalty) = if rule.decoupled { (1.0 - lr * rule.weight_decay, 0.0) } else { (1.0, rule.weight_decay) };
@@ -102,14 +103,14 @@ pub(super) fn adam<const D: usize>(
         rate: rate as f32,
     };
     let mut operands = Operands::new(tensor, grad);
-    let mut mean = operands.average(&mut state, Buffer::ExpAvg);
-    let mut squares = operands.average(&mut state, Buffer::ExpAvgSq);
-    let mut largest = rule.amsgrad.then(|| operands.average(&mut state, Buffer::MaxExpAvgSq));
+    let mut mean = operands.average(&mut state, MEAN);
+    let mut squares = operands.average(&mut state, SQUARES);
+    let mut largest = rule.amsgrad.then(|| operands.average(&mut state, LARGEST));
     step.run(&operands.parameter.values(), &mut operands.grad, &mut mean, &mut squares, largest.as_deref_mut());
-    state.put(Buffer::ExpAvg, operands.tensor(mean));
-    state.put(Buffer::ExpAvgSq, operands.tensor(squares));
+    state.put(MEAN, operands.tensor(mean));
+    state.put(SQUARES, operands.tensor(squares));
     if let Some(largest) = largest {
-        state.put(Buffer::MaxExpAvgSq, operands.tensor(largest));
+        state.put(LARGEST, operands.tensor(largest));
     }
-    (operands.updated(), Some(state))
+    (operands.updated(), state)
 }

@@ -27,8 +27,8 @@ impl Group {
 
     /// Burn's name for the same parameters.
     pub(super) fn param_group(&self, parameters: &[ParameterInfo]) -> ParamGroup {
-        let ids: Vec<ParamId> =
-            self.members.iter().filter_map(|&index| parameters.get(index)).map(|parameter| parameter.id).collect();
+        let members = self.members.iter().filter_map(|&index| parameters.get(index));
+        let ids: Vec<ParamId> = members.flat_map(|parameter| &parameter.parts).map(|part| part.id).collect();
         ParamGroup::from_ids(ids)
     }
 }

@@ -4,9 +4,9 @@ use burn::optim::OptimizerRecord;
 use rekindle_state::{DType, Key, StateDict, Tensor, Value};
 
 use super::error::state;
-use super::record::{HostState, pack, transposed};
+use super::record::{HostState, pack};
 use super::state::STEP;
-use super::{Group, OptimError, ParameterInfo, Rule, Settings};
+use super::{Group, OptimError, ParameterInfo, Rule, Setting, Settings};
 
 /// An optimizer read from a PyTorch checkpoint.
 #[derive(Debug)]
@@ -108,52 +108,34 @@ fn missing(key: &str, kind: &str, dict: &StateDict) -> OptimError {
 }
 
 /// Keys that give away the optimizers of `torch.optim` that are not here.
-const FOREIGN: [(&str, &str); 8] = [
-    ("lr_decay", "Adagrad"),
+const FOREIGN: [(&str, &str); 7] = [
     ("rho", "Adadelta"),
     ("lambd", "ASGD"),
     ("etas", "Rprop"),
-    ("momentum_decay", "NAdam"),
     ("line_search_fn", "LBFGS"),
     ("ns_steps", "Muon"),
     ("beta2_decay", "Adafactor"),
+    ("lr_decay", "another kind of Adagrad"),
 ];
 
 /// Finds which optimizer wrote a group, and refuses all but the expected kind.
 fn check_kind(group: &StateDict, expected: &[Group]) -> Result<(), OptimError> {
-    let has = |key: &str| group.get(key).is_some();
     let expected = expected.first().map_or("none", |group| group.rule.torch_name());
-    let foreign = FOREIGN.iter().find(|(key, _)| has(key));
-    let found = if foreign.is_some() {
-        None
-    } else if has("nesterov") && has("dampening") {
-        Some("SGD")
-    } else if has("alpha") && has("centered") {
-        Some("RMSprop")
-    } else if has("betas") && has("amsgrad") {
-        // Before PyTorch 2.6 nothing in the file told Adam from AdamW.
-        match group.get("decoupled_weight_decay").and_then(Value::as_bool) {
-            Some(true) => Some("AdamW"),
-            Some(false) => Some("Adam"),
-            None if expected.starts_with("Adam") => Some(expected),
-            None => Some("Adam"),
-        }
-    } else {
-        None
-    };
-    match (found, foreign) {
+    let known = Rule::torch_names().join(", ");
+    let foreign = FOREIGN.iter().find(|(key, _)| group.get(key).is_some());
+    match (Rule::class_of_group(group, expected), foreign) {
         (Some(found), _) if found == expected => Ok(()),
         (Some(found), _) => state(format!(
             "the checkpoint's optimizer is {found}, the configuration's is {expected}: set the optimizer's name to '{}'",
             found.to_lowercase()
         )),
         (None, Some((key, name))) => state(format!(
-            "the checkpoint's optimizer is {name} (its param_groups have '{key}'): its state can be read for SGD, Adam, AdamW and RMSprop only; load the model without the optimizer"
+            "the checkpoint's optimizer is {name} (its param_groups have '{key}'): its state can be read for {known} only; load the model without the optimizer"
         )),
         (None, None) => {
             let keys: Vec<_> = group.iter().map(|(key, _)| key.to_string()).collect();
             state(format!(
-                "the checkpoint's optimizer is unknown (its param_groups have {}): its state can be read for SGD, Adam, AdamW and RMSprop only; load the model without the optimizer",
+                "the checkpoint's optimizer is unknown (its param_groups have {}): its state can be read for {known} only; load the model without the optimizer",
                 keys.join(", ")
             ))
         }
@@ -177,36 +159,60 @@ fn check_sizes(found: &[&StateDict], expected: &[Group]) -> Result<(), OptimErro
     ))
 }
 
-/// The keys of `state` that belong to a group's parameters: numbers from 0, in old files arbitrary ones.
+/// The keys of `state` that belong to a group's parameters: numbers from 0, in old files arbitrary ones, or names (FSDP).
 fn params(group: &StateDict) -> Result<Vec<Key>, OptimError> {
-    let numbers = group
-        .get("params")
-        .and_then(Value::as_slice)
-        .map(|items| items.iter().map(Value::as_int).collect::<Option<Vec<_>>>());
-    match numbers.flatten() {
-        Some(numbers) => Ok(numbers.into_iter().map(Key::Int).collect()),
-        None => state("a group of the checkpoint's optimizer has no list of integers under 'params'"),
+    let key = |item: &Value| match item {
+        Value::Str(name) => Some(Key::from(name.as_str())),
+        other => other.as_int().map(Key::Int),
+    };
+    let keys = group.get("params").and_then(Value::as_slice).map(|items| items.iter().map(key).collect());
+    match keys.flatten() {
+        Some(keys) => Ok(keys),
+        None => state("a group of the checkpoint's optimizer has no list of integers or names under 'params'"),
     }
 }
 
-/// The parameters of a group in the checkpoint's order: by `param_names`, which PyTorch writes for an optimizer made of named
-/// parameters, or else by position.
+/// Segments that wrappers of a module put into the names of its parameters.
+const WRAPPERS: [&str; 4] = ["_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod", "module"];
+
+/// The parameter that a name means: its own, or with something before it or in it that a wrapper put there.
+fn named(name: &str, parameters: &[ParameterInfo]) -> Option<usize> {
+    let bare: Vec<&str> = name.split('.').filter(|segment| !WRAPPERS.contains(segment)).collect();
+    let bare = bare.join(".");
+    let ends =
+        |full: &str, end: &str| full.strip_suffix(end).is_some_and(|head| head.is_empty() || head.ends_with('.'));
+    let fits = parameters
+        .iter()
+        .enumerate()
+        .filter(|(_, parameter)| ends(name, &parameter.name) || ends(&bare, &parameter.name));
+    // Of `fc.weight` and `head.fc.weight`, the longer.
+    fits.max_by_key(|(_, parameter)| parameter.name.len()).map(|(place, _)| place)
+}
+
+/// The parameters of a group in the checkpoint's order: by name, if `params` are names or there are `param_names`, which PyTorch
+/// writes for an optimizer made of named parameters; or else by position.
 fn members(
     group: &StateDict,
     expected: &Group,
     parameters: &[ParameterInfo],
     position: usize,
 ) -> Result<Vec<usize>, OptimError> {
-    let names = group.get("param_names").and_then(Value::as_slice).unwrap_or_default();
-    let named = |name: &Value| {
-        let name = name.as_str()?;
-        // A wrapper's prefix (`module.`, `model.`) may stand before the model's own name.
-        parameters.iter().position(|parameter| {
-            name.strip_suffix(parameter.name.as_str()).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
-        })
-    };
-    let found = names.iter().map(named).collect::<Option<Vec<usize>>>().unwrap_or_default();
-    if found.len() != expected.members.len() {
+    let list = |key: &str| group.get(key).and_then(Value::as_slice).unwrap_or_default();
+    let is_keyed_by_name = matches!(list("params").first(), Some(Value::Str(_)));
+    let names = if is_keyed_by_name { list("params") } else { list("param_names") };
+    let mut found = Vec::with_capacity(names.len());
+    for name in names.iter().filter_map(Value::as_str) {
+        match named(name, parameters) {
+            Some(member) => found.push(member),
+            None if is_keyed_by_name => {
+                return state(format!(
+                    "group {position} of the checkpoint's optimizer has '{name}', which is no parameter of the model"
+                ));
+            }
+            None => {}
+        }
+    }
+    if found.len() != expected.members.len() && !is_keyed_by_name {
         return Ok(expected.members.clone());
     }
     match found.iter().find(|member| !expected.members.contains(member)) {
@@ -220,8 +226,29 @@ fn members(
 
 /// A group with the checkpoint's hyper-parameters.
 fn read_group(dict: &StateDict, expected: &Group, position: usize) -> Result<Group, OptimError> {
-    let float = |key: &str| number(dict, key, position);
-    let flag = |key: &str| match dict.get(key) {
+    let mut settings = Settings::new();
+    for (key, value) in expected.rule.settings(expected.lr).iter() {
+        let found = match value {
+            Setting::Number(_) => number(dict, key, position)?.map(Setting::Number),
+            Setting::Flag(_) => flag(dict, key, position)?.map(Setting::Flag),
+            Setting::Pair(_) => pair(dict, key, position)?.map(Setting::Pair),
+            Setting::Length(_) => None,
+        };
+        if let Some(found) = found {
+            settings = settings.with(key, found);
+        }
+    }
+    let (lr, rule) = expected
+        .rule
+        .with(expected.lr, &settings)
+        .map_err(|error| OptimError::State(format!("group {position} of the checkpoint's optimizer: {error}")))?;
+    let initial_lr = number(dict, "initial_lr", position)?;
+    Ok(Group { lr, initial_lr, rule, members: expected.members.clone() })
+}
+
+/// A switch of a group.
+fn flag(dict: &StateDict, key: &str, position: usize) -> Result<Option<bool>, OptimError> {
+    match dict.get(key) {
         None | Some(Value::None) => Ok(None),
         // Pickled arguments may be integers where a truth value is meant.
         Some(Value::Int(value)) => Ok(Some(*value != 0)),
@@ -230,50 +257,17 @@ fn read_group(dict: &StateDict, expected: &Group, position: usize) -> Result<Gro
             "group {position} of the checkpoint's optimizer has a {} as '{key}', not a bool",
             value.type_name()
         )),
-    };
-    let betas = match dict.get("betas") {
-        None => None,
-        Some(value) => {
-            let pair: Option<Vec<f64>> = value.as_slice().and_then(|items| items.iter().map(scalar).collect());
-            match pair.as_deref() {
-                Some(&[first, second]) => Some([first, second]),
-                _ => {
-                    return state(format!(
-                        "group {position} of the checkpoint's optimizer has no two numbers under 'betas'"
-                    ));
-                }
-            }
-        }
-    };
-    let mut settings = Settings {
-        lr: float("lr")?,
-        weight_decay: float("weight_decay")?,
-        maximize: flag("maximize")?,
-        ..Settings::default()
-    };
-    match &expected.rule {
-        Rule::Sgd(_) => {
-            settings.momentum = float("momentum")?;
-            settings.dampening = float("dampening")?;
-            settings.nesterov = flag("nesterov")?;
-        }
-        Rule::Adam(_) => {
-            settings.betas = betas;
-            settings.eps = float("eps")?;
-            settings.amsgrad = flag("amsgrad")?;
-        }
-        Rule::RmsProp(_) => {
-            settings.alpha = float("alpha")?;
-            settings.eps = float("eps")?;
-            settings.momentum = float("momentum")?;
-            settings.centered = flag("centered")?;
-        }
     }
-    let (lr, rule) = expected
-        .rule
-        .with(expected.lr, &settings)
-        .map_err(|error| OptimError::State(format!("group {position} of the checkpoint's optimizer: {error}")))?;
-    Ok(Group { lr, initial_lr: float("initial_lr")?, rule, members: expected.members.clone() })
+}
+
+/// Two numbers of a group.
+fn pair(dict: &StateDict, key: &str, position: usize) -> Result<Option<[f64; 2]>, OptimError> {
+    let Some(value) = dict.get(key) else { return Ok(None) };
+    let pair: Option<Vec<f64>> = value.as_slice().and_then(|items| items.iter().map(scalar).collect());
+    match pair.as_deref() {
+        Some(&[first, second]) => Ok(Some([first, second])),
+        _ => state(format!("group {position} of the checkpoint's optimizer has no two numbers under '{key}'")),
+    }
 }
 
 /// A number of a group: an integer, a float, or a tensor with one element.
@@ -305,21 +299,16 @@ pub fn scalar(value: &Value) -> Option<f64> {
 
 /// Notes each hyper-parameter in which two groups differ.
 fn compare(position: usize, expected: &Group, found: &Group, differences: &mut Vec<Difference>) {
-    let (a, b) = (expected.rule.settings(expected.lr), found.rule.settings(found.lr));
-    let mut note = |key: &'static str, expected: String, found: String| {
-        if expected != found {
+    let found_settings = found.rule.settings(found.lr);
+    for (key, expected) in expected.rule.settings(expected.lr).iter() {
+        if let Some(found) = found_settings.get(key).filter(|found| *found != expected) {
+            let (expected, found) = (expected.to_string(), found.to_string());
             differences.push(Difference { group: position, key, expected, found });
         }
-    };
-    macro_rules! note_all {
-        ($($key:ident),*) => {
-            $(if let (Some(a), Some(b)) = (&a.$key, &b.$key) { note(stringify!($key), format!("{a:?}"), format!("{b:?}")); })*
-        };
     }
-    note_all!(lr, betas, eps, alpha, momentum, dampening, weight_decay, nesterov, centered, amsgrad, maximize);
 }
 
-/// The state of one parameter in Burn's layout; `None` when there is none yet (`momentum_buffer: None`).
+/// The state of one parameter; `None` when there is none yet (`momentum_buffer: None`).
 fn read_state(entry: &StateDict, parameter: &ParameterInfo, rule: &Rule) -> Result<Option<HostState>, OptimError> {
     let mut host = HostState::default();
     if rule.counts() {
@@ -332,12 +321,27 @@ fn read_state(entry: &StateDict, parameter: &ParameterInfo, rule: &Rule) -> Resu
         };
         host.step = step as u64;
     }
+    let known =
+        |key: &str| key == STEP || rule.scalars().contains(&key) || rule.all_buffers().iter().any(|b| b.0 == key);
+    if let Some((key, _)) = entry.iter().find(|(key, _)| !known(&key.text())) {
+        return state(format!(
+            "the optimizer's state of '{}' has '{key}', which {} does not keep: another optimizer wrote it; load the model without the optimizer",
+            parameter.name,
+            rule.torch_name()
+        ));
+    }
+    for name in rule.scalars() {
+        let Some(value) = entry.get(name).and_then(scalar) else {
+            return state(format!("the optimizer's state of '{}' has no number under '{name}'", parameter.name));
+        };
+        host.scalars.push((name, value));
+    }
     for buffer in rule.buffers() {
-        let name = buffer.name();
+        let name = buffer.0;
         match entry.get(name) {
-            Some(Value::Tensor(tensor)) => host.buffers.push((buffer, in_burn_layout(tensor, parameter, name)?)),
+            Some(Value::Tensor(tensor)) => host.buffers.push((buffer, floats(tensor, parameter, name)?)),
             // SGD makes its buffer at the first update with a gradient.
-            None | Some(Value::None) if matches!(rule, Rule::Sgd(_)) => return Ok(None),
+            None | Some(Value::None) if !rule.counts() => return Ok(None),
             None => {
                 let keys: Vec<_> = entry.iter().map(|(key, _)| key.to_string()).collect();
                 return state(format!(
@@ -359,8 +363,8 @@ fn read_state(entry: &StateDict, parameter: &ParameterInfo, rule: &Rule) -> Resu
     Ok((!host.buffers.is_empty()).then_some(host))
 }
 
-/// A buffer's values in the order in which Burn keeps its parameter.
-fn in_burn_layout(tensor: &Tensor, parameter: &ParameterInfo, name: &str) -> Result<Vec<f32>, OptimError> {
+/// A buffer's values, in PyTorch's layout.
+fn floats(tensor: &Tensor, parameter: &ParameterInfo, name: &str) -> Result<Vec<f32>, OptimError> {
     if !tensor.shape().iter().copied().eq(parameter.shape.iter().map(|&axis| axis as u64)) {
         return state(format!(
             "the optimizer's '{name}' of '{}' has shape {}, the parameter has {:?}: the checkpoint belongs to another model or configuration",
@@ -369,7 +373,7 @@ fn in_burn_layout(tensor: &Tensor, parameter: &ParameterInfo, name: &str) -> Res
             parameter.shape
         ));
     }
-    let values: Vec<f32> = values(tensor)
+    let values = values(tensor)
         .map_err(|error| match error {
             OptimError::Tensor(error) => {
                 OptimError::Tensor(error.within(format!("the optimizer's '{name}' of '{}'", parameter.name)))
@@ -379,10 +383,7 @@ fn in_burn_layout(tensor: &Tensor, parameter: &ParameterInfo, name: &str) -> Res
         .into_iter()
         .map(|value| value as f32)
         .collect();
-    match parameter.shape[..] {
-        [rows, _] if parameter.transposed => Ok(transposed(&values, rows)),
-        _ => Ok(values),
-    }
+    Ok(values)
 }
 
 /// The values of a tensor of real numbers.

@@ -3,7 +3,8 @@
 use rekindle_state::{StateDict, Value};
 
 use super::error::state;
-use super::{Curve, CurveConfig, OptimError, Per, Schedule, SchedulerConfig, Warmup};
+use super::schedules::Linear;
+use super::{Curve, OptimError, Per, Schedule, SchedulerConfig, Warmup};
 
 /// A schedule's state from a PyTorch checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,38 +18,13 @@ pub struct RestoredSchedule {
 }
 
 impl Curve {
-    /// PyTorch's class.
-    fn torch_name(&self) -> &'static str {
-        match self {
-            Self::Constant => "ConstantLR",
-            Self::Step { .. } => "StepLR",
-            Self::Exponential { .. } => "ExponentialLR",
-            Self::Cosine { .. } => "CosineAnnealingLR",
-            Self::Linear { .. } => "LinearLR",
-        }
-    }
-
-    /// The arguments under PyTorch's keys. A constant schedule is `ConstantLR(factor=1, total_iters=0)`.
-    fn arguments(&self) -> Vec<(&'static str, Value)> {
-        match *self {
-            Self::Constant => vec![("factor", Value::Float(1.0)), ("total_iters", Value::Int(0))],
-            Self::Step { step_size, gamma } => vec![("step_size", integer(step_size)), ("gamma", Value::Float(gamma))],
-            Self::Exponential { gamma } => vec![("gamma", Value::Float(gamma))],
-            Self::Cosine { t_max, eta_min } => vec![("T_max", integer(t_max)), ("eta_min", Value::Float(eta_min))],
-            Self::Linear { start_factor, end_factor, total_iters } => vec![
-                ("start_factor", Value::Float(start_factor)),
-                ("end_factor", Value::Float(end_factor)),
-                ("total_iters", integer(total_iters)),
-            ],
-        }
-    }
-
     /// One scheduler's state; `count` is `None` for one that has not begun, whose rates are `lrs`.
     fn state_dict(&self, count: Option<u64>, base_lrs: &[f64], lrs: &[f64]) -> StateDict {
-        let mut dict: StateDict = self.arguments().into_iter().collect();
+        let mut dict = StateDict::new();
+        self.state(count.unwrap_or(0)).into_iter().for_each(|(key, value)| drop(dict.insert(key, value)));
         dict.insert("base_lrs", floats(base_lrs));
         dict.insert("last_epoch", count.map_or(Value::Int(-1), integer));
-        dict.insert("_step_count", integer(count.unwrap_or(0) + 1));
+        dict.insert("_step_count", integer(self.step_count(count.unwrap_or(0))));
         dict.insert("_is_initial", false);
         dict.insert("_get_lr_called_within_step", false);
         dict.insert("_last_lr", floats(lrs));
@@ -132,11 +108,13 @@ impl SchedulerConfig {
     /// The schedule that PyTorch's `scheduler.state_dict()` describes, if it is one that is here; stepped by epochs.
     pub fn from_state_dict(dict: &StateDict) -> Option<Self> {
         let fixed =
-            |curve: Curve, warmup: Option<Warmup>| Self { curve: CurveConfig::Fixed(curve), per: Per::Epoch, warmup };
+            |curve: Curve, warmup: Option<Warmup>| Self { curve, over_training: false, per: Per::Epoch, warmup };
         let Some([Value::Dict(rise), Value::Dict(main)]) = dict.get("_schedulers").and_then(Value::as_slice) else {
             return Some(fixed(read_curve(dict)?, None));
         };
-        let Curve::Linear { start_factor, end_factor: 1.0, total_iters } = read_curve(rise)? else { return None };
+        let Curve::Linear(Linear { start_factor, end_factor: 1.0, total_iters }) = read_curve(rise)? else {
+            return None;
+        };
         let milestones = dict.get("_milestones").and_then(Value::as_slice)?;
         let steps = milestones.first().and_then(Value::as_int).and_then(|steps| u64::try_from(steps).ok())?;
         (steps == total_iters && steps > 0).then_some(())?;
@@ -146,22 +124,7 @@ impl SchedulerConfig {
 
 /// The curve of one of PyTorch's schedulers, by its arguments.
 fn read_curve(dict: &StateDict) -> Option<Curve> {
-    let float = |key: &str| dict.get(key).and_then(Value::as_float).filter(|value| value.is_finite());
-    let whole = |key: &str| dict.get(key).and_then(Value::as_int).and_then(|value| u64::try_from(value).ok());
-    Some(match scheduler_class(dict) {
-        "StepLR" => Curve::Step { step_size: whole("step_size").filter(|&size| size > 0)?, gamma: float("gamma")? },
-        "ExponentialLR" => Curve::Exponential { gamma: float("gamma")? },
-        "CosineAnnealingLR" => {
-            Curve::Cosine { t_max: whole("T_max").filter(|&length| length > 0)?, eta_min: float("eta_min")? }
-        }
-        "LinearLR" => Curve::Linear {
-            start_factor: float("start_factor")?,
-            end_factor: float("end_factor")?,
-            total_iters: whole("total_iters")?,
-        },
-        "ConstantLR" if float("factor") == Some(1.0) => Curve::Constant,
-        _ => return None,
-    })
+    Curve::read(scheduler_class(dict), dict)
 }
 
 /// Compares a scheduler's arguments and gives its base rates.
@@ -173,7 +136,7 @@ fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<String>) -> Resu
             scheduler_class(dict)
         ));
     }
-    for (key, expected) in curve.arguments() {
+    for (key, expected) in curve.state(count(dict).unwrap_or(0)) {
         let found = dict.get(key).and_then(Value::as_float);
         if let (Some(found), Some(expected)) = (found, expected.as_float())
             && found != expected

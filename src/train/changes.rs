@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::recipe::Recipe;
 use super::{Plan, TrainError};
 use crate::checkpoint::Manifest;
-use crate::optim::CurveConfig;
 
 /// What a run goes on with, where that is not what it was saved with.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +73,7 @@ fn is_harmless(key: &str) -> bool {
 
 /// Whether the schedule is as long as the training.
 fn stretches(recipe: &Recipe) -> bool {
-    matches!(recipe.scheduler.curve, CurveConfig::CosineOverTraining { .. })
+    recipe.scheduler.over_training
 }
 
 /// Notes each key that differs; sections are entered.

@@ -11,7 +11,7 @@ use crate::checkpoint::Contents;
 use crate::data::Loader;
 use crate::device;
 use crate::models::{Architecture, Network, weights};
-use crate::optim::ParameterInfo;
+use crate::optim::{ParameterInfo, ParameterPart};
 
 /// The recipe that a checkpoint was trained with.
 ///
@@ -54,11 +54,13 @@ pub fn trained_parameters(network: &Network) -> Vec<ParameterInfo> {
     let entries = weights::entries(network).into_iter().filter(|entry| entry.trained);
     entries
         .map(|entry| ParameterInfo {
-            id: entry.id,
-            path: entry.path,
             name: entry.name,
             shape: entry.shape,
-            transposed: entry.transposed,
+            parts: entry
+                .parts
+                .into_iter()
+                .map(|part| ParameterPart { id: part.id, path: part.path, transposed: part.transposed })
+                .collect(),
         })
         .collect()
 }

@@ -24,7 +24,7 @@ const PLACE: &str = "the training";
 /// rekindle::init()?;
 /// let run = Training::of(CifarCnnConfig { in_channels: 1, ..CifarCnnConfig::default() })
 ///     .data(DatasetName::FashionMnistSample)
-///     .optimizer(OptimizerConfig::new("adam", &Settings { lr: Some(1e-3), ..Settings::default() })?)
+///     .optimizer(OptimizerConfig::new("adam", &Settings::new().with("lr", 1e-3))?)
 ///     .epochs(3)
 ///     .observe(|event: &Event| println!("{event:?}"))
 ///     .run("runs/small")?;

@@ -1,7 +1,7 @@
 //! Optimizers of recipes: defaults, groups, and what is refused with which words.
 
 use burn::module::ParamId;
-use rekindle::optim::{Adam, OptimizerConfig, ParameterInfo, RmsProp, Rule, Sgd};
+use rekindle::optim::{Adam, OptimizerConfig, ParameterInfo, ParameterPart, RmsProp, Rule, Sgd};
 
 fn read(text: &str) -> Result<OptimizerConfig, String> {
     toml::from_str(text).map_err(|error| error.message().to_string())
@@ -11,11 +11,9 @@ fn parameters(names: &[&str]) -> Vec<ParameterInfo> {
     names
         .iter()
         .map(|name| ParameterInfo {
-            id: ParamId::new(),
-            path: name.to_string(),
             name: name.to_string(),
             shape: vec![1],
-            transposed: false,
+            parts: vec![ParameterPart { id: ParamId::new(), path: name.to_string(), transposed: false }],
         })
         .collect()
 }
@@ -69,9 +67,14 @@ fn groups_without_parameters_are_refused() {
 #[test]
 fn impossible_settings_are_refused() {
     for (text, message) in [
-        ("name = \"lion\"", "unknown optimizer 'lion': expected one of sgd, adam, adamw, rmsprop"),
-        ("name = \"adagrad\"", "unknown optimizer 'adagrad': expected one of sgd, adam, adamw, rmsprop"),
-        ("name = \"adafactor\"", "unknown optimizer 'adafactor': expected one of sgd, adam, adamw, rmsprop"),
+        (
+            "name = \"lion\"",
+            "unknown optimizer 'lion': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam",
+        ),
+        (
+            "name = \"adafactor\"",
+            "unknown optimizer 'adafactor': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam",
+        ),
         ("name = \"sgd\"\nlr = -0.1", "optimizer 'sgd' cannot have lr = -0.1: expected a number that is 0 or more"),
         ("name = \"sgd\"\nlr = nan", "optimizer 'sgd' cannot have lr = NaN: expected a number that is 0 or more"),
         (

@@ -1,7 +1,7 @@
 //! Schedules against the rates and states of `torch.optim.lr_scheduler`.
 
 use burn::lr_scheduler::LrScheduler;
-use rekindle::optim::{Curve, CurveConfig, GroupSchedule, Per, Schedule, SchedulerConfig};
+use rekindle::optim::{Cosine, Curve, GroupSchedule, Per, Schedule, SchedulerConfig};
 use serde_json::{Value as Json, json};
 
 use super::states::assert_same_dict;
@@ -74,9 +74,9 @@ fn states_of_another_schedule_are_refused_or_reported() {
 #[test]
 fn cosines_without_a_length_span_the_training() {
     let cosine = |table: Json, epochs, steps| config(table).unwrap().resolve(epochs, steps).curve;
-    assert_eq!(cosine(json!({"name": "cosine"}), 5, 100), Curve::Cosine { t_max: 5, eta_min: 0.0 });
-    assert_eq!(cosine(json!({"name": "cosine", "per": "step"}), 5, 100), Curve::Cosine { t_max: 500, eta_min: 0.0 });
-    assert_eq!(cosine(json!({"name": "cosine", "warmup": 2}), 5, 100), Curve::Cosine { t_max: 3, eta_min: 0.0 });
+    assert_eq!(cosine(json!({"name": "cosine"}), 5, 100), Cosine { t_max: 5, eta_min: 0.0 }.into());
+    assert_eq!(cosine(json!({"name": "cosine", "per": "step"}), 5, 100), Cosine { t_max: 500, eta_min: 0.0 }.into());
+    assert_eq!(cosine(json!({"name": "cosine", "warmup": 2}), 5, 100), Cosine { t_max: 3, eta_min: 0.0 }.into());
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn tables_with_unknown_or_impossible_settings_are_refused() {
     for (table, message) in [
         (
             json!({"name": "plateau"}),
-            "unknown scheduler 'plateau': expected one of constant, step, exponential, cosine, linear",
+            "unknown scheduler 'plateau': expected one of constant, step, exponential, cosine, linear, polynomial, warm_restarts",
         ),
         (json!({"name": "step"}), "scheduler 'step' needs the setting 'step_size'"),
         (json!({"name": "step", "step_size": 0}), "scheduler 'step' cannot have step_size = 0: expected 1 or more"),
@@ -136,6 +136,6 @@ fn tables_survive_writing_and_reading() {
         assert_eq!(toml::from_str::<SchedulerConfig>(&text).unwrap(), config, "{text}");
     }
     let open: SchedulerConfig = toml::from_str("name = \"cosine\"\nper = \"step\"\neta_min = 1e-5").unwrap();
-    assert_eq!(open.curve, CurveConfig::CosineOverTraining { eta_min: 1e-5 });
+    assert!(open.over_training && matches!(open.curve, Curve::Cosine(Cosine { eta_min: 1e-5, .. })));
     assert_eq!(toml::from_str::<SchedulerConfig>(&toml::to_string(&open).unwrap()).unwrap(), open);
 }

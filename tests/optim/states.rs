@@ -79,13 +79,46 @@ impl Case {
 
 #[test]
 fn states_survive_reading_and_writing_unchanged() {
-    for name in
-        ["sgd_all", "adam_all", "adamw_defaults", "rmsprop_all", "groups", "groups_sgd", "frozen", "sgd_defaults"]
-    {
+    for name in [
+        "sgd_all",
+        "adam_all",
+        "adamw_defaults",
+        "rmsprop_all",
+        "groups",
+        "groups_sgd",
+        "frozen",
+        "sgd_defaults",
+        "adagrad_all",
+        "adamax_all",
+        "radam_all",
+        "nadam_all",
+    ] {
         let case = Case::new(name);
         let dict = state_dict(&case.state);
         assert_same_dict(&case.write(case.read().unwrap().record), &dict, f64::MIN_POSITIVE, name);
     }
+}
+
+#[test]
+fn states_keyed_by_names_are_those_keyed_by_numbers() {
+    // As FSDP gives them: names instead of numbers, in any order, with the wrappers' segments.
+    let plain = Case::new("adam_all");
+    let wrapped = |name: &str| format!("_fsdp_wrapped_module.{}", name.replace('.', "._checkpoint_wrapped_module."));
+    let mut named = Case::new("adam_all");
+    for (number, name) in NAMES.iter().enumerate() {
+        let states = named.state["state"].as_object_mut().unwrap();
+        let state = states.remove(&number.to_string()).unwrap();
+        states.insert(wrapped(name), state);
+    }
+    named.state["param_groups"][0]["params"] = NAMES.iter().rev().map(|name| wrapped(name)).collect();
+    let restored = named.read().unwrap();
+    assert_same_dict(&named.write(restored.record), &state_dict(&plain.state), f64::MIN_POSITIVE, "by names");
+
+    named.state["param_groups"][0]["params"][1] = json!("3.weight");
+    assert_eq!(
+        named.error(),
+        "group 0 of the checkpoint's optimizer has '3.weight', which is no parameter of the model"
+    );
 }
 
 #[test]
@@ -187,15 +220,15 @@ fn half_precision_buffers_are_widened() {
 fn other_optimizers_are_refused_by_name() {
     let fixture = fixture("optim/optimizers.json");
     let mut case = Case::new("adam_defaults");
-    case.state = fixture["foreign"]["Adagrad"].clone();
+    case.state = fixture["foreign"]["Adadelta"].clone();
     assert_eq!(
         case.error(),
-        "the checkpoint's optimizer is Adagrad (its param_groups have 'lr_decay'): its state can be read for SGD, Adam, AdamW and RMSprop only; load the model without the optimizer"
+        "the checkpoint's optimizer is Adadelta (its param_groups have 'rho'): its state can be read for SGD, Adam, AdamW, RMSprop, Adagrad, Adamax, RAdam, NAdam only; load the model without the optimizer"
     );
     for (name, state) in entries(&fixture["foreign"]) {
         case.state = state.clone();
         let message = case.error();
-        let named = ["Adagrad", "Adadelta", "NAdam", "ASGD", "Rprop"].contains(&name.as_str());
+        let named = ["Adadelta", "ASGD", "Rprop"].contains(&name.as_str());
         assert!(message.contains(if named { name.as_str() } else { "optimizer is unknown" }), "{name}: {message}");
     }
     case.state = Case::new("adamw_defaults").state;
@@ -205,6 +238,21 @@ fn other_optimizers_are_refused_by_name() {
     );
     case.state = Case::new("rmsprop_defaults").state;
     assert!(case.error().contains("is RMSprop, the configuration's is Adam"), "{}", case.error());
+    // What has Adam's name, settings or buffers is not Adam.
+    for (label, name) in [("radam", "RAdam"), ("nadam", "NAdam"), ("adamax", "Adamax"), ("adagrad", "Adagrad")] {
+        case.state = Case::new(&format!("{label}_defaults")).state;
+        let expected = format!(
+            "the checkpoint's optimizer is {name}, the configuration's is Adam: set the optimizer's name to '{label}'"
+        );
+        assert_eq!(case.error(), expected);
+    }
+    // One from elsewhere that writes Adam's groups, and keeps something else.
+    let mut case = Case::new("adam_defaults");
+    case.state["state"]["0"]["exp_avg_diff"] = case.state["state"]["0"]["exp_avg"].clone();
+    assert_eq!(
+        case.error(),
+        "the optimizer's state of '0.weight' has 'exp_avg_diff', which Adam does not keep: another optimizer wrote it; load the model without the optimizer"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, TensorData};
-use rekindle::optim::{OptimizerConfig, ParameterInfo, clip_grad_norm, clip_grad_value, cross_entropy};
+use rekindle::optim::{OptimizerConfig, ParameterInfo, ParameterPart, clip_grad_norm, clip_grad_value, cross_entropy};
 use rekindle_state::{Key, StateDict, Value};
 use serde_json::Value as Json;
 
@@ -63,10 +63,8 @@ impl Mlp {
                 let bias = linear.bias.as_ref().map(|bias| bias.id).unwrap_or_default();
                 [("weight", linear.weight.id, vec![outputs, inputs]), ("bias", bias, vec![outputs])].map(
                     |(name, id, shape)| ParameterInfo {
-                        id,
-                        path: format!("{burn}.{name}"),
                         name: format!("{torch}.{name}"),
-                        transposed: shape.len() == 2,
+                        parts: vec![ParameterPart { id, path: format!("{burn}.{name}"), transposed: shape.len() == 2 }],
                         shape,
                     },
                 )

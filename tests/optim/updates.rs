@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use rekindle::optim::{
-    Curve, Group, ParameterInfo, Schedule, from_state_dict, module_optimizer, module_scheduler, to_state_dict,
+    Group, ParameterInfo, Schedule, from_state_dict, module_optimizer, module_scheduler, to_state_dict,
 };
 use serde_json::Value as Json;
 
@@ -16,7 +16,7 @@ const TOLERANCE: f64 = 1e-4;
 const BEFORE: usize = 4;
 
 fn constant() -> Schedule {
-    Schedule { curve: Curve::Constant, warmup: None }
+    Schedule::constant()
 }
 
 fn clip(case: &Json) -> Clip {

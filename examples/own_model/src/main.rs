@@ -118,7 +118,7 @@ fn as_a_library() -> Result<(), Box<dyn std::error::Error>> {
     rekindle::init()?;
     let run = Training::of(ColumnsConfig::default())
         .data(DataConfig { batch_size: 50, ..DatasetName::FashionMnistSample.into() })
-        .optimizer(OptimizerConfig::new("adam", &Settings { lr: Some(1e-3), ..Settings::default() })?)
+        .optimizer(OptimizerConfig::new("adam", &Settings::new().with("lr", 1e-3))?)
         .epochs(2)
         .device(DeviceName::FLEX)
         .observe(|event: &Event| {

@@ -87,6 +87,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
         dict.set_metadata(Some(weights::metadata(&found.network)));
     }
     let count = dict.len();
+    weights::notes(&found.network).iter().for_each(|note| eprintln!("{note}"));
     write(output, dict, format)?;
     line(format!("{}: {count} tensors of {} written", output.display(), found.description))?;
     Ok(Exit::Done)
@@ -142,7 +143,7 @@ fn write(output: &Path, dict: StateDict, format: &'static dyn Format) -> anyhow:
 
 /// Burn's own record of the network.
 fn record(network: Network, description: &str, output: &Path) -> Answer {
-    let count = weights::entries(&network).len();
+    let count = weights::leaves(&network).len();
     let bytes = network.into_record().into_bytes()?;
     rekindle_state::write_atomic(output, &bytes)?;
     line(format!("{}: {count} tensors of {description} written as Burn's record", output.display()))?;

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::backend::capture::{CaptureBackend, TensorId};
 use burn::backend::ir::{OperationIr, TensorIr};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::error::{panic_text, without_panic_output};
 use crate::models::tree::{self, Node};
@@ -29,7 +29,7 @@ pub struct Trace {
     /// Constants that the forward pass made.
     pub constants: BTreeMap<TensorId, TensorData>,
     /// Parameters by their tensors.
-    pub parameters: HashMap<TensorId, weights::Entry>,
+    pub parameters: HashMap<TensorId, weights::Leaf>,
 }
 
 /// What a forward pass may give.
@@ -91,7 +91,7 @@ impl Trace {
         forward: impl Fn(&M, Tensor<I>) -> O,
     ) -> Result<Self, OnnxError> {
         let device = Device::capture();
-        let mut found: Result<(TensorId, HashMap<TensorId, weights::Entry>), String> =
+        let mut found: Result<(TensorId, HashMap<TensorId, weights::Leaf>), String> =
             Err("nothing was traced".to_string());
         let captured = without_panic_output(|| {
             catch_unwind(AssertUnwindSafe(|| {
@@ -154,7 +154,7 @@ pub fn modules<M: Module + Display>(module: M, class: &str) -> Vec<Node> {
 fn live(
     operations: Vec<OperationIr>,
     outputs: &[TensorIr],
-    parameters: &HashMap<TensorId, weights::Entry>,
+    parameters: &HashMap<TensorId, weights::Leaf>,
 ) -> Vec<OperationIr> {
     let mut needed: HashSet<TensorId> = outputs.iter().map(|output| output.id).collect();
     let mut kept: Vec<OperationIr> = Vec::new();
@@ -186,17 +186,22 @@ impl ModuleMapper for Blank<'_> {
     fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
         Param::initialized(param.id, Tensor::zeros(param.lazy_shape(), self.device))
     }
+
+    fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
+        let data = TensorData::new(vec![false; param.lazy_shape().num_elements()], param.lazy_shape());
+        Param::initialized(param.id, Tensor::from_data(data, self.device))
+    }
 }
 
 /// The parameters of a module on the capture device.
-fn parameters<M: Module>(module: &M) -> Result<HashMap<TensorId, weights::Entry>, String> {
+fn parameters<M: Module>(module: &M) -> Result<HashMap<TensorId, weights::Leaf>, String> {
     let mut tensors = Tensors { ids: Vec::new() };
     module.visit(&mut tensors);
     let ids = tensors.ids.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(ids.into_iter().zip(weights::entries(module)).collect())
+    Ok(ids.into_iter().zip(weights::leaves(module)).collect())
 }
 
-/// The tensors of parameters in the order of [`weights::entries`].
+/// The tensors of parameters in the order of [`weights::leaves`].
 struct Tensors {
     ids: Vec<Result<TensorId, String>>,
 }
@@ -207,6 +212,11 @@ impl ModuleVisitor for Tensors {
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        let primitive = param.val().try_into_primitive::<CaptureBackend>();
+        self.ids.push(primitive.map(|tensor| tensor.id()).map_err(|_| "a parameter is on another device".to_string()));
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
         let primitive = param.val().try_into_primitive::<CaptureBackend>();
         self.ids.push(primitive.map(|tensor| tensor.id()).map_err(|_| "a parameter is on another device".to_string()));
     }

@@ -132,7 +132,7 @@ fn export<M: Module + Display, O: Outputs>(
     let modules = capture::modules(module.valid(), class);
     let mut graph = Graph::new(&trace, &shapes, opset, Names::new(&modules), &input, &outputs);
     lower::lower(&mut graph)?;
-    let weights = weights::to_state_dict(module)?;
+    let weights = weights::to_unstacked(module)?;
     clash(&input, &outputs, &graph, &weights)?;
     let operations =
         trace.operations.iter().flat_map(|operation| operation.outputs().map(|output| output.id).collect::<Vec<_>>());
@@ -234,6 +234,7 @@ fn initializers(mut weights: StateDict, graph: &Graph<'_>) -> Result<Vec<TensorP
             DType::F16 => 10,
             DType::F64 => 11,
             DType::BF16 => 16,
+            DType::Bool => 9,
             other => return Err(OnnxError::Trace(format!("its parameter '{name}' is of type {other}"))),
         };
         let dims = tensor.shape().iter().map(|&size| size as i64).collect();

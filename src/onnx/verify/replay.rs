@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use burn::backend::Flex;
 use burn::backend::ir::{TensorIr, TensorStatus};
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 use burn_router::TensorInterpreter;
 
 use super::Values;
@@ -33,7 +33,7 @@ pub fn replay<M: Module>(
         let mut parameters = Parameters { data: Vec::new() };
         module.visit(&mut parameters);
         let data: HashMap<String, TensorData> =
-            weights::entries(module).into_iter().map(|entry| entry.path).zip(parameters.data).collect();
+            weights::leaves(module).into_iter().map(|leaf| leaf.path).zip(parameters.data).collect();
         for (tensor, entry) in &trace.parameters {
             if let Some(data) = data.get(&entry.path) {
                 interpreter.register_tensor_data_id(*tensor, data.clone());
@@ -72,7 +72,7 @@ fn at_once<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -> Option<T> 
     }
 }
 
-/// The values of parameters in the order of [`weights::entries`].
+/// The values of parameters in the order of [`weights::leaves`].
 struct Parameters {
     data: Vec<TensorData>,
 }
@@ -83,6 +83,9 @@ impl ModuleVisitor for Parameters {
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        self.data.push(param.val().into_data());
+    }
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
         self.data.push(param.val().into_data());
     }
 }

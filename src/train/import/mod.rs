@@ -166,13 +166,14 @@ impl Import {
                 self.plan.recipe.model.name
             ))
         };
-        let (network, Report { matching, .. }) = match import_weights(network, &self.file, &options) {
+        let (network, Report { matching, notes, .. }) = match import_weights(network, &self.file, &options) {
             Ok((_, report)) if !fits(&report) => return Err(misfit(&report)),
             Ok(found) => found,
             Err(ModelError::Weights { table }) => return Err(misfit(&table)),
             Err(error) => return Err(error.into()),
         };
         self.notes.extend(matching.helps.iter().filter(|help| !help.starts_with("took the weights under")).cloned());
+        self.notes.extend(notes);
         if !matching.unused.is_empty() {
             self.notes.push(format!("not used, as they belong to another module: {}", matching.unused.join(", ")));
         }
@@ -306,7 +307,7 @@ impl Import {
             };
             let hint = match &found {
                 Some(found) => format!("; to go on with it, give the recipe [scheduler] {}", inline(found)),
-                None => "; there is no such schedule here".to_string(),
+                None => "; it is not continued, since there is no such schedule here".to_string(),
             };
             self.notes.push(format!("{key}: {class} is not the recipe's schedule: {instead}{hint}"));
             return Ok(None);
