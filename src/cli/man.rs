@@ -24,7 +24,9 @@ pub fn run(args: &Args) -> Answer {
 /// Gives the number of pages.
 fn write(dir: &Path) -> anyhow::Result<usize> {
     std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot create the folder", dir.display()))?;
-    let command = super::command();
+    let mut command = super::command();
+    // With the verb `help`, which clap adds.
+    command.build();
     let pages = command.get_subcommands().count() + 1;
     clap_mangen::generate_to(command, dir).with_context(|| format!("{}: cannot write the pages", dir.display()))?;
     Ok(pages)
