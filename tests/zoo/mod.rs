@@ -94,19 +94,19 @@ fn filled(network: Network) -> Network {
 fn gradients(network: &Network, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
     struct Reader<'a> {
         gradients: &'a Gradients,
-        entries: std::collections::HashMap<burn::module::ParamId, weights::Entry>,
+        leaves: std::collections::HashMap<burn::module::ParamId, weights::Leaf>,
         found: Vec<(String, Vec<f32>)>,
     }
     impl ModuleVisitor for Reader<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let Some(gradient) = param.val().grad(self.gradients) else { return };
-            let entry = &self.entries[&param.id];
-            let gradient = if entry.transposed { gradient.swap_dims(D - 2, D - 1) } else { gradient };
-            self.found.push((entry.name.clone(), gradient.into_data().iter::<f32>().collect()));
+            let leaf = &self.leaves[&param.id];
+            let gradient = if leaf.transposed { gradient.swap_dims(D - 2, D - 1) } else { gradient };
+            self.found.push((leaf.name.clone(), gradient.into_data().iter::<f32>().collect()));
         }
     }
-    let entries = weights::entries(network).into_iter().map(|entry| (entry.id, entry)).collect();
-    let mut reader = Reader { gradients, entries, found: Vec::new() };
+    let leaves = weights::leaves(network).into_iter().map(|leaf| (leaf.id, leaf)).collect();
+    let mut reader = Reader { gradients, leaves, found: Vec::new() };
     network.visit(&mut reader);
     reader.found
 }

@@ -117,7 +117,7 @@ impl Lower {
             return Err(Error::beyond("a write in place inside a branch"));
         }
         let old = self.value(tensor)?;
-        let value = self.to_shape_of(value, &old)?;
+        let value = self.broadcast_to(value, &old)?;
         let state = &mut self.tensors[tensor];
         state.value = value.clone();
         state.version += 1;
@@ -151,7 +151,7 @@ impl Lower {
     }
 
     /// A value that is written fills what it is written to.
-    fn to_shape_of(&mut self, value: ValueName, old: &str) -> Result<ValueName> {
+    fn broadcast_to(&mut self, value: ValueName, old: &str) -> Result<ValueName> {
         let same = match (self.fact(&value), self.fact(old)) {
             (Some(new), Some(old)) => new.shapes_equal(old),
             _ => false,

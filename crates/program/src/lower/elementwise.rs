@@ -555,7 +555,7 @@ fn clamp(l: &mut Lower, args: &Args, low: &str, high: &str) -> Result<Vec<Value>
     let dtype = l.result_type(&operands)?;
     let mut value = l.scalar(&x, dtype)?;
     if bounds.iter().all(|bound| !matches!(bound, Value::Tensor(_))) {
-        let mut inputs = vec![value, "".into(), "".into()];
+        let mut inputs = [value, "".into(), "".into()];
         for (at, bound) in bounds.iter().enumerate().filter(|(_, bound)| !bound.is_none()) {
             inputs[at + 1] = l.scalar(bound, dtype)?;
         }

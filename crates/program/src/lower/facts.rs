@@ -329,7 +329,7 @@ fn rule(node: &NodeProto, inputs: &[Seen<'_>], outputs: usize) -> Option<Vec<Siz
             if let Some(open) = result.iter().position(|&size| size == usize::MAX) {
                 let rest: usize =
                     result.iter().enumerate().filter(|(at, _)| *at != open).map(|(_, &size)| size).product();
-                result[open] = if rest == 0 { 0 } else { total / rest };
+                result[open] = total.checked_div(rest).unwrap_or(0);
             }
             (result.iter().product::<usize>() == total).then_some(vec![(dtype, result)])
         }

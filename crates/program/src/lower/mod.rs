@@ -52,6 +52,9 @@ pub enum Mode {
     Train,
 }
 
+/// Where a tensor is stored: storage, offset, sizes, strides and type.
+type StoredAs = (u64, u64, Vec<u64>, Vec<u64>, String);
+
 /// How a family finds the function that lowers an operator.
 type Row = (&'static str, Lowering);
 /// Lowers one call.
@@ -125,7 +128,7 @@ pub(crate) struct Lower {
     probes: usize,
     nodes: usize,
     /// Tensors that are stored under a name: storage, offset, sizes, strides and type → tensor.
-    weights: HashMap<(u64, u64, Vec<u64>, Vec<u64>, String), TensorId>,
+    weights: HashMap<StoredAs, TensorId>,
     /// Depth of nested graphs, where nothing outside may be written.
     pub nested: usize,
     /// Sizes of a value that were asked for: they are computed once.

@@ -506,7 +506,7 @@ fn equal_parts(l: &mut Lower, args: &Args, x: TensorId, axis: usize, each: usize
         return Err(Error::invalid("parts of size 0"));
     }
     let mut sizes: Vec<Int> = (0..size / each).map(|_| Int::Known(each as i64)).collect();
-    if size % each != 0 || size == 0 {
+    if !size.is_multiple_of(each) || size == 0 {
         sizes.push(Int::Known((size % each) as i64));
     }
     parts(l, args, x, axis, &sizes)
@@ -810,10 +810,7 @@ fn im2col(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
 /// Strides are taken only where they say no more than the shape does, or where they turn two axes of it.
 fn as_strided(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     let x = args.tensor("self")?;
-    let offset = match args.get("storage_offset") {
-        Value::None | Value::Int(Int::Known(0)) => true,
-        _ => false,
-    };
+    let offset = matches!(args.get("storage_offset"), Value::None | Value::Int(Int::Known(0)));
     let (size, stride) = (args.syms("size")?, args.syms("stride")?);
     let same = size.len() == l.rank(x)
         && size.iter().zip(&l.state(x).shape).all(|(size, dim)| match (size, dim) {

@@ -92,10 +92,8 @@ fn missing(graph: &Graph) -> Vec<Missing> {
                 entry.count += 1;
             }
             if depth < MAX_DEPTH {
-                for graph in node.inputs.iter().filter_map(|input| nested(&input.arg)) {
-                    if let Ok(graph) = graph {
-                        walk(&graph, found, depth + 1);
-                    }
+                for graph in node.inputs.iter().filter_map(|input| nested(&input.arg)).flatten() {
+                    walk(&graph, found, depth + 1);
                 }
             }
         }
