@@ -103,6 +103,10 @@ pub struct DenseNet {
 }
 
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a few of them, and a box would be one more hop to each layer"
+)]
 enum Feature {
     Conv(Conv2d),
     Norm(BatchNorm2d),

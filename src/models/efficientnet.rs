@@ -240,6 +240,10 @@ pub struct EfficientNet {
 }
 
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a few of them, and a box would be one more hop to each layer"
+)]
 enum Feature {
     Conv(ConvNormActivation),
     Stage(Vec<Block>),

@@ -247,6 +247,10 @@ struct MbConv {
 
 /// The way around a block that changes size or channels.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a few of them, and a box would be one more hop to each layer"
+)]
 enum Projection {
     Conv(Vec<Conv2d>),
     Pooled((AvgPool2d, Conv2d)),

@@ -84,6 +84,10 @@ pub struct MobileNetV2 {
 }
 
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a few of them, and a box would be one more hop to each layer"
+)]
 enum Feature {
     Conv(ConvNormActivation),
     Residual(InvertedResidual),

@@ -198,6 +198,10 @@ pub struct MobileNetV3 {
 
 /// A layer before the classifier.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a few of them, and a box would be one more hop to each layer"
+)]
 pub(super) enum Feature {
     Conv(ConvNormActivation),
     Residual(InvertedResidual),

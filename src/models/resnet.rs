@@ -266,6 +266,10 @@ impl ModelConfig for ResNetConfig {
 
 /// A residual block of either kind.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a few of them, and a box would be one more hop to each layer"
+)]
 enum Block {
     Basic(BasicBlock),
     Bottleneck(Bottleneck),

@@ -298,6 +298,10 @@ struct Pyramid {
 }
 
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a few of them, and a box would be one more hop to each layer"
+)]
 enum Branch {
     Conv(Vec<Layer>),
     Pooled(PooledBranch),

@@ -112,6 +112,10 @@ pub struct SqueezeNet {
 }
 
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has a few of them, and a box would be one more hop to each layer"
+)]
 enum Stage {
     Conv(Conv2d),
     Activation(Activation),

@@ -150,6 +150,7 @@ pub trait FromInput: Sized {
     ///
     /// # Errors
     /// Gives the input back when it is something else.
+    #[allow(clippy::result_large_err, reason = "the input is given back as it came, once a step")]
     fn from_input(input: Input) -> Result<Self, Input>;
 }
 
