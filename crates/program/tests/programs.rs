@@ -31,7 +31,7 @@ fn arrays(reference: &StateDict, kind: &str) -> Vec<Array> {
 /// Runs a program on the inputs of its reference and compares all outputs.
 fn agrees(name: &str) {
     let stem = name.rsplit_once('.').unwrap().0;
-    let stored = rekindle_state::open(&fixture(&format!("{stem}.npz"))).unwrap().content.root;
+    let stored = rekindle_state::open(fixture(&format!("{stem}.npz"))).unwrap().content.root;
     let Stored::Dict(reference) = stored else { panic!("{stem}.npz is no archive") };
     let (inputs, expected) = (arrays(&reference, "in"), arrays(&reference, "out"));
     let examples: Vec<Example> =
