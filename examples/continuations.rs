@@ -191,8 +191,8 @@ impl Case<'_> {
             losses.push(output.item.reported()?.read().1 as f32);
             let lr = learner.lr_current();
             let of = |group: &rekindle::optim::Group| {
-                let first = group.members.first().map(|&member| &parameters[member]);
-                first.map_or(0.0, |parameter| lr.lr_from_param(parameter.id, Some(&parameter.path)) as f32)
+                let first = group.members.first().and_then(|&member| parameters[member].parts.first());
+                first.map_or(0.0, |part| lr.lr_from_param(part.id, Some(&part.path)) as f32)
             };
             rates.extend(groups.iter().map(of));
             for (name, value) in weights::to_state_dict(&learner.model())?.tensors() {
