@@ -91,7 +91,7 @@ fn filled(network: Network) -> Network {
     for (name, tensor) in state.tensors() {
         if tensor.dtype() == DType::F32 && !name.ends_with("relative_coords_table") {
             let shape: Vec<usize> = tensor.shape().iter().map(|&axis| axis as usize).collect();
-            let bytes = values(&name, &shape).iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes = values(name, &shape).iter().flat_map(|value| value.to_le_bytes()).collect();
             filled.insert(name, rekindle_state::Tensor::from_bytes(DType::F32, tensor.shape(), bytes).unwrap());
         }
     }
