@@ -24,10 +24,15 @@ pub fn run(args: &Args) -> Answer {
 /// Gives the number of pages.
 fn write(dir: &Path) -> anyhow::Result<usize> {
     std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot create the folder", dir.display()))?;
-    let mut command = super::command();
-    // With the verb `help`, which clap adds.
+    // `help VERB` shows what the page of that verb says.
+    let mut command = super::command().disable_help_subcommand(true);
     command.build();
-    let pages = command.get_subcommands().count() + 1;
+    let pages = count(&command);
     clap_mangen::generate_to(command, dir).with_context(|| format!("{}: cannot write the pages", dir.display()))?;
     Ok(pages)
+}
+
+/// A command and all below it, as clap_mangen counts them.
+fn count(command: &clap::Command) -> usize {
+    1 + command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(count).sum::<usize>()
 }
