@@ -11,7 +11,7 @@ use super::{CheckError, Result};
 use crate::data::{Batch, BatchTarget};
 use crate::device::seed_lock;
 use crate::models::{Architecture, Network, Registry, weights};
-use crate::optim::{LossConfig, OptimizerConfig};
+use crate::optim::{Compute, LossConfig, OptimizerConfig};
 use crate::tasks::Objective;
 use crate::train::StepInput;
 
@@ -135,7 +135,7 @@ impl Fixture {
         let index = step % inputs.len().max(1);
         let input = self.image(inputs.get(index), device)?;
         let target = targets.get(index);
-        let target = if self.objective.loss.takes_classes() {
+        let target = if !matches!(self.objective.loss.compute(), Compute::Values(_)) {
             let target = target.and_then(Value::as_tensor).ok_or_else(|| self.broken("a batch has no classes"))?;
             let classes: Vec<i64> = floats(target)?.into_iter().map(|class| class as i64).collect();
             let len = classes.len();

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use super::{Answer, Kind, Measured, Metric, RawScore, Task, unfit};
 use crate::data::{BatchTarget, ImageDataset, Shape};
 use crate::models::{ModelError, Output, Outputs};
-use crate::optim::{LossConfig, cross_entropy, nll};
+use crate::optim::{Compute, LossConfig};
 
 pub(super) static KIND: Kind = Kind {
     name: "classification",
@@ -40,22 +40,23 @@ impl Task for Classification {
     }
 
     fn default_loss(&self) -> LossConfig {
-        if self.log_probabilities { LossConfig::Nll } else { LossConfig::CrossEntropy }
+        if self.log_probabilities { LossConfig::NLL } else { LossConfig::CROSS_ENTROPY }
     }
 
     fn check_loss(&self, loss: LossConfig) -> Result<(), String> {
-        match loss {
-            // Log-softmax of log-probabilities is the log-probabilities: cross-entropy is right for both.
-            LossConfig::CrossEntropy => Ok(()),
-            LossConfig::Nll if self.log_probabilities => Ok(()),
-            LossConfig::Nll => Err(
-                "\"nll\" needs log-probabilities, and the model gives logits: its loss would fall without end; use \
-                 \"cross-entropy\""
-                    .to_string(),
-            ),
-            LossConfig::Mse | LossConfig::L1 => {
-                Err(format!("\"{}\" does not fit a model that gives {}", loss.name(), KIND.gives))
+        let name = loss.name();
+        match loss.compute() {
+            // Log-softmax of log-probabilities is the log-probabilities: a loss of scores is right for both.
+            Compute::Scores(_) => Ok(()),
+            Compute::LogProbabilities(_) if self.log_probabilities => Ok(()),
+            Compute::LogProbabilities(_) => {
+                let others = LossConfig::names(|compute| matches!(compute, Compute::Scores(_)));
+                Err(format!(
+                    "\"{name}\" needs log-probabilities, and the model gives logits: its loss would fall without end; use \
+                     \"{others}\""
+                ))
             }
+            Compute::Values(_) => Err(format!("\"{name}\" does not fit a model that gives {}", KIND.gives)),
         }
     }
 
@@ -76,12 +77,12 @@ impl Task for Classification {
         };
         let answers = scores.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
         let right = answers.equal(classes.clone().without_autodiff()).int().sum();
-        let mut total = of_scores(loss, scores, classes.clone());
+        let mut total = of_scores(loss, scores, classes.clone())?;
         for head in outputs.auxiliary {
             let Output::Classes(scores) = head.output else {
                 return Err(unfit(&KIND, "scores of its auxiliary heads", head.output.describe()));
             };
-            total = total + of_scores(loss, scores, classes.clone()) * head.weight;
+            total = total + of_scores(loss, scores, classes.clone())? * head.weight;
         }
         Ok(Measured { loss: total, score: RawScore::Right(right) })
     }
@@ -106,6 +107,9 @@ impl Task for Classification {
     }
 }
 
-fn of_scores(loss: LossConfig, scores: Tensor<2>, classes: Tensor<1, Int>) -> Tensor<1> {
-    if loss == LossConfig::Nll { nll(scores, classes) } else { cross_entropy(scores, classes) }
+fn of_scores(loss: LossConfig, scores: Tensor<2>, classes: Tensor<1, Int>) -> Result<Tensor<1>, ModelError> {
+    match loss.compute() {
+        Compute::Scores(compute) | Compute::LogProbabilities(compute) => Ok(compute(scores, classes)),
+        Compute::Values(_) => Err(unfit(&KIND, "a loss of scores", loss.name().to_string())),
+    }
 }

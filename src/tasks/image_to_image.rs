@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::{Answer, Kind, Measured, Metric, RawScore, Task, unfit};
 use crate::data::{BatchTarget, ImageDataset, Shape};
 use crate::models::{ModelError, Output, Outputs};
-use crate::optim::{LossConfig, l1, mse};
+use crate::optim::{Compute, LossConfig};
 
 pub(super) static KIND: Kind = Kind {
     name: "image to image",
@@ -33,15 +33,13 @@ impl Task for ImageToImage {
     }
 
     fn default_loss(&self) -> LossConfig {
-        LossConfig::Mse
+        LossConfig::MSE
     }
 
     fn check_loss(&self, loss: LossConfig) -> Result<(), String> {
-        match loss {
-            LossConfig::Mse | LossConfig::L1 => Ok(()),
-            LossConfig::CrossEntropy | LossConfig::Nll => {
-                Err(format!("\"{}\" does not fit a model that gives {}", loss.name(), KIND.gives))
-            }
+        match loss.compute() {
+            Compute::Values(_) => Ok(()),
+            _ => Err(format!("\"{}\" does not fit a model that gives {}", loss.name(), KIND.gives)),
         }
     }
 
@@ -67,12 +65,12 @@ impl Task for ImageToImage {
         let difference = images.clone().without_autodiff() - targets.clone().without_autodiff();
         let [batch, channels, height, width] = difference.dims();
         let squared = difference.powi_scalar(2).reshape([batch, channels * height * width]).mean_dim(1);
-        let mut total = of_images(loss, images, targets.clone());
+        let mut total = of_images(loss, images, targets.clone())?;
         for head in outputs.auxiliary {
             let Output::Images(images) = head.output else {
                 return Err(unfit(&KIND, "images of its auxiliary heads", head.output.describe()));
             };
-            total = total + of_images(loss, images, targets.clone()) * head.weight;
+            total = total + of_images(loss, images, targets.clone())? * head.weight;
         }
         Ok(Measured { loss: total, score: RawScore::Each(squared.flatten(0, 1), psnr) })
     }
@@ -93,8 +91,11 @@ impl Task for ImageToImage {
     }
 }
 
-fn of_images(loss: LossConfig, images: Tensor<4>, targets: Tensor<4>) -> Tensor<1> {
-    if loss == LossConfig::L1 { l1(images, targets) } else { mse(images, targets) }
+fn of_images(loss: LossConfig, images: Tensor<4>, targets: Tensor<4>) -> Result<Tensor<1>, ModelError> {
+    match loss.compute() {
+        Compute::Values(compute) => Ok(compute(images, targets)),
+        _ => Err(unfit(&KIND, "a loss of values", loss.name().to_string())),
+    }
 }
 
 /// Decibels of a mean squared error of values in 0 to 1. An exact image counts as 100 dB.
