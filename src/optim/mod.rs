@@ -43,7 +43,7 @@ pub use export::to_state_dict;
 pub use groups::{Group, module_optimizer};
 pub use import::{Difference, Restored, from_state_dict, scalar};
 pub use kind::{Class, Limits, OptimizerKind, Slot};
-pub use losses::{Compute, LossConfig, cross_entropy, l1, mse, nll};
+pub use losses::{Compute, LossConfig, cross_entropy, l1, mse, nll, smooth_l1};
 pub use lr::{GroupSchedule, module_scheduler};
 pub use nadam::NAdam;
 pub use parameters::{ParameterInfo, ParameterPart};

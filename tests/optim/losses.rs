@@ -12,7 +12,7 @@ fn losses_and_gradients_are_those_of_torch() {
     let fixture = fixture("optim/losses.json");
     let tensor = |json: &Json| TensorData::new(floats(json), shape(json));
     for (device_name, device) in devices() {
-        for name in ["cross-entropy", "nll", "mse", "l1"] {
+        for name in ["cross-entropy", "nll", "mse", "l1", "smooth-l1"] {
             let loss: LossConfig = name.parse().unwrap();
             let (value, grad) = match loss.compute() {
                 Compute::Scores(compute) | Compute::LogProbabilities(compute) => {
@@ -47,7 +47,7 @@ fn names_are_read_and_refused() {
     assert_eq!(serde_json::from_str::<LossConfig>("\"nll\"").unwrap(), LossConfig::NLL);
     assert_eq!(serde_json::to_string(&LossConfig::CROSS_ENTROPY).unwrap(), "\"cross-entropy\"");
     let error = "huber".parse::<LossConfig>().unwrap_err().to_string();
-    assert_eq!(error, "unknown loss 'huber': expected one of cross-entropy, nll, mse, l1");
+    assert_eq!(error, "unknown loss 'huber': expected one of cross-entropy, nll, mse, l1, smooth-l1");
     let of_values = LossConfig::names(|compute| matches!(compute, Compute::Values(_)));
-    assert_eq!(of_values, "mse or l1");
+    assert_eq!(of_values, "mse or l1 or smooth-l1");
 }

@@ -4,6 +4,7 @@ mod cross_entropy;
 mod l1;
 mod mse;
 mod nll;
+mod smooth_l1;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,11 +17,12 @@ pub use cross_entropy::cross_entropy;
 pub use l1::l1;
 pub use mse::mse;
 pub use nll::nll;
+pub use smooth_l1::smooth_l1;
 
 use super::OptimError;
 
 /// Every loss, in the order in which messages list them.
-static LOSSES: &[&Loss] = &[&cross_entropy::LOSS, &nll::LOSS, &mse::LOSS, &l1::LOSS];
+static LOSSES: &[&Loss] = &[&cross_entropy::LOSS, &nll::LOSS, &mse::LOSS, &l1::LOSS, &smooth_l1::LOSS];
 
 /// A loss.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ impl LossConfig {
     pub const MSE: Self = Self(&mse::LOSS);
     /// `l1`, `nn.L1Loss`: absolute differences.
     pub const L1: Self = Self(&l1::LOSS);
+    /// `smooth-l1`, `nn.SmoothL1Loss`: squared where small, absolute where large.
+    pub const SMOOTH_L1: Self = Self(&smooth_l1::LOSS);
 
     /// The name in a recipe.
     pub fn name(self) -> &'static str {
