@@ -67,6 +67,19 @@ impl Run {
         }
     }
 
+    /// The model file that a path stands for: of a run its best checkpoint's, of a checkpoint its own, otherwise the path itself.
+    ///
+    /// # Errors
+    /// When the run has no checkpoint yet.
+    pub fn model_file(path: &Path) -> Result<PathBuf, CheckpointError> {
+        let checkpoint = match (Checkpoint::at(path), Self::open(path)) {
+            (Some(checkpoint), _) => checkpoint,
+            (None, Ok(run)) => run.find(Which::Best)?,
+            (None, Err(_)) => return Ok(path.to_path_buf()),
+        };
+        Ok(checkpoint.path.join(super::FILES[0]))
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

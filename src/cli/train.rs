@@ -42,8 +42,9 @@ pub struct Args {
     /// Override a key of the recipe; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Weights to start from: a file, an address, torchvision's name such as resnet18:DEFAULT, or none with --finetune.
-    #[arg(long, value_name = "FILE|URL|NAME|none")]
+    /// Weights to start from: a file, a run (its best checkpoint), an address, torchvision's name such as resnet18:DEFAULT, or
+    /// none with --finetune.
+    #[arg(long, value_name = "FILE|RUN|URL|NAME|none")]
     init: Option<String>,
     #[command(flatten)]
     mirror: Mirror,

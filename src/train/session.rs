@@ -98,7 +98,7 @@ impl Session {
             None => (network, None),
             Some(init) => {
                 let options = ImportOptions { partial: init.partial, ..ImportOptions::default() };
-                let (network, report) = import(network, &init.weights, &options)?;
+                let (network, report) = import(network, &Run::model_file(&init.weights)?, &options)?;
                 (network, Some(report))
             }
         };
