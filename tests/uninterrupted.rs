@@ -5,24 +5,86 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rekindle::checkpoint::{Manifest, Run, Which};
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+use rekindle::checkpoint::{Contents, Manifest, Run, Which};
 use rekindle::device::DeviceName;
-use rekindle::models::Registry;
+use rekindle::prelude::{Deserialize, Forward, Io, ModelConfig, Registry, Serialize};
 use rekindle::train::recipe::{self, EMBEDDED};
 use rekindle::train::{Loaded, Outcome, Session, Snapshot, Start};
 use rekindle_state::{Value, tensors};
+
+use crate::support::alone;
 
 /// Passes through the data.
 const EPOCHS: usize = 3;
 /// Steps of an epoch: 11 images in batches of 4, the last of which is smaller.
 const STEPS: u64 = 3;
 
+/// A network of one's own with Burn's batch normalisation, which keeps the newest batch aside until the next one.
+#[derive(Module, Debug)]
+struct Normed {
+    conv: Conv2d,
+    norm: BatchNorm,
+    fc: Linear,
+}
+
+impl Forward for Normed {
+    type Input = Tensor<4>;
+    type Output = Tensor<2>;
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        self.fc.forward(self.norm.forward(self.conv.forward(x)).flatten(1, 3))
+    }
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields)]
+struct NormedConfig {}
+
+impl ModelConfig for NormedConfig {
+    type Model = Normed;
+    const NAME: &'static str = "normed";
+
+    fn init(&self, device: &Device) -> Normed {
+        Normed {
+            conv: Conv2dConfig::new([1, 6], [3, 3]).with_stride([3, 3]).init(device),
+            norm: BatchNormConfig::new(6).init(device),
+            fc: LinearConfig::new(6 * 9 * 9, 10).init(device),
+        }
+    }
+
+    fn io(&self) -> Io {
+        Io::classifier([1, 28, 28], 10)
+    }
+}
+
+pub fn registry() -> Registry {
+    Registry::built_in().with::<NormedConfig>()
+}
+
 /// Beside the recipes of the program: batch normalisation; and everything else that has a state.
-const MORE: [(&str, &str); 4] = [
+const MORE: [(&str, &str); 5] = [
+    (
+        "running_statistics",
+        r#"
+name = "running_statistics"
+model = { name = "normed" }
+[data]
+name = "fashion-mnist-sample"
+[optimizer]
+name = "adam"
+lr = 1e-3
+[checkpoint]
+every_steps = 1
+keep_all = true
+"#,
+    ),
     (
         "batch_normalisation",
         r#"
@@ -100,12 +162,12 @@ lr = 1e-3
 ];
 
 /// A folder for runs, and a stand-in for CIFAR-10.
-struct Bench {
+pub struct Bench {
     scratch: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let cifar = scratch.path().join("cifar");
         fs::create_dir(&cifar).unwrap();
@@ -124,12 +186,12 @@ impl Bench {
         Self { scratch }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    fn loaded(&self, text: &str, more: &[String]) -> Box<Loaded> {
-        let published = recipe::parse(&Registry::built_in(), text, &[], "recipe").unwrap();
+    pub fn loaded(&self, text: &str, more: &[String]) -> Box<Loaded> {
+        let published = recipe::parse(&registry(), text, &[], "recipe").unwrap();
         let dir = match published.data.name.as_str() {
             "cifar-10" | "super-resolution" => self.path("cifar"),
             _ => Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/fashion-mnist-sample"),
@@ -143,15 +205,14 @@ impl Bench {
             overrides.push(format!("data.dir={}", dir.display()));
         }
         overrides.extend_from_slice(more);
-        let recipe = recipe::parse(&Registry::built_in(), text, &overrides, "recipe").unwrap();
+        let recipe = recipe::parse(&registry(), text, &overrides, "recipe").unwrap();
         Box::new(Loaded { recipe, base: PathBuf::new(), place: "recipe".into() })
     }
 
     /// Trains from a start, and stops after a step if one is given.
     fn train(&self, start: Start, device: &str, stop_after: Option<u64>) -> (Outcome, Run) {
         let stop = Arc::new(AtomicBool::new(false));
-        let session =
-            Session::new(&Registry::built_in(), start, device.parse::<DeviceName>().unwrap(), stop.clone()).unwrap();
+        let session = Session::new(&registry(), start, device.parse::<DeviceName>().unwrap(), stop.clone()).unwrap();
         let session = session.on_step(move |step| {
             if stop_after == Some(step) {
                 stop.store(true, Ordering::Relaxed);
@@ -173,22 +234,16 @@ impl Bench {
 /// Everything of a run's end that has to be the same: each tensor's bytes of weights and optimizer state by name; the manifest
 /// without times and places; and the metrics of every epoch.
 #[derive(Debug, PartialEq)]
-struct End {
-    tensors: BTreeMap<String, Vec<u8>>,
+pub struct End {
+    pub tensors: BTreeMap<String, Vec<u8>>,
     manifest: String,
     metrics: Vec<String>,
 }
 
 impl End {
-    fn of(run: &Run) -> Self {
+    pub fn of(run: &Run) -> Self {
         let contents = run.find(Which::Last).unwrap().read().unwrap();
-        let dict = Snapshot::new(&Registry::built_in(), &contents, "the run")
-            .unwrap()
-            .checkpoint(&contents, "the run")
-            .unwrap();
-        let dict = Value::Dict(dict);
-        let tensors: BTreeMap<_, _> =
-            tensors(&dict).into_iter().map(|(name, tensor)| (name, tensor.bytes().unwrap().into_owned())).collect();
+        let tensors = tensors_of(&contents);
         assert!(
             tensors.keys().any(|name| name.starts_with("optimizer_state_dict/state/")),
             "the optimizer has no state"
@@ -208,7 +263,7 @@ impl End {
     }
 
     #[track_caller]
-    fn assert_is(&self, other: &Self, what: &str) {
+    pub fn assert_is(&self, other: &Self, what: &str) {
         let different: Vec<&String> =
             self.tensors.keys().filter(|name| self.tensors.get(*name) != other.tensors.get(*name)).collect();
         assert!(different.is_empty(), "{what}: other bytes in {different:?}");
@@ -216,6 +271,13 @@ impl End {
         assert_eq!(self.manifest, other.manifest, "{what}");
         assert_eq!(self.metrics, other.metrics, "{what}");
     }
+}
+
+/// The bytes of each tensor of a checkpoint: weights, statistics, state of the optimizer.
+fn tensors_of(contents: &Contents) -> BTreeMap<String, Vec<u8>> {
+    let snapshot = Snapshot::new(&registry(), contents, "the run").unwrap();
+    let dict = Value::Dict(snapshot.checkpoint(contents, "the run").unwrap());
+    tensors(&dict).into_iter().map(|(name, tensor)| (name, tensor.bytes().unwrap().into_owned())).collect()
 }
 
 /// A step to stop after that is drawn anew in each run of the tests; a failure names it.
@@ -228,6 +290,7 @@ fn check(name: &str, text: &str, device: &str) {
     let bench = Bench::new();
     let (end, whole) = bench.new_run(text, &[], "whole", device, None);
     assert_ne!(end, Outcome::Interrupted, "{name} on {device}");
+    let unbroken = whole.clone();
     let whole = End::of(&whole);
 
     // In the middle of the first epoch and of a later one, after the last batch of an epoch, and anywhere.
@@ -245,7 +308,12 @@ fn check(name: &str, text: &str, device: &str) {
                 _ => bench.resume(&run, device, Some(stop)),
             };
             assert_eq!(outcome, Outcome::Interrupted, "{what}");
-            assert_eq!(stopped.find(Which::Last).unwrap().step, stop, "{what}");
+            let last = stopped.find(Which::Last).unwrap();
+            assert_eq!(last.step, stop, "{what}");
+            // What was saved in passing is what is saved when nothing comes after it.
+            if let Ok(passing) = unbroken.find(Which::Step(stop)).and_then(|passing| passing.read()) {
+                assert!(tensors_of(&passing) == tensors_of(&last.read().unwrap()), "{what}: saved in passing");
+            }
         }
         let (outcome, resumed) = bench.resume(&run, device, None);
         assert_eq!(outcome, end, "{what}");
@@ -270,23 +338,11 @@ fn check(name: &str, text: &str, device: &str) {
     }
 }
 
-/// Checks every recipe on a device, in a process of its own: random numbers are one stream for a process, and other tests draw
-/// from it at the same time.
+/// Checks every recipe on a device.
 fn check_all(test: &str, device: &str) {
-    const ALONE: &str = "REKINDLE_TEST_ALONE";
-    if std::env::var_os(ALONE).is_some() {
+    alone(&format!("uninterrupted::{test}"), || {
         EMBEDDED.iter().chain(&MORE).for_each(|(name, text)| check(name, text, device));
-        return;
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command
-        .args([&format!("uninterrupted::{test}"), "--exact", "--test-threads=1"])
-        .env(ALONE, "1")
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (told, errors) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success() && told.contains("1 passed"), "{told}{errors}");
+    });
 }
 
 #[test]

@@ -194,7 +194,11 @@ impl<M: Forward> DynNetwork for Typed<M> {
     }
 
     fn fork(self: Box<Self>, device: &Device) -> Box<dyn DynNetwork> {
-        Box::new(Self(self.0.fork(device)))
+        // Burn's running statistics are shared by clones, and keep the newest batch aside until the next one. Only a network that
+        // went through evaluation mode has its own, with every batch in them.
+        let trains = self.0.devices().first().is_some_and(Device::is_autodiff);
+        let apart = if trains { self.0.valid().train() } else { self.0 };
+        Box::new(Self(apart.fork(device)))
     }
 
     fn to_device(self: Box<Self>, device: &Device) -> Box<dyn DynNetwork> {

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use burn::tensor::Device;
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{Learner, LearningCheckpointer};
 
@@ -17,6 +18,8 @@ pub(super) struct Handover {
     pub(super) staging: Staging,
     pub(super) checkpointer: Arc<Mutex<LearningCheckpointer<Network>>>,
     pub(super) events: Arc<EventStoreClient>,
+    /// Where the learner trains.
+    pub(super) device: Device,
     /// Whether another thread reads the tensors while training goes on. On a CPU, a clone of the learner shares its tensors, and
     /// the next step makes new ones: training does not wait for a single copy. A GPU reads on the thread that trains.
     pub(super) aside: bool,
@@ -35,11 +38,13 @@ impl Handover {
                 staging.abandon(panic_text(&*panic));
             }
         };
+        let mut learner = learner.clone();
+        // Running statistics of batch norms are the clone's own from here on: those of the next step stay out of this save.
+        learner.fork(&self.device);
         if !self.aside {
-            give(learner);
+            give(&learner);
             return Ok(());
         }
-        let learner = learner.clone();
         let thread = thread::Builder::new().name("save".into()).spawn(move || give(&learner));
         if let Err(error) = thread {
             self.staging.abandon(format!("no thread can be started ({error})"));

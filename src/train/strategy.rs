@@ -118,6 +118,7 @@ impl SupervisedLearningStrategy<Network> for Strategy {
             staging: self.staging.clone(),
             checkpointer: Arc::new(Mutex::new(checkpointer)),
             events: event_store,
+            device: self.device.clone(),
             aside: self.backend.is_cpu(),
         };
         let at = lock(&self.standing).clone();
