@@ -63,7 +63,7 @@
 //! rekindle::init()?;
 //! let folder = std::env::temp_dir().join(format!("rekindle-doc-{}", std::process::id()));
 //! # let _ = std::fs::remove_dir_all(&folder);
-//! let data = DataConfig { limit: Some(Limit { train: Some(64), test: Some(32) }), ..DatasetName::FashionMnistSample.into() };
+//! let data = DataConfig { limit: Some(Limit { train: Some(64), test: Some(32) }), ..DatasetName::FASHION_MNIST_SAMPLE.into() };
 //! let run = Training::of(SmallConfig::default()).data(data).epochs(1).device(DeviceName::FLEX).run(folder.join("small"))?;
 //! let model = run.best::<SmallConfig>(&Device::flex())?;
 //! model.save(folder.join("small.pth"))?; // torch.load(weights_only=True), strict

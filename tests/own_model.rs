@@ -274,7 +274,7 @@ fn a_training_in_code_reports_and_gives_its_best_network() {
     let data = || DataConfig {
         limit: Some(Limit { train: Some(96), test: Some(64) }),
         batch_size: 32,
-        ..DatasetName::FashionMnistSample.into()
+        ..DatasetName::FASHION_MNIST_SAMPLE.into()
     };
     let events = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let told = events.clone();

@@ -41,21 +41,20 @@ pub fn run(args: &Args) -> Answer {
 }
 
 fn list(as_json: bool) -> anyhow::Result<()> {
-    let sets = catalog::published().into_iter().map(|set| {
-        let dir = cache_dir(&set.name)?;
-        let here = set.files.iter().all(|file| dir.join(&file.name).is_file());
-        Ok((set, dir, here))
+    let sets = catalog::published().map(|(name, set)| {
+        let dir = cache_dir(name)?;
+        let here = set.files.iter().all(|file| dir.join(file.name).is_file());
+        Ok((name, dir, here))
     });
     let sets: Vec<_> = sets.collect::<anyhow::Result<_>>()?;
     if as_json {
         let list =
-            sets.iter().map(|(set, dir, here)| serde_json::json!({ "name": set.name, "dir": dir, "fetched": here }));
+            sets.iter().map(|(name, dir, here)| serde_json::json!({ "name": name, "dir": dir, "fetched": here }));
         return json(&list.collect::<Vec<_>>());
     }
-    let rows = sets.iter().map(|(set, dir, here)| {
-        let state =
-            if *here { format!("in {}", dir.display()) } else { format!("rekindle datasets fetch {}", set.name) };
-        vec![set.name.clone(), state]
+    let rows = sets.iter().map(|(name, dir, here)| {
+        let state = if *here { format!("in {}", dir.display()) } else { format!("rekindle datasets fetch {name}") };
+        vec![name.to_string(), state]
     });
     table(&["data set", ""], &rows.collect::<Vec<_>>())?;
     line("a sample of fashion-mnist is in the program: data.dir = \"../datasets/fashion-mnist-sample\"")

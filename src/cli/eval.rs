@@ -104,32 +104,16 @@ fn data_config(recipe: Option<&DataConfig>, data: Option<&str>) -> anyhow::Resul
             None => bail!("which data? give --data NAME or --data DIR, or name a recipe or run, which knows its data"),
         };
     };
-    let named: Option<DatasetName> = serde_json::from_value(serde_json::json!(data)).ok();
+    let named = DatasetName::find(data);
     let mut config = match (recipe, named) {
         (Some(config), None) => config.clone(),
         (Some(config), Some(name)) => DataConfig { name, dir: None, ..config.clone() },
         (None, Some(name)) => DataConfig::new(name),
-        (None, None) => DataConfig::new(kind_of(Path::new(data))),
+        (None, None) => DataConfig::new(DatasetName::of(Path::new(data))),
     };
     if named.is_none() {
         config.dir = Some(std::path::absolute(PathBuf::from(data))?);
     }
     config.limit = None;
     Ok(config)
-}
-
-/// What kind of data set a folder or file holds, by the names of its files.
-fn kind_of(place: &Path) -> DatasetName {
-    let name = place.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let files = std::fs::read_dir(place)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let names: Vec<String> = files.chain([name.clone()]).collect();
-    if names.iter().any(|file| file.contains("images-idx3-ubyte")) {
-        return if name.contains("fashion") { DatasetName::FashionMnist } else { DatasetName::Mnist };
-    }
-    let cifar = |file: &String| file.starts_with("test_batch") || file.starts_with("cifar-10");
-    if names.iter().any(cifar) { DatasetName::Cifar10 } else { DatasetName::Folder }
 }

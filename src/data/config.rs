@@ -1,4 +1,4 @@
-//! The `[data]` section of a recipe, and the data sets that it names.
+//! The `[data]` section of a recipe.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,48 +6,9 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::cache::cache_dir;
-use super::catalog::{FASHION_CLASSES, MNIST_CLASSES};
-use super::embedded::{SAMPLE, sample};
+use super::sets::{DatasetName, Request, SETS};
 use super::transform::{Augment, Extent, Filter, Normalize, Transforms};
-use super::{DataError, FolderDataset, ImageDataset, Loader, LoaderConfig, Split, SuperResolution, cifar, idx};
-
-/// The kind of data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DatasetName {
-    /// Handwritten digits, in idx files.
-    #[serde(rename = "mnist")]
-    Mnist,
-    /// Articles of clothing, in idx files.
-    #[serde(rename = "fashion-mnist")]
-    FashionMnist,
-    /// The part of Fashion-MNIST that is in the program.
-    #[serde(rename = "fashion-mnist-sample")]
-    FashionMnistSample,
-    /// Animals and vehicles, in binary files.
-    #[serde(rename = "cifar-10")]
-    Cifar10,
-    /// PNG and JPEG files, a folder for each class.
-    #[serde(rename = "folder")]
-    Folder,
-    /// Pairs of a small and a large picture, made from another set.
-    #[serde(rename = "super-resolution")]
-    SuperResolution,
-}
-
-impl DatasetName {
-    /// The name in recipes.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Mnist => "mnist",
-            Self::FashionMnist => "fashion-mnist",
-            Self::FashionMnistSample => SAMPLE,
-            Self::Cifar10 => "cifar-10",
-            Self::Folder => "folder",
-            Self::SuperResolution => "super-resolution",
-        }
-    }
-}
+use super::{DataError, ImageDataset, Loader, LoaderConfig, Split};
 
 /// How many pictures of each split are used; all when not given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,28 +157,25 @@ impl DataConfig {
         Loader::new(dataset, &self.transforms(split), config, device)
     }
 
-    /// Settings that only super-resolution has are refused elsewhere, not ignored.
+    /// Keys that only another data set has are refused, not ignored.
     fn check(&self) -> Result<(), DataError> {
-        if self.name == DatasetName::SuperResolution {
-            return Ok(());
-        }
         let given = [
             ("source", self.source.is_some()),
             ("upscale_factor", self.upscale_factor.is_some()),
             ("crop", self.crop.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given) {
-            None => Ok(()),
-            Some((key, _)) => Err(DataError::setting(
-                *key,
-                format!("nothing for data.name = {:?}", self.name.as_str()),
-                "a setting of super-resolution",
-                "remove it, or set data.name = \"super-resolution\"",
-            )),
-        }
+        let own = self.name.set().keys();
+        let Some((key, _)) = given.iter().find(|(key, given)| *given && !own.contains(key)) else { return Ok(()) };
+        let owner = SETS.iter().find(|set| set.keys().contains(key)).map_or("another set", |set| set.name());
+        Err(DataError::setting(
+            *key,
+            format!("nothing for data.name = {:?}", self.name.as_str()),
+            format!("a setting of {owner}"),
+            format!("remove it, or set data.name = {owner:?}"),
+        ))
     }
 
-    fn limit(&self, split: Split) -> Result<Option<usize>, DataError> {
+    pub(super) fn limit(&self, split: Split) -> Result<Option<usize>, DataError> {
         let limit = self.limit.unwrap_or_default();
         let limit = match split {
             Split::Train => limit.train,
@@ -233,102 +191,12 @@ impl DataConfig {
         }
         Ok(limit)
     }
-
-    /// Where the files of the set `name` are; `None` for the sample in the program, never for
-    /// another set.
-    fn place(&self, name: DatasetName, base_dir: &Path) -> Result<Option<PathBuf>, DataError> {
-        let Some(dir) = &self.dir else {
-            return match name {
-                DatasetName::FashionMnistSample => Ok(None),
-                DatasetName::Folder | DatasetName::SuperResolution => {
-                    Err(DataError::setting("dir", "the folder of the pictures", "nothing", "set data.dir"))
-                }
-                _ => {
-                    let dir = cache_dir(name.as_str())?;
-                    if dir.is_dir() {
-                        return Ok(Some(dir));
-                    }
-                    Err(DataError::missing(
-                        &dir,
-                        format!("the data set {} is not there", name.as_str()),
-                        format!(
-                            "run `rekindle datasets fetch {}`, or set data.dir to the folder that has it",
-                            name.as_str()
-                        ),
-                    ))
-                }
-            };
-        };
-        let path = base_dir.join(dir);
-        if path.exists() {
-            return Ok(Some(path));
-        }
-        let grey_clothes = matches!(name, DatasetName::FashionMnist | DatasetName::FashionMnistSample);
-        if grey_clothes && dir.file_name().is_some_and(|last| last == SAMPLE) {
-            return Ok(None);
-        }
-        let hint = match name {
-            DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::Cifar10 => {
-                format!("run `rekindle datasets fetch {}` and leave out data.dir, or correct data.dir", name.as_str())
-            }
-            _ => "correct data.dir".to_owned(),
-        };
-        Err(DataError::missing(&path, "there is no such file or folder", hint))
-    }
-
-    /// Opens the set `name` at this section's place, with classes or (`unlabelled`) without.
-    fn open_plain(
-        &self,
-        name: DatasetName,
-        base_dir: &Path,
-        split: Split,
-        unlabelled: bool,
-    ) -> Result<Arc<dyn ImageDataset>, DataError> {
-        let limit = self.limit(split)?.unwrap_or(usize::MAX);
-        let place = self.place(name, base_dir)?;
-        let mut set = match (name, &place) {
-            (DatasetName::Folder, Some(dir)) => {
-                let mut folder = if unlabelled {
-                    FolderDataset::open_unlabelled(dir, split)?
-                } else {
-                    FolderDataset::open(dir, split)?
-                };
-                folder.truncate(limit);
-                return Ok(Arc::new(folder));
-            }
-            (DatasetName::Mnist, Some(dir)) => idx::open(dir, name.as_str(), &MNIST_CLASSES, split)?,
-            (DatasetName::FashionMnist | DatasetName::FashionMnistSample, Some(dir)) => {
-                idx::open(dir, DatasetName::FashionMnist.as_str(), &FASHION_CLASSES, split)?
-            }
-            (DatasetName::Cifar10, Some(path)) => cifar::open(path, split)?,
-            // Pairs are made of plain pictures.
-            (DatasetName::SuperResolution, Some(_)) => return Err(source_needed(name.as_str())),
-            (_, None) => sample(split)?,
-        };
-        set.truncate(limit);
-        Ok(Arc::new(set))
-    }
 }
 
 /// Opens one split of the data set that a recipe names. `base_dir` is the recipe's folder.
 pub fn open(config: &DataConfig, base_dir: &Path, split: Split) -> Result<Arc<dyn ImageDataset>, DataError> {
     config.check()?;
-    if config.name != DatasetName::SuperResolution {
-        return config.open_plain(config.name, base_dir, split, false);
-    }
-    let source = config.source.ok_or_else(|| source_needed("nothing"))?;
-    let source = config.open_plain(source, base_dir, split, true)?;
-    let factor = config.upscale_factor.unwrap_or(3);
-    Ok(Arc::new(SuperResolution::new(source, factor, config.crop)?))
-}
-
-fn source_needed(found: &str) -> DataError {
-    DataError::setting(
-        "source",
-        "the set that the pictures come from, such as \"cifar-10\" or \"folder\"",
-        found,
-        "set data.source",
-    )
+    config.name.set().open(&Request { config, base_dir, split, labelled: true })
 }
 
 /// A hint that names the known name nearest to `name`.

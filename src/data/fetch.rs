@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::DataError;
 use super::cache::cache_dir;
-use super::catalog::{PublishedSet, published};
+use super::catalog::{Published, published};
 use super::config::nearest;
 use super::download::{Progress, download, sha256_of};
 
@@ -29,9 +29,8 @@ pub struct Fetched {
 /// Without one, the address in `REKINDLE_MIRROR` is used, and without that the publishers' own.
 /// Sums are the same wherever a file comes from.
 pub fn fetch(name: &str, mirror: Option<&str>, dest: Option<&Path>, progress: Progress) -> Result<Fetched, DataError> {
-    let sets = published();
-    let set = sets.iter().find(|set| set.name == name).ok_or_else(|| {
-        let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
+    let set = published().find(|(known, _)| *known == name).map(|(_, set)| set).ok_or_else(|| {
+        let names: Vec<&str> = published().map(|(name, _)| name).collect();
         DataError::Unsuitable {
             origin: format!("data set {name:?}"),
             expected: format!("one of {}", names.join(", ")),
@@ -43,13 +42,14 @@ pub fn fetch(name: &str, mirror: Option<&str>, dest: Option<&Path>, progress: Pr
         Some(dest) => dest.to_path_buf(),
         None => cache_dir(name)?,
     };
-    fetch_set(set, mirror, &dest, progress)
+    fetch_set(name, set, mirror, &dest, progress)
 }
 
 /// Fetches the files of `set` into the folder `dest`. Files that are there with the right sum are
 /// kept.
 pub fn fetch_set(
-    set: &PublishedSet,
+    name: &str,
+    set: &Published,
     mirror: Option<&str>,
     dest: &Path,
     progress: Progress,
@@ -57,18 +57,18 @@ pub fn fetch_set(
     let from_environment = std::env::var(MIRROR_VARIABLE).ok();
     let mirror = mirror.or(from_environment.as_deref()).filter(|mirror| !mirror.is_empty());
     let mut fetched = Fetched { dir: dest.to_path_buf(), downloaded: Vec::new(), kept: Vec::new() };
-    for file in &set.files {
-        let path = dest.join(&file.name);
+    for file in set.files {
+        let path = dest.join(file.name);
         if path.is_file() && sha256_of(&path)? == file.sha256 {
-            fetched.kept.push(file.name.clone());
+            fetched.kept.push(file.name.to_string());
             continue;
         }
         let url = match mirror {
-            Some(mirror) => format!("{}/{}/{}", mirror.trim_end_matches('/'), set.name, file.name),
-            None => file.url.clone(),
+            Some(mirror) => format!("{}/{name}/{}", mirror.trim_end_matches('/'), file.name),
+            None => format!("{}/{}", set.address, file.name),
         };
-        download(&url, &path, Some(&file.sha256), progress)?;
-        fetched.downloaded.push(file.name.clone());
+        download(&url, &path, Some(file.sha256), progress)?;
+        fetched.downloaded.push(file.name.to_string());
     }
     Ok(fetched)
 }

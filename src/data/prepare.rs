@@ -6,7 +6,7 @@ use std::path::Path;
 use image::{GrayImage, RgbImage};
 
 use super::transform::{Extent, Normalize, Transforms, pixels};
-use super::{DataConfig, DataError, DatasetName, Image, Shape, Split, catalog, image_file, open};
+use super::{DataConfig, DataError, Image, Shape, Split, image_file, open};
 use crate::models::published::Preset;
 
 /// Mean and standard deviation of ImageNet's channels, as torchvision's weights expect them.
@@ -211,10 +211,9 @@ impl fmt::Display for Preparation {
 
 /// The names of a data set's classes, as far as they are known.
 pub fn class_names(data: &DataConfig) -> Vec<String> {
-    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect();
-    match data.name {
-        DatasetName::Mnist => owned(&catalog::MNIST_CLASSES),
-        DatasetName::FashionMnist | DatasetName::FashionMnistSample => owned(&catalog::FASHION_CLASSES),
-        _ => open(data, Path::new(""), Split::Test).map(|set| set.classes().to_vec()).unwrap_or_default(),
+    let known = data.name.set().classes();
+    if known.is_empty() {
+        return open(data, Path::new(""), Split::Test).map(|set| set.classes().to_vec()).unwrap_or_default();
     }
+    known.iter().map(|name| (*name).to_string()).collect()
 }

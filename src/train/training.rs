@@ -23,7 +23,7 @@ const PLACE: &str = "the training";
 ///
 /// rekindle::init()?;
 /// let run = Training::of(CifarCnnConfig { in_channels: 1, ..CifarCnnConfig::default() })
-///     .data(DatasetName::FashionMnistSample)
+///     .data(DatasetName::FASHION_MNIST_SAMPLE)
 ///     .optimizer(OptimizerConfig::new("adam", &Settings::new().with("lr", 1e-3))?)
 ///     .epochs(3)
 ///     .observe(|event: &Event| println!("{event:?}"))
@@ -201,7 +201,7 @@ fn standard<C: ModelConfig>(config: &C) -> Result<Recipe, TrainError> {
     Ok(Recipe {
         name: C::NAME.to_string(),
         model: ModelSection { name: C::NAME.to_string(), config: keys },
-        data: DataConfig::new(DatasetName::FashionMnistSample),
+        data: DataConfig::new(DatasetName::FASHION_MNIST_SAMPLE),
         optimizer: OptimizerConfig::new("adam", &Default::default())?,
         scheduler: SchedulerConfig::default(),
         train: TrainSection::default(),

@@ -44,7 +44,7 @@ fn the_syntax_of_recipes_is_read() {
     assert_eq!(parse(&toml::to_string(&config).unwrap()), config);
 
     let defaults = parse("name = \"mnist\"");
-    assert_eq!(defaults, DataConfig::new(DatasetName::Mnist));
+    assert_eq!(defaults, DataConfig::new(DatasetName::MNIST));
     assert_eq!(parse(&toml::to_string(&defaults).unwrap()), defaults);
     let flip = parse("name = \"mnist\"\naugment = [{ random_horizontal_flip = { p = 0.25 } }]\nresize = [3, 4]");
     assert!(matches!(&flip.augment[0], Augment::RandomHorizontalFlip(flip) if flip.p == 0.25));

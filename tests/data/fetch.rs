@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use rekindle::data::catalog::{PublishedFile, PublishedSet, published};
+use rekindle::data::catalog::{Published, PublishedFile, published};
 use rekindle::data::download::{Progress, download};
 use rekindle::data::fetch;
 use rekindle::data::fetch::{MIRROR_VARIABLE, fetch_set};
@@ -29,17 +29,9 @@ fn get(server: &Server, dest: &Path, sha256: Option<&str>) -> Result<(), String>
 }
 
 /// A set of one file whose own address leads nowhere.
-fn small_set() -> PublishedSet {
-    PublishedSet {
-        name: "small".to_owned(),
-        about: "a test".to_owned(),
-        files: vec![PublishedFile {
-            name: "file".to_owned(),
-            url: "http://127.0.0.1:1/file".to_owned(),
-            sha256: sum(&content()),
-            bytes: 300_000,
-        }],
-    }
+fn small_set() -> Published {
+    let file = PublishedFile { name: "file", bytes: 300_000, sha256: sum(&content()).leak() };
+    Published { about: "a test", address: "http://127.0.0.1:1", files: vec![file].leak() }
 }
 
 #[test]
@@ -159,7 +151,7 @@ fn fetches_a_set_from_a_mirror_and_keeps_what_is_right() {
     let dir = tempdir().unwrap();
     let server = Server::start(&[("/base/small/file", &content())], Manners::default());
     let mirror = format!("{}/base/", server.url);
-    let fetch = || fetch_set(&small_set(), Some(&mirror), dir.path(), Progress::Silent).unwrap();
+    let fetch = || fetch_set("small", &small_set(), Some(&mirror), dir.path(), Progress::Silent).unwrap();
     assert_eq!(fetch().downloaded, ["file"]);
     assert_eq!(fetch().kept, ["file"]);
     assert_eq!(server.requests().len(), 1);
@@ -187,7 +179,7 @@ fn the_environment_names_a_mirror() {
 #[test]
 fn fetches_from_the_environments_mirror() {
     if let Some(dest) = std::env::var_os("REKINDLE_TEST_DEST") {
-        fetch_set(&small_set(), None, Path::new(&dest), Progress::Silent).unwrap();
+        fetch_set("small", &small_set(), None, Path::new(&dest), Progress::Silent).unwrap();
     }
 }
 
@@ -198,10 +190,8 @@ fn unknown_sets_are_refused_with_the_nearest_name() {
         "data set \"fashion-mnits\": expected one of mnist, fashion-mnist, cifar-10, found a name \
          that is not published; did you mean \"fashion-mnist\"?"
     );
-    for set in published() {
-        for file in set.files {
-            assert!(file.url.starts_with("https://"), "{}", file.url);
-            assert_eq!(file.sha256.len(), 64);
-        }
+    for (_, set) in published() {
+        assert!(set.address.starts_with("https://"), "{}", set.address);
+        assert!(set.files.iter().all(|file| file.sha256.len() == 64));
     }
 }

@@ -117,7 +117,7 @@ fn main() -> ExitCode {
 fn as_a_library() -> Result<(), Box<dyn std::error::Error>> {
     rekindle::init()?;
     let run = Training::of(ColumnsConfig::default())
-        .data(DataConfig { batch_size: 50, ..DatasetName::FashionMnistSample.into() })
+        .data(DataConfig { batch_size: 50, ..DatasetName::FASHION_MNIST_SAMPLE.into() })
         .optimizer(OptimizerConfig::new("adam", &Settings::new().with("lr", 1e-3))?)
         .epochs(2)
         .device(DeviceName::FLEX)

@@ -13,7 +13,7 @@ use crate::cli::output::line;
 use crate::cli::{Answer, Exit};
 use crate::data::prepare::class_names;
 use crate::data::transform::Extent;
-use crate::data::{DataConfig, DatasetName, Split};
+use crate::data::{DataConfig, Split};
 use crate::models::{Architecture, GraphConfig, Imported, ModelConfig, Output};
 use crate::onnx::export::{DEFAULT_OPSET, EXTERNAL_ABOVE, ExportOptions, export_network, rewrite, write};
 use crate::onnx::metadata::Told;
@@ -226,11 +226,7 @@ fn input_size(architecture: &Architecture, data: Option<&DataConfig>) -> [usize;
     let usual = architecture.input_shape();
     let Some(data) = data else { return usual };
     let transforms = data.transforms(Split::Test);
-    let own = match data.name {
-        DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::FashionMnistSample => Some((28, 28)),
-        DatasetName::Cifar10 => Some((32, 32)),
-        DatasetName::Folder | DatasetName::SuperResolution => None,
-    };
+    let own = data.name.set().size();
     // Scaling by the shorter edge alone leaves pictures of any proportions.
     let scaled = match (transforms.center_crop, transforms.resize) {
         (Some(cut), _) => Some(cut.square()),
