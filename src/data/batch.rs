@@ -39,6 +39,25 @@ pub(crate) struct HostBatch {
 enum HostTarget {
     Classes(Vec<i64>),
     Images(Shape, Vec<f32>),
+    Masks(Vec<i64>),
+}
+
+impl HostTarget {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Classes(_) => "a class",
+            Self::Images(..) => "an image",
+            Self::Masks(_) => "a mask",
+        }
+    }
+}
+
+fn kind(target: &Target) -> &'static str {
+    match target {
+        Target::Class(_) => "a class",
+        Target::Image(_) => "an image",
+        Target::Mask(_) => "a mask",
+    }
 }
 
 impl HostBatch {
@@ -65,6 +84,7 @@ impl HostBatch {
         }
         let mut target = match dataset.target_shape() {
             Some(shape) => HostTarget::Images(shape, buffer(indices.len(), shape)?),
+            None if dataset.has_masks() => HostTarget::Masks(Vec::new()),
             None => HostTarget::Classes(Vec::with_capacity(indices.len())),
         };
         for &index in indices {
@@ -78,12 +98,11 @@ impl HostBatch {
                     same_size(*shape, image.shape(), &origin)?;
                     pipeline.scale(&image.pixels, values);
                 }
-                (HostTarget::Classes(_), Target::Image(_)) => {
-                    return Err(mixed(&origin, "a class", "an image"));
+                (HostTarget::Masks(classes), Target::Mask(mask)) => {
+                    same_size(Shape { channels: 1, ..shape }, mask.shape(), &origin)?;
+                    classes.extend(mask.pixels.iter().map(|class| i64::from(*class)));
                 }
-                (HostTarget::Images(..), Target::Class(_)) => {
-                    return Err(mixed(&origin, "an image", "a class"));
-                }
+                (expected, found) => return Err(mixed(&origin, expected.kind(), kind(&found))),
             }
         }
         Ok(Self { len: indices.len(), shape, input, target })
@@ -99,6 +118,10 @@ impl HostBatch {
                     BatchTarget::Classes(Tensor::from_data(TensorData::new(classes, [len]), device))
                 }
                 HostTarget::Images(shape, values) => BatchTarget::Images(images(values, len, shape, device)),
+                HostTarget::Masks(classes) => {
+                    let shape = [len, self.shape.height, self.shape.width];
+                    BatchTarget::Masks(Tensor::from_data(TensorData::new(classes, shape), device))
+                }
             },
             len,
         }

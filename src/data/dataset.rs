@@ -14,7 +14,7 @@ pub trait ImageDataset: Dataset<Sample, DataError> {
     /// size of the first one.
     fn shape(&self) -> Shape;
 
-    /// The names of the classes in the order of their numbers; empty when targets are images.
+    /// The names of the classes in the order of their numbers, of items or of their pixels; empty when targets are images.
     fn classes(&self) -> &[String];
 
     /// Number of classes; 0 when targets are images.
@@ -25,6 +25,11 @@ pub trait ImageDataset: Dataset<Sample, DataError> {
     /// The size of the target images (of the first one); `None` when targets are classes.
     fn target_shape(&self) -> Option<Shape> {
         None
+    }
+
+    /// Whether targets are masks: the number of a class for each pixel.
+    fn has_masks(&self) -> bool {
+        false
     }
 
     /// Where image `index` comes from, for messages.

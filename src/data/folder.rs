@@ -16,7 +16,7 @@ use super::image_file::EXTENSIONS;
 use super::{DataError, ImageDataset, Sample, Shape, Split, Target, image_file};
 
 /// Names under which the test split of a folder is found, in this order.
-const TEST_FOLDERS: [&str; 4] = ["test", "val", "valid", "validation"];
+pub(super) const TEST_FOLDERS: [&str; 4] = ["test", "val", "valid", "validation"];
 /// Folders below a class folder are searched this deep; a loop of links ends here.
 const MOST_DEPTH: usize = 16;
 
@@ -220,7 +220,7 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
 }
 
 /// All images below a folder, sorted by path; what else is there is counted.
-fn list(folder: &Path, passed_over: &mut usize) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn list(folder: &Path, passed_over: &mut usize) -> Result<Vec<PathBuf>, DataError> {
     let mut found = Vec::new();
     let mut waiting = vec![(folder.to_path_buf(), 0)];
     while let Some((folder, depth)) = waiting.pop() {
@@ -253,7 +253,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// Divides the images of one class into the splits by the hash of their names.
-fn divide(listed: Vec<PathBuf>, root: &Path, split: Split) -> Vec<PathBuf> {
+pub(super) fn divide(listed: Vec<PathBuf>, root: &Path, split: Split) -> Vec<PathBuf> {
     let len = listed.len();
     let test = len.div_ceil(10).min(len.saturating_sub(1));
     let by_hash: BTreeMap<[u8; 32], PathBuf> = listed

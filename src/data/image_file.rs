@@ -10,6 +10,16 @@ use super::{DataError, Image, Shape};
 /// Extensions of the files that count as images, in lower case: those of torchvision's `IMG_EXTENSIONS`.
 pub const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
+/// The most memory that an image may take, against files that declare huge sizes; the decoder's own limit.
+pub(crate) const MOST_BYTES: usize = 512 << 20;
+
+/// A file that a PNG decoder refused.
+pub(crate) fn decode_error(path: &Path, error: png::DecodingError) -> DataError {
+    let format = image::error::ImageFormatHint::Exact(image::ImageFormat::Png);
+    let source = image::ImageError::Decoding(image::error::DecodingError::new(format, error));
+    DataError::Decode { path: path.to_path_buf(), source }
+}
+
 /// Whether a file's name is that of an image.
 pub(crate) fn is_image(path: &Path) -> bool {
     path.extension()

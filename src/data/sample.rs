@@ -69,6 +69,9 @@ impl Image {
     }
 }
 
+/// The class of a pixel that counts neither in the loss nor in the score, as in torchvision's reference training.
+pub const IGNORED: u8 = 255;
+
 /// What a network should answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -76,6 +79,8 @@ pub enum Target {
     Class(usize),
     /// An image, for super-resolution.
     Image(Image),
+    /// The number of a class for each pixel, an image of one channel; [`IGNORED`] where none counts.
+    Mask(Image),
 }
 
 /// One image with its target.

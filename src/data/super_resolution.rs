@@ -81,7 +81,7 @@ impl Dataset<Sample, DataError> for SuperResolution {
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         let image = self.source.get(index)?.image;
         let large = target_shape(image.shape(), self.factor, self.crop, || self.source.origin(index))?;
-        let target = centre_crop(&luma(&image), large.height, large.width);
+        let target = centre_crop(&luma(&image), large.height, large.width, 0);
         let small = self.small(large);
         let image = resize(&target, small.height, small.width, Filter::Bicubic);
         Ok(Sample { image, target: Target::Image(target) })

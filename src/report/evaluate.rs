@@ -122,7 +122,7 @@ fn enlarge(network: &Network, factor: usize, loader: &Loader, of: String) -> Res
                 let after = Image { channels, height, width, pixels: after.iter().map(|value| byte(*value)).collect() };
                 let target = match sample.target {
                     Target::Image(target) => address(&target)?,
-                    Target::Class(_) => String::new(),
+                    Target::Class(_) | Target::Mask(_) => String::new(),
                 };
                 let (before, after) = (address(&before)?, address(&after)?);
                 data.pairs.push(Pair { before, after, target, psnr_before, psnr_after, index });

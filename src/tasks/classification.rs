@@ -64,6 +64,12 @@ impl Task for Classification {
         if dataset.target_shape().is_some() {
             return Err(format!("the model gives classes, the data ({}) pairs of images", dataset.name()));
         }
+        if dataset.has_masks() {
+            return Err(format!(
+                "the model gives a class for each image, the data ({}) for each pixel",
+                dataset.name()
+            ));
+        }
         let found = dataset.num_classes();
         if found > self.classes {
             return Err(format!("the data has {found} classes, the model only {}: set model.classes", self.classes));

@@ -14,7 +14,7 @@ use burn::tensor::{Int, Tensor};
 
 pub use classification::Classification;
 pub use image_to_image::{ImageToImage, psnr};
-pub use segmentation::{IGNORED, Segmentation};
+pub use segmentation::Segmentation;
 
 use crate::data::{BatchTarget, ImageDataset, Shape};
 use crate::models::{ModelError, Output, Outputs};

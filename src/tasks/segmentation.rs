@@ -4,7 +4,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 
 use super::{Answer, Kind, Measured, Metric, RawScore, Task, unfit};
-use crate::data::{BatchTarget, ImageDataset, Shape};
+use crate::data::{BatchTarget, IGNORED, ImageDataset, Shape};
 use crate::models::{ModelError, Output, Outputs};
 use crate::optim::LossConfig;
 
@@ -14,9 +14,6 @@ pub(super) static KIND: Kind = Kind {
     metric: Metric { name: "pixel_accuracy", show: |share| format!("{:.2} %", share * 100.0) },
     keeps_size: true,
 };
-
-/// The class of pixels that count neither in the loss nor in the score, as in torchvision's reference training.
-pub const IGNORED: i64 = 255;
 
 /// Scores of each pixel `[batch, classes, height, width]`.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +46,18 @@ impl Task for Segmentation {
     }
 
     fn check_data(&self, _: Shape, dataset: &dyn ImageDataset) -> Result<(), String> {
-        Err(format!("the model gives {}, and the data ({}) has no masks of classes", KIND.gives, dataset.name()))
+        if !dataset.has_masks() {
+            return Err(format!(
+                "the model gives {}, and the data ({}) has no masks of classes",
+                KIND.gives,
+                dataset.name()
+            ));
+        }
+        let found = dataset.num_classes();
+        if found > self.classes {
+            return Err(format!("the data has {found} classes, the model only {}: set model.classes", self.classes));
+        }
+        Ok(())
     }
 
     fn measure(&self, outputs: Outputs, target: BatchTarget, _: LossConfig) -> Result<Measured, ModelError> {
@@ -62,7 +70,7 @@ impl Task for Segmentation {
         let [batch, height, width] = masks.dims();
         let answers = maps.clone().without_autodiff().argmax(1).reshape([batch, height * width]);
         let classes = masks.clone().without_autodiff().reshape([batch, height * width]);
-        let counted = classes.clone().equal_elem(IGNORED).bool_not().float();
+        let counted = classes.clone().equal_elem(i64::from(IGNORED)).bool_not().float();
         let right = answers.equal(classes).float() * counted.clone();
         // An image of which nothing counts has no error.
         let pixels = counted.sum_dim(1).clamp_min(1.0);
@@ -98,7 +106,7 @@ fn of_maps(maps: Tensor<4>, masks: Tensor<3, Int>) -> Tensor<1> {
     let pixels = batch * height * width;
     let scores = maps.permute([0, 2, 3, 1]).reshape([pixels, classes]);
     let masks: Tensor<1, Int> = masks.reshape([pixels]);
-    let ignored = masks.clone().equal_elem(IGNORED);
+    let ignored = masks.clone().equal_elem(i64::from(IGNORED));
     let counted = ignored.clone().bool_not().float();
     let likely = log_softmax(scores, 1).gather(1, masks.mask_fill(ignored, 0).unsqueeze_dim(1)).reshape([pixels]);
     (likely * counted.clone()).sum().neg() / counted.sum()

@@ -47,7 +47,7 @@ fn labels(path: &Path, split: Split) -> Vec<usize> {
     (0..set.len())
         .map(|at| match set.get(at).unwrap().target {
             Target::Class(class) => class,
-            Target::Image(_) => panic!("a class"),
+            Target::Image(_) | Target::Mask(_) => panic!("a class"),
         })
         .collect()
 }

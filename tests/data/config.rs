@@ -56,7 +56,7 @@ fn slips_are_named() {
     assert_eq!(
         refused("name = \"imagenet\""),
         "unknown variant `imagenet`, expected one of `mnist`, `fashion-mnist`, \
-         `fashion-mnist-sample`, `cifar-10`, `folder`, `super-resolution`"
+         `fashion-mnist-sample`, `cifar-10`, `folder`, `segmentation-folder`, `super-resolution`"
     );
     assert!(refused("name = \"mnist\"\nbatchsize = 3").starts_with("unknown field `batchsize`"));
     assert_eq!(

@@ -8,6 +8,7 @@ mod folder;
 mod idx;
 mod loader;
 mod published;
+mod segmentation;
 mod super_resolution;
 mod transform;
 

@@ -47,16 +47,16 @@ fn luma_is_that_of_pil() {
 #[test]
 fn crops_are_black_outside() {
     let image = grey(3, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    assert_eq!(crop(&image, 1, 1, 2, 2).pixels, [5, 6, 8, 9]);
-    assert_eq!(crop(&image, -1, -1, 3, 3).pixels, [0, 0, 0, 0, 1, 2, 0, 4, 5]);
-    assert_eq!(crop(&image, 2, 2, 2, 3).pixels, [9, 0, 0, 0, 0, 0]);
-    assert_eq!(crop(&image, 5, -7, 1, 2).pixels, [0, 0]);
-    assert_eq!(crop(&image, 0, 9, 1, 2).pixels, [0, 0]);
+    assert_eq!(crop(&image, 1, 1, 2, 2, 0).pixels, [5, 6, 8, 9]);
+    assert_eq!(crop(&image, -1, -1, 3, 3, 0).pixels, [0, 0, 0, 0, 1, 2, 0, 4, 5]);
+    assert_eq!(crop(&image, 2, 2, 2, 3, 0).pixels, [9, 0, 0, 0, 0, 0]);
+    assert_eq!(crop(&image, 5, -7, 1, 2, 0).pixels, [0, 0]);
+    assert_eq!(crop(&image, 0, 9, 1, 2, 0).pixels, [0, 0]);
     // torchvision rounds half a pixel to even: (3 - 2) / 2 = 0.5 becomes 0.
-    assert_eq!(centre_crop(&image, 2, 2).pixels, [1, 2, 4, 5]);
-    assert_eq!(centre_crop(&image, 1, 1).pixels, [5]);
+    assert_eq!(centre_crop(&image, 2, 2, 0).pixels, [1, 2, 4, 5]);
+    assert_eq!(centre_crop(&image, 1, 1, 0).pixels, [5]);
     // (5 - 2) / 2 = 1.5 becomes 2.
-    assert_eq!(centre_crop(&grey(5, &[1, 2, 3, 4, 5]), 1, 2).pixels, [3, 4]);
+    assert_eq!(centre_crop(&grey(5, &[1, 2, 3, 4, 5]), 1, 2, 0).pixels, [3, 4]);
 }
 
 #[test]

@@ -89,10 +89,10 @@ pub(super) fn train_step(model: &str, batch: usize, optimizer: Optimizer, bench:
             let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [batch]), &training);
             BatchTarget::Classes(labels)
         }
-        None => {
-            let factor = architecture.upscale_factor().unwrap_or(1);
-            BatchTarget::Images(images([batch, channels, height * factor, width * factor], &training))
-        }
+        None => match architecture.upscale_factor() {
+            Some(factor) => BatchTarget::Images(images([batch, channels, height * factor, width * factor], &training)),
+            None => BatchTarget::Masks(Tensor::zeros([batch, height, width], &training)),
+        },
     };
     let objective = Objective::new(architecture.task(), None);
     let input = StepInput { batch: Batch { input: input.into(), target, len: batch }, objective };

@@ -4,6 +4,7 @@ mod cifar_10;
 mod fashion_mnist;
 mod folder;
 mod mnist;
+mod segmentation_folder;
 mod super_resolution;
 
 use std::fmt::Debug;
@@ -23,6 +24,7 @@ pub static SETS: &[&dyn DataSet] = &[
     &fashion_mnist::Sample,
     &cifar_10::Cifar10,
     &folder::Folder,
+    &segmentation_folder::Masked,
     &super_resolution::Pairs,
 ];
 
@@ -166,6 +168,8 @@ impl DatasetName {
     pub const CIFAR_10: Self = Self(&cifar_10::Cifar10);
     /// Image files, a folder for each class.
     pub const FOLDER: Self = Self(&folder::Folder);
+    /// Images with a mask each.
+    pub const SEGMENTATION_FOLDER: Self = Self(&segmentation_folder::Masked);
     /// Pairs of a small and a large picture, made from another set.
     pub const SUPER_RESOLUTION: Self = Self(&super_resolution::Pairs);
 

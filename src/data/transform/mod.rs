@@ -8,9 +8,9 @@ pub use augment::{Augment, RandomCrop, RandomHorizontalFlip, RandomVerticalFlip}
 pub use settings::{Extent, Normalize};
 
 use super::random;
-use super::{DataError, Image, ImageDataset, Sample, Shape};
+use super::{DataError, IGNORED, Image, ImageDataset, Sample, Shape, Target};
 pub use pixels::Filter;
-use pixels::{centre_crop, luma, replicate, resize};
+use pixels::{centre_crop, luma, nearest, replicate, resize};
 
 /// Sizes above this are refused: a slip of the keyboard should not ask for a terabyte.
 const MOST_PIXELS: usize = 16_384;
@@ -203,13 +203,25 @@ impl Pipeline {
         }
         if let Some(extent) = transforms.center_crop {
             let (height, width) = extent.square();
-            image = centre_crop(&image, height, width);
+            image = centre_crop(&image, height, width, 0);
         }
         // Last, so that the steps before work on one channel.
         if image.channels == 1 && transforms.channels == Some(3) {
             image = replicate(&image, 3);
         }
         Ok(image)
+    }
+
+    /// The mask of an image after [`Self::shape_up`]: in the same place, of the same size.
+    fn shape_up_mask(&self, mut mask: Image) -> Image {
+        if let Some(extent) = self.transforms.resize {
+            let (height, width) = extent.shorter_edge(mask.height, mask.width);
+            mask = nearest(&mask, height, width);
+        }
+        match self.transforms.center_crop.map(Extent::square) {
+            Some((height, width)) => centre_crop(&mask, height, width, IGNORED),
+            None => mask,
+        }
     }
 
     /// Applies everything but normalization to picture `index` of epoch `epoch`.
@@ -220,7 +232,10 @@ impl Pipeline {
         origin: &str,
     ) -> Result<Sample, DataError> {
         let mut image = self.shape_up(sample.image, origin)?;
-        let mut target = sample.target;
+        let mut target = match sample.target {
+            Target::Mask(mask) => Target::Mask(self.shape_up_mask(mask)),
+            other => other,
+        };
         if !self.transforms.augment.is_empty() {
             let mut draws = random::augmentation(seed, epoch, index);
             for augment in &self.transforms.augment {

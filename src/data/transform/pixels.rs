@@ -64,11 +64,24 @@ pub fn resize(image: &Image, height: usize, width: usize, filter: Filter) -> Ima
     Image { channels: image.channels, height, width, pixels }
 }
 
+/// The image scaled to `height` x `width` by taking the nearest pixel, as PIL's `NEAREST`: for masks, whose numbers have no mean.
+pub fn nearest(image: &Image, height: usize, width: usize) -> Image {
+    let from = |at: usize, size: usize, old: usize| (2 * at + 1) * old / (2 * size);
+    let mut pixels = Vec::with_capacity(image.channels * height * width);
+    for plane in image.planes() {
+        for row in 0..height {
+            let line = &plane[from(row, height, image.height) * image.width..];
+            pixels.extend((0..width).map(|column| line[from(column, width, image.width)]));
+        }
+    }
+    Image { channels: image.channels, height, width, pixels }
+}
+
 /// The part of `height` x `width` whose upper left corner lies at (`top`, `left`); what lies
-/// outside of the picture is 0.
-pub fn crop(image: &Image, top: isize, left: isize, height: usize, width: usize) -> Image {
+/// outside of the picture is `fill`.
+pub fn crop(image: &Image, top: isize, left: isize, height: usize, width: usize, fill: u8) -> Image {
     let shape = Shape { channels: image.channels, height, width };
-    let mut out = Image::filled(shape, 0);
+    let mut out = Image::filled(shape, fill);
     // The columns of the crop that the picture covers.
     let from = left.min(0).unsigned_abs().min(width);
     let source = left.max(0) as usize;
@@ -88,15 +101,15 @@ pub fn crop(image: &Image, top: isize, left: isize, height: usize, width: usize)
 }
 
 /// The part of `height` x `width` around the centre, placed as by torchvision's `CenterCrop`
-/// (half a pixel is rounded to even); what lies outside of the picture is 0.
-pub fn centre_crop(image: &Image, height: usize, width: usize) -> Image {
+/// (half a pixel is rounded to even); what lies outside of the picture is `fill`.
+pub fn centre_crop(image: &Image, height: usize, width: usize, fill: u8) -> Image {
     let start = |size: usize, part: usize| {
         let twice = size as isize - part as isize;
         let half = twice.div_euclid(2);
         if twice.rem_euclid(2) == 1 && half.rem_euclid(2) == 1 { half + 1 } else { half }
     };
     let (top, left) = (start(image.height, height), start(image.width, width));
-    crop(image, top, left, height, width)
+    crop(image, top, left, height, width, fill)
 }
 
 /// Mirrors the picture left to right.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::super::random::Draws;
-use super::super::super::{DataError, Image, Target};
+use super::super::super::{DataError, IGNORED, Image, Target};
 use super::super::pixels::crop;
 use super::super::{Extent, check_size, unaligned};
 use super::Augmentation;
@@ -39,7 +39,7 @@ impl Augmentation for RandomCrop {
     }
 
     /// Black pixels around, then a part at a place drawn evenly from all places where it fits.
-    fn apply(&self, image: &mut Image, _: &mut Target, draws: &mut Draws, origin: &str) -> Result<(), DataError> {
+    fn apply(&self, image: &mut Image, target: &mut Target, draws: &mut Draws, origin: &str) -> Result<(), DataError> {
         let (height, width) = self.size.square();
         let padded = |size: usize| size + 2 * self.padding;
         if height > padded(image.height) || width > padded(image.width) {
@@ -54,7 +54,10 @@ impl Augmentation for RandomCrop {
         let top = draws.below(padded(image.height) - height + 1);
         let left = draws.below(padded(image.width) - width + 1);
         let shifted = |place: usize| place as isize - self.padding as isize;
-        *image = crop(image, shifted(top), shifted(left), height, width);
+        *image = crop(image, shifted(top), shifted(left), height, width, 0);
+        if let Target::Mask(mask) = target {
+            *mask = crop(mask, shifted(top), shifted(left), height, width, IGNORED);
+        }
         Ok(())
     }
 }

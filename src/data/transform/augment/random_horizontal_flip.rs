@@ -30,7 +30,7 @@ impl Augmentation for RandomHorizontalFlip {
     fn apply(&self, image: &mut Image, target: &mut Target, draws: &mut Draws, _: &str) -> Result<(), DataError> {
         if draws.chance(self.p) {
             flip(image);
-            if let Target::Image(target) = target {
+            if let Target::Image(target) | Target::Mask(target) = target {
                 flip(target);
             }
         }
