@@ -30,6 +30,7 @@ mod train;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -68,6 +69,12 @@ impl From<Exit> for ExitCode {
     arg_required_else_help = true
 )]
 struct Cli {
+    /// Say nothing on stderr but errors: no notes, no progress.
+    #[arg(long, global = true, help_heading = "Messages")]
+    quiet: bool,
+    /// Also write what is said on stderr into this file, each line with its time.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Messages")]
+    log: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -156,7 +163,7 @@ pub fn main() -> ExitCode {
 /// Call it in `main` before anything starts a thread, and leave the environment to it: it does what [`crate::init`] does.
 pub fn run_with(registry: Registry) -> ExitCode {
     if let Err(error) = crate::environment::init_program(threads_asked_for(std::env::args_os()).as_deref()) {
-        eprintln!("error: {error}");
+        output::say_error(&error.to_string());
         return Exit::Error.into();
     }
     let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -168,6 +175,10 @@ pub fn run_with(registry: Registry) -> ExitCode {
             return if wrong { Exit::Error } else { Exit::Done }.into();
         }
     };
+    if let Err(error) = output::listen(cli.quiet, cli.log.as_deref()) {
+        output::say_error(&sentence(&error));
+        return Exit::Error.into();
+    }
     // A net under everything: a panic of any library becomes one sentence.
     let answer = crate::error::without_panic_output(|| catch_unwind(AssertUnwindSafe(|| run(&registry, cli.verb))));
     let answer = answer.unwrap_or_else(|panic| {
@@ -178,7 +189,7 @@ pub fn run_with(registry: Registry) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if output::is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            output::say_error(&sentence(&error));
             Exit::Error.into()
         }
     }

@@ -13,4 +13,4 @@ mod samples;
 pub use chart::{bytes, number, seconds};
 pub use data::{CheckpointData, ClassesData, Epoch, Evaluation, ImagesData, LayerRow, Layers, Mistake, Pair, RunData};
 pub use gather::gather;
-pub use page::{flatten, page};
+pub use page::{flatten, page, timestamp};

@@ -376,7 +376,20 @@ pub(super) fn checkpoints(run: &RunData) -> Markup {
 
 /// Seconds since 1970 as a date in UTC.
 pub(super) fn date(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = calendar(seconds);
+    let rest = seconds % 86_400;
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest % 3600 / 60)
+}
+
+/// Seconds since 1970 as programs read them: `2026-11-28T03:45:12Z`.
+pub fn timestamp(seconds: u64) -> String {
+    let (year, month, day) = calendar(seconds);
+    let rest = seconds % 86_400;
+    format!("{year}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
+}
+
+fn calendar(seconds: u64) -> (u64, u64, u64) {
+    let days = seconds / 86_400;
     // Howard Hinnant's days to civil date: eras of 400 years that begin in March.
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
@@ -385,8 +398,7 @@ pub(super) fn date(seconds: u64) -> String {
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest % 3600 / 60)
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 /// TOML with its keys, sections and comments told apart.
@@ -448,6 +460,7 @@ mod tests {
         assert_eq!(date(0), "1970-01-01 00:00 UTC");
         assert_eq!(date(951_782_400), "2000-02-29 00:00 UTC");
         assert_eq!(date(1_795_837_500), "2026-11-28 03:45 UTC");
+        assert_eq!(timestamp(1_795_837_512), "2026-11-28T03:45:12Z");
     }
 
     #[test]
