@@ -24,6 +24,8 @@ mod resume;
 mod run;
 mod run_network;
 mod runs;
+#[cfg(feature = "serve")]
+mod serve;
 mod signals;
 mod source;
 mod train;
@@ -90,6 +92,8 @@ enum Verb {
     Eval(eval::Args),
     Predict(predict::Args),
     Run(run::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),
     Convert(convert::Args),
@@ -107,6 +111,9 @@ enum Verb {
 /// The verbs as `--help` shows them, by what they are for.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Train", &["new", "train", "resume", "import", "runs", "report"]),
+    #[cfg(feature = "serve")]
+    ("Use a model", &["eval", "predict", "run", "serve"]),
+    #[cfg(not(feature = "serve"))]
     ("Use a model", &["eval", "predict", "run"]),
     ("Files", &["inspect", "diff", "convert", "export", "codegen"]),
     ("What is here", &["models", "datasets", "devices", "doctor", "bench"]),
@@ -212,6 +219,8 @@ fn run(registry: &Registry, verb: Verb) -> Answer {
         Verb::Eval(args) => eval::run(registry, &args),
         Verb::Predict(args) => predict::run(registry, &args),
         Verb::Run(args) => run::run(registry, &args),
+        #[cfg(feature = "serve")]
+        Verb::Serve(args) => serve::run(registry, args),
         Verb::Inspect(args) => inspect::run(registry, &args),
         Verb::Diff(args) => diff::run(registry, &args),
         Verb::Convert(args) => convert::run(args),
