@@ -21,7 +21,16 @@ const VALID: usize = 1;
 
 /// A whole page about one run, or several side by side.
 pub fn page(runs: &[RunData]) -> String {
-    document(&title(runs), body(runs))
+    document(&title(runs), body(runs), false)
+}
+
+/// What the page of a training that goes on has beside the others.
+const LIVE_STYLE: &str = include_str!("live.css");
+const LIVE_SCRIPT: &str = include_str!("live.js");
+
+/// The page of a run whose training goes on, to be given out by the process that trains: it asks `/events` where the training stands.
+pub fn live_page(run: &RunData) -> String {
+    document(&run.name, single(run), true)
 }
 
 fn title(runs: &[RunData]) -> String {
@@ -35,19 +44,20 @@ fn body(runs: &[RunData]) -> Markup {
     }
 }
 
-fn document(title: &str, body: Markup) -> String {
+fn document(title: &str, body: Markup, is_live: bool) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                // The one that asks its server has a policy in the answer's head.
+                @if !is_live { meta http-equiv="Content-Security-Policy" content=(POLICY); }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content=(concat!("rekindle ", env!("CARGO_PKG_VERSION")));
                 link rel="icon" href="data:,";
                 title { (title) " · rekindle" }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) @if is_live { (PreEscaped(LIVE_STYLE)) } }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
@@ -55,9 +65,20 @@ fn document(title: &str, body: Markup) -> String {
                     span.brand { "rekindle" }
                     button #theme type="button" aria-label="Change between light and dark" hidden { "◐" }
                 }
+                @if is_live {
+                    div #live role="status" aria-live="off" {
+                        progress aria-label="This epoch" {}
+                        span { "waiting for the training" }
+                        button type="button" title="Finish the step, save, stop: as Ctrl-C" { "Stop" }
+                    }
+                }
                 main #main { (body) }
-                footer { "Made by rekindle " (env!("CARGO_PKG_VERSION")) ". This file needs no network." }
+                footer {
+                    "Made by rekindle " (env!("CARGO_PKG_VERSION")) "."
+                    @if !is_live { " This file needs no network." }
+                }
                 script { (PreEscaped(SCRIPT)) }
+                @if is_live { script { (PreEscaped(LIVE_SCRIPT)) } }
             }
         }
     };

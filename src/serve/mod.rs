@@ -9,6 +9,7 @@ mod form;
 pub mod graph;
 pub mod http;
 mod images;
+mod live;
 mod metrics;
 pub mod network;
 mod openapi;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub use batcher::Batching;
 pub use engine::{Answers, Description, Engine, Loaded, Port, Source};
 pub use images::Images;
+pub use live::Live;
 pub use request::{Body, Head};
 
 use batcher::Served;
@@ -75,6 +77,12 @@ pub enum ServeError {
         "{address} can be reached from other machines: give --token TOKEN (or REKINDLE_TOKEN), or listen on 127.0.0.1"
     )]
     Open {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Others may reach the address of a page that has no token.
+    #[error("{address} can be reached from other machines, and the page of a training has no token: use 127.0.0.1")]
+    Foreign {
         /// The address.
         address: SocketAddr,
     },

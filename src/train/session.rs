@@ -195,6 +195,11 @@ impl Session {
         self.observe(move |event: &Event| observers.tell(event))
     }
 
+    /// The run directory.
+    pub fn path(&self) -> &Path {
+        self.strategy.run.path()
+    }
+
     /// What the training is measured by.
     pub fn metric(&self) -> &'static Metric {
         &self.strategy.objective.task.kind().metric

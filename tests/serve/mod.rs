@@ -4,6 +4,7 @@ mod answers;
 mod client;
 mod lifetime;
 mod limits;
+mod live;
 
 use std::fs;
 
