@@ -103,6 +103,8 @@ pub mod onnx;
 pub mod optim;
 pub mod prelude;
 pub mod report;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod tasks;
 pub mod train;
 

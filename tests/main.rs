@@ -15,6 +15,8 @@ mod onnx_run;
 mod optim;
 mod own_model;
 mod recipes;
+#[cfg(feature = "serve")]
+mod serve;
 mod support;
 mod swap;
 mod tools;

@@ -169,3 +169,21 @@ fn a_reader_that_leaves_ends_the_program_quietly() {
     assert_eq!(text.lines().last(), Some("0"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn what_is_said_can_be_silenced_and_kept() {
+    let dir = Dir::new();
+    let answer = dir.train("run", &["--epochs", "1", "--quiet", "--log", "work.log"]);
+    assert_eq!(answer.stderr, "");
+    assert!(answer.stdout.contains("best checkpoint"), "{}", answer.stdout);
+    let kept = fs::read_to_string(dir.path("work.log")).unwrap();
+    let line = kept.lines().find(|line| line.contains("epoch 1/1")).unwrap();
+    assert!(line.starts_with("20") && line.as_bytes()[10] == b'T' && line.as_bytes()[19] == b'Z', "{line}");
+    // Errors are said all the same, and kept behind what is there already.
+    let answer = dir.run(&["--log", "work.log", "--quiet", "eval", "nothing"]);
+    assert!(answer.code == 2 && answer.stderr.starts_with("error: "), "{}", answer.stderr);
+    let more = fs::read_to_string(dir.path("work.log")).unwrap();
+    assert!(more.starts_with(&kept) && more.contains("Z error: "), "{more}");
+    let answer = dir.run(&["--log", "nowhere/work.log", "runs"]);
+    assert!(answer.error().contains("nowhere/work.log: cannot open the log"), "{}", answer.stderr);
+}

@@ -1,7 +1,7 @@
 //! Training through the real program: what it writes, what it prints, and that a resumed run is the run that was not interrupted.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -351,4 +351,39 @@ fn schedules_set_the_learning_rate() {
     close(&rates("warmup", warmup), &[0.1, 0.1, 0.1, 0.1]);
     let warmup = "scheduler={ name = \"constant\", warmup = 2, warmup_start_factor = 0.5 }";
     close(&rates("warmup-epochs", warmup), &[0.05, 0.075, 0.1, 0.1]);
+}
+
+/// The records of an event file: what their lengths say, the checksums left out.
+fn records(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let (mut at, mut all) = (0, Vec::new());
+    while at < bytes.len() {
+        let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        all.push(bytes[at + 12..at + 12 + length].to_vec());
+        at += 16 + length;
+    }
+    all
+}
+
+#[test]
+fn event_files_for_tensorboard_are_written_when_the_recipe_says_so() {
+    let dir = Dir::new();
+    dir.train("plain", &["--epochs", "1"]);
+    dir.train("run", &["--epochs", "2", "--set", "train.tensorboard=true"]);
+    dir.run(&["resume", "run", "--epochs", "3", "--device", "flex"]).done();
+    let events = |run: &str| {
+        let names = fs::read_dir(dir.path(run)).unwrap().map(|entry| entry.unwrap().path());
+        let is_events = |path: &PathBuf| path.to_str().unwrap().contains("events.out.tfevents.");
+        let mut files: Vec<PathBuf> = names.filter(is_events).collect();
+        files.sort();
+        files.into_iter().map(|path| records(&fs::read(path).unwrap())).collect::<Vec<_>>()
+    };
+    assert!(events("plain").is_empty());
+    let files = events("run");
+    // The version and two epochs; the version, that it goes on, and one epoch.
+    assert_eq!(files.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
+    let has = |record: &[u8], text: &str| record.windows(text.len()).any(|part| part == text.as_bytes());
+    for record in [&files[0][1], &files[0][2], &files[1][2]] {
+        assert!(["train/loss", "valid/accuracy", "lr"].iter().all(|tag| has(record, tag)));
+    }
+    assert!(has(&files[0][0], "brain.Event:2"));
 }

@@ -8,7 +8,7 @@ use rekindle_state::{
     DType, Format, Renames, SaveOptions, TorchLegacy, TorchScript, TorchZip, format_for, open, save, tensors,
 };
 
-use super::output::line;
+use super::output::{line, say};
 use super::source::expect_file;
 use super::{Answer, Exit};
 
@@ -83,7 +83,7 @@ pub fn run(args: Args) -> Answer {
     let file = open(&args.input)?;
     let renames = Renames { key: args.key, strip: args.strip, rename: args.rename, only: args.only };
     for note in &file.notes {
-        eprintln!("{note}");
+        say!("{note}");
     }
     let (root, mut notes) = renames.apply(&file.content.root).map_err(|error| error.at(&args.input))?;
     notes.extend(file.modules.iter().filter(|_| file.format.name() != TorchScript.name()).map(|(path, module)| {
@@ -104,7 +104,7 @@ pub fn run(args: Args) -> Answer {
         SaveOptions { format: Some(format), dtype: args.dtype, metadata: metadata.collect(), ..SaveOptions::default() };
     notes.extend(save(output, &root, &options)?);
     for note in &notes {
-        eprintln!("{note}");
+        say!("{note}");
     }
     let tensors = if count == 1 { "1 tensor".to_string() } else { format!("{count} tensors") };
     line(format!("{}: {tensors} written", output.display()))?;

@@ -8,7 +8,7 @@ use burn::module::Module;
 use indicatif::ProgressBar;
 
 use super::model::{self, Model, WeightArgs};
-use super::output::{json, line};
+use super::output::{json, line, say};
 use super::{Answer, Exit};
 use crate::checkpoint::Which;
 use crate::data::prepare::{fitted, parse_normalize};
@@ -65,7 +65,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
     };
     let loader = data.loader(&base, Split::Test, 0, &device.device)?;
     for remark in loader.dataset().remarks() {
-        eprintln!("{remark}");
+        say!("{remark}");
     }
     check_fit(&architecture, &loader, &description)?;
     let loss = recipe.as_ref().and_then(|recipe| recipe.train.loss);

@@ -24,12 +24,15 @@ mod resume;
 mod run;
 mod run_network;
 mod runs;
+#[cfg(feature = "serve")]
+mod serve;
 mod signals;
 mod source;
 mod train;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -68,6 +71,12 @@ impl From<Exit> for ExitCode {
     arg_required_else_help = true
 )]
 struct Cli {
+    /// Say nothing on stderr but errors: no notes, no progress.
+    #[arg(long, global = true, help_heading = "Messages")]
+    quiet: bool,
+    /// Also write what is said on stderr into this file, each line with its time.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Messages")]
+    log: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -83,6 +92,8 @@ enum Verb {
     Eval(eval::Args),
     Predict(predict::Args),
     Run(run::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),
     Convert(convert::Args),
@@ -100,6 +111,9 @@ enum Verb {
 /// The verbs as `--help` shows them, by what they are for.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Train", &["new", "train", "resume", "import", "runs", "report"]),
+    #[cfg(feature = "serve")]
+    ("Use a model", &["eval", "predict", "run", "serve"]),
+    #[cfg(not(feature = "serve"))]
     ("Use a model", &["eval", "predict", "run"]),
     ("Files", &["inspect", "diff", "convert", "export", "codegen"]),
     ("What is here", &["models", "datasets", "devices", "doctor", "bench"]),
@@ -156,7 +170,7 @@ pub fn main() -> ExitCode {
 /// Call it in `main` before anything starts a thread, and leave the environment to it: it does what [`crate::init`] does.
 pub fn run_with(registry: Registry) -> ExitCode {
     if let Err(error) = crate::environment::init_program(threads_asked_for(std::env::args_os()).as_deref()) {
-        eprintln!("error: {error}");
+        output::say_error(&error.to_string());
         return Exit::Error.into();
     }
     let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -168,6 +182,10 @@ pub fn run_with(registry: Registry) -> ExitCode {
             return if wrong { Exit::Error } else { Exit::Done }.into();
         }
     };
+    if let Err(error) = output::listen(cli.quiet, cli.log.as_deref()) {
+        output::say_error(&sentence(&error));
+        return Exit::Error.into();
+    }
     // A net under everything: a panic of any library becomes one sentence.
     let answer = crate::error::without_panic_output(|| catch_unwind(AssertUnwindSafe(|| run(&registry, cli.verb))));
     let answer = answer.unwrap_or_else(|panic| {
@@ -178,7 +196,7 @@ pub fn run_with(registry: Registry) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if output::is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            output::say_error(&sentence(&error));
             Exit::Error.into()
         }
     }
@@ -201,6 +219,8 @@ fn run(registry: &Registry, verb: Verb) -> Answer {
         Verb::Eval(args) => eval::run(registry, &args),
         Verb::Predict(args) => predict::run(registry, &args),
         Verb::Run(args) => run::run(registry, &args),
+        #[cfg(feature = "serve")]
+        Verb::Serve(args) => serve::run(registry, args),
         Verb::Inspect(args) => inspect::run(registry, &args),
         Verb::Diff(args) => diff::run(registry, &args),
         Verb::Convert(args) => convert::run(args),

@@ -6,8 +6,11 @@ use anyhow::bail;
 use burn::tensor::Device;
 use rekindle_state::ModelFile;
 
+use super::output::say;
 use crate::checkpoint::{Checkpoint, Contents, Manifest, Run, Which};
+use crate::data::Split;
 use crate::data::download::{Progress, download};
+use crate::data::prepare::{Preparation, class_names};
 use crate::models::import::{ImportOptions, import};
 use crate::models::published::{self, Published};
 use crate::models::weights::Layout;
@@ -35,8 +38,34 @@ pub struct Model {
     pub description: String,
 }
 
+impl Model {
+    /// How images become its inputs: as its recipe, its file, its published weights or `normalize` (which wins) say.
+    pub fn preparation(&self, normalize: Option<&str>) -> anyhow::Result<Preparation> {
+        let shape = self.architecture.input_shape();
+        let known = match &self.recipe {
+            Some(recipe) => recipe.data.transforms(Split::Test).normalize,
+            None => self.told.normalize_for(shape[0]),
+        };
+        let preparation = Preparation::new(shape, known, normalize)?;
+        let preparation = match self.published {
+            Some(row) => preparation.published(&row.preparation, normalize.is_some()),
+            None => preparation,
+        };
+        Ok(if self.architecture.task().kind().keeps_size { preparation.any_size() } else { preparation })
+    }
+
+    /// The names of its classes, as far as they are known.
+    pub fn labels(&self) -> Vec<String> {
+        match (&self.recipe, self.published) {
+            (Some(recipe), _) => class_names(&recipe.data),
+            (None, Some(row)) => row.classes.iter().map(|name| (*name).to_string()).collect(),
+            (None, None) => self.told.classes.clone(),
+        }
+    }
+}
+
 /// Where weights come from.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct WeightArgs {
     /// A weight file, an https:// address, or torchvision's name such as vgg16:IMAGENET1K_V1.
     #[arg(long, value_name = "FILE|URL|NAME")]
@@ -134,7 +163,7 @@ fn from_weights(registry: &Registry, path: &Path, file: &ModelFile, layout: Layo
             "{place}: no built-in network has exactly these names and shapes; name the network, and give the file with --weights {place}"
         );
     };
-    eprintln!("{place}: the weights of {}", found.describe());
+    say!("{place}: the weights of {}", found.describe());
     let models::Recognised { entry, mut keys, .. } = found;
     let source = path.to_string_lossy();
     let published = published_by(&source).filter(|row| row.model == entry.name);
@@ -171,7 +200,7 @@ fn configured(entry: &Entry, weights: &WeightArgs) -> anyhow::Result<Architectur
     }
     let Some(config) = infer::configuration(entry, &file) else { return Ok(entry.standard()?) };
     let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-    eprintln!(
+    say!(
         "{}: sizes taken from the weights: {}; what weights do not tell keeps its default",
         entry.name,
         keys.join(", ")
@@ -239,7 +268,7 @@ fn load(network: Network, source: &str, weights: &WeightArgs, layout: Layout) ->
     let (file, partial) = (weight_file(source, &weights.mirror)?, weights.partial);
     let (network, report) = import(network, &file, &ImportOptions { partial, layout, ..ImportOptions::default() })?;
     if !report.matching.is_complete() || !report.matching.helps.is_empty() || !report.notes.is_empty() {
-        eprintln!("{report}");
+        say!("{report}");
     }
     Ok(network)
 }

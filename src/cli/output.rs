@@ -1,8 +1,71 @@
-//! Answers on stdout: lines, tables, JSON. A reader that goes away ends the program quietly.
+//! Answers on stdout: lines, tables, JSON; what is said beside them on stderr and in a log. A reader that goes away ends the
+//! program quietly.
 
+use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
 use serde::Serialize;
+
+/// Where what is said goes.
+#[derive(Default)]
+struct Says {
+    quiet: bool,
+    log: Option<File>,
+}
+
+static SAYS: OnceLock<Says> = OnceLock::new();
+
+/// Takes the flags `--quiet` and `--log`. Until then, everything is said on stderr.
+///
+/// # Errors
+/// When the log cannot be written.
+pub fn listen(quiet: bool, log: Option<&Path>) -> anyhow::Result<()> {
+    let open = |path: &Path| {
+        let file = File::options().create(true).append(true).open(path);
+        file.with_context(|| format!("{}: cannot open the log; give another file with --log", path.display()))
+    };
+    let log = log.map(open).transpose()?;
+    SAYS.get_or_init(|| Says { quiet, log });
+    Ok(())
+}
+
+/// Whether nothing is said beside answers and errors.
+pub fn is_quiet() -> bool {
+    SAYS.get().is_some_and(|says| says.quiet)
+}
+
+/// Says something about the work: on stderr, unless `--quiet` is given, and in the log.
+pub fn say_text(text: &str) {
+    if !is_quiet() {
+        eprintln!("{text}");
+    }
+    note(text);
+}
+
+/// Says why the program ends, which `--quiet` does not silence.
+pub fn say_error(text: &str) {
+    eprintln!("error: {text}");
+    note(&format!("error: {text}"));
+}
+
+/// Adds lines to the log, each with its time. A log that cannot be written any more stops no work.
+fn note(text: &str) {
+    let Some(mut log) = SAYS.get().and_then(|says| says.log.as_ref()) else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let time = crate::report::timestamp(now);
+    let lines: String = text.lines().map(|line| format!("{time} {line}\n")).collect();
+    let _ = log.write_all(lines.as_bytes());
+}
+
+/// [`say_text`] with a format.
+macro_rules! say {
+    ($($part:tt)*) => { $crate::cli::output::say_text(&format!($($part)*)) };
+}
+pub(in crate::cli) use say;
 
 /// Prints a line.
 pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {

@@ -10,10 +10,9 @@ use serde::Serialize;
 
 use super::Exit;
 use super::model::{self, Model, WeightArgs};
-use super::output::{json, line};
+use super::output::{json, line, say};
 use crate::checkpoint::Which;
-use crate::data::Split;
-use crate::data::prepare::{Preparation, class_names};
+use crate::data::prepare::Preparation;
 use crate::device::DeviceName;
 use crate::models::weights::Layout;
 use crate::models::{Architecture, Network, Output, Registry};
@@ -78,28 +77,11 @@ struct Label {
 pub fn run(registry: &Registry, args: &Args) -> super::Answer {
     let device = args.device.open()?;
     let layout = Layout::inference(&device);
-    let Model { architecture, network, recipe, told, published, .. } =
-        model::resolve(registry, &args.model, &args.weights, args.from, layout)?;
-    let known = match &recipe {
-        Some(recipe) => recipe.data.transforms(Split::Test).normalize,
-        None => told.normalize_for(architecture.input_shape()[0]),
-    };
-    let preparation = Preparation::new(architecture.input_shape(), known, args.normalize.as_deref())?;
-    let preparation = match published {
-        Some(row) => preparation.published(&row.preparation, args.normalize.is_some()),
-        None => preparation,
-    };
-    let preparation = if architecture.task().kind().keeps_size { preparation.any_size() } else { preparation };
-    let labels = labels(
-        args.labels.as_deref(),
-        match (recipe, published) {
-            (Some(recipe), _) => class_names(&recipe.data),
-            (None, Some(row)) => row.classes.iter().map(|name| (*name).to_string()).collect(),
-            (None, None) => told.classes,
-        },
-        &architecture,
-    )?;
-    eprintln!("inputs: {preparation}; device {}", device.name);
+    let model = model::resolve(registry, &args.model, &args.weights, args.from, layout)?;
+    let preparation = model.preparation(args.normalize.as_deref())?;
+    let labels = labels(args.labels.as_deref(), model.labels(), &model.architecture)?;
+    let Model { architecture, network, .. } = model;
+    say!("inputs: {preparation}; device {}", device.name);
     let network = network.fork(&device.device).valid();
     let predictor = Predictor { args, architecture: &architecture, network, preparation, device: device.device };
     let mut predictions = Vec::new();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::{is_quiet, say};
 use crate::tasks::Metric;
 use crate::train::{EpochReport, Event, Observer};
 
@@ -21,7 +22,7 @@ impl Progress {
     }
 
     fn start(&mut self, epoch: usize, epochs: usize, items: u64, done: u64) {
-        if std::io::stderr().is_terminal() {
+        if std::io::stderr().is_terminal() && !is_quiet() {
             let bar = ProgressBar::new(items);
             let template = "{prefix} [{bar:30}] {pos}/{len}  {msg}  {eta} left";
             bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -55,10 +56,10 @@ impl Observer for Progress {
             Event::Step { items, loss, score, .. } => self.step(*items, *loss, *score),
             Event::EpochEnded(report) => {
                 self.end();
-                eprintln!("{}", line(report));
+                say!("{}", line(report));
             }
             Event::Stopped => self.end(),
-            Event::Note(note) => eprintln!("{note}"),
+            Event::Note(note) => say!("{note}"),
         }
     }
 }

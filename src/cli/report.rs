@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::output::line;
+use super::output::{line, say};
 use super::{Answer, Exit};
 use crate::device::DeviceName;
 use crate::models::Registry;
@@ -42,7 +42,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
     for path in &args.runs {
         let run = report::gather(registry, path, device.as_ref())?;
         if let Evaluation::Failed(reason) = &run.evaluation {
-            eprintln!("{}: the page has no predictions: {reason}", path.display());
+            say!("{}: the page has no predictions: {reason}", path.display());
         }
         runs.push(run);
     }

@@ -26,11 +26,15 @@ pub struct Args {
     /// auto, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], ndarray or flex.
     #[arg(long, default_value = "auto")]
     device: DeviceName,
+    #[command(flatten)]
+    live: train::LiveArgs,
 }
 
 pub fn run(registry: &Registry, args: &Args) -> Answer {
     let epochs = args.epochs.map(|epochs| format!("train.epochs={epochs}"));
     let set = args.set.iter().cloned().chain(epochs).collect();
     let start = Start::Resume { dir: args.run.clone(), which: args.from, set };
-    train::finish(Session::new(registry, start, args.device, signals::stop_flag()?)?)
+    let stop = signals::stop_flag()?;
+    let session = Session::new(registry, start, args.device, stop.clone())?;
+    train::finish(registry, session, &args.live, stop)
 }

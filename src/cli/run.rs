@@ -8,7 +8,7 @@ use rekindle_onnx::{Array, Model, Port, Session, Value};
 use rekindle_program::{Example, Input, Mode};
 
 use super::model::WeightArgs;
-use super::output::{line, printable, table};
+use super::output::{line, printable, say, table};
 use super::{Answer, Exit, run_network};
 use crate::device::DeviceName;
 use crate::models::Registry;
@@ -95,7 +95,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
     }
     let inputs = inputs(args, session.model())?;
     let outputs = session.run(inputs).map_err(at)?;
-    eprintln!("device {}", device.name);
+    say!("device {}", device.name);
     let ports = &session.model().graph.outputs;
     match &args.output {
         Some(folder) => write(folder, ports, &outputs)?,
@@ -155,7 +155,7 @@ fn inputs(args: &Args, model: &Model) -> anyhow::Result<Vec<(String, Value)>> {
         let (port, path) = input(given, &model.graph.inputs)?;
         let (value, done) = files::read(Path::new(path), port, &told, args.normalize.as_deref())?;
         if let Some(done) = done {
-            eprintln!("input {}: {done}", printable(&port.name));
+            say!("input {}: {done}", printable(&port.name));
         }
         inputs.push((port.name.clone(), value));
     }

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rekindle_state::{DType, StateDict, Value};
 
 use super::model::{self, Model, WeightArgs};
-use super::output::{line, table};
+use super::output::{line, say, table};
 use super::{Answer, Exit};
 use crate::device::OpenDevice;
 use crate::models::weights::Layout;
@@ -59,7 +59,7 @@ pub fn run(registry: &Registry, work: &Work<'_>, device: OpenDevice) -> Answer {
     }
     let network: Network = network.fork(&device.device).valid();
     let output = network.forward(input)?;
-    eprintln!("device {}", device.name);
+    say!("device {}", device.name);
     if work.reference.is_some() {
         let [expected] = expected.as_slice() else {
             bail!("the reference has {} outputs (out0, out1, …), the model gives one", expected.len());

@@ -5,7 +5,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use super::output::{json, line};
+use super::output::{json, line, say};
 use super::{Answer, Exit};
 use crate::checkpoint::Run;
 use table::{Row, Table};
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Answer {
     }
     let damaged: Vec<&String> = rows.iter().flat_map(|row| &row.damaged).collect();
     for problem in &damaged {
-        eprintln!("{problem}");
+        say!("{problem}");
     }
     if args.verify && damaged.is_empty() && !args.json && !args.csv {
         line("every checkpoint is what its manifest says")?;

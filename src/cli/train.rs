@@ -1,14 +1,18 @@
 //! `rekindle train`: a recipe becomes a run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::model::{Mirror, weight_file};
-use super::output::line;
+use super::output::{line, say};
 use super::progress::Progress;
 use super::{Answer, Exit, signals};
 use crate::checkpoint::Run;
 use crate::device::DeviceName;
 use crate::models::Registry;
+#[cfg(feature = "serve")]
+use crate::serve::Live;
 use crate::train::{Finetune, Outcome, Session, Start, recipe};
 
 /// Train a recipe into a new run directory.
@@ -63,6 +67,18 @@ pub struct Args {
     /// Threads that compute [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    #[command(flatten)]
+    live: LiveArgs,
+}
+
+/// The page of a training while it runs.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct LiveArgs {
+    /// Show the training's page while it runs: curves as epochs end, and a button that stops it as Ctrl-C does. An address of
+    /// this machine; port 0 takes a free one.
+    #[cfg(feature = "serve")]
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:8001")]
+    serve: Option<std::net::SocketAddr>,
 }
 
 pub fn run(registry: &Registry, args: Args) -> Answer {
@@ -98,28 +114,30 @@ pub fn run(registry: &Registry, args: Args) -> Answer {
     let numbered = args.run.is_none();
     let dir = args.run.unwrap_or_else(|| Path::new("checkpoints").join(&loaded.recipe.name));
     let start = Start::New { loaded: Box::new(loaded), dir, numbered };
-    let session = Session::new(registry, start, args.device, signals::stop_flag()?)?;
-    finish(session)
+    let stop = signals::stop_flag()?;
+    let session = Session::new(registry, start, args.device, stop.clone())?;
+    finish(registry, session, &args.live, stop)
 }
 
-/// Runs a session and says what came of it and what to type next.
-pub fn finish(session: Session) -> Answer {
-    eprintln!("device {} ({})", session.device.name, session.device.description);
+/// Runs a session and says what came of it and what to type next. `stop` is the flag that the session was made with.
+pub fn finish(registry: &Registry, session: Session, live: &LiveArgs, stop: Arc<AtomicBool>) -> Answer {
+    say!("device {} ({})", session.device.name, session.device.description);
     for note in &session.notes {
-        eprintln!("{note}");
+        say!("{note}");
     }
     if let Some(report) = &session.report {
-        eprintln!("{report}");
+        say!("{report}");
     }
     let progress = Progress::new(session.metric());
-    let (outcome, run) = session.observe(progress).run()?;
+    let session = session.observe(progress);
+    let (outcome, run) = live.run(registry, session, stop)?;
     let dir = run.path().display();
     match outcome {
         Outcome::Interrupted => {
-            eprintln!("interrupted; everything is saved. Go on with:\n  rekindle resume {dir}");
+            say!("interrupted; everything is saved. Go on with:\n  rekindle resume {dir}");
             return Ok(Exit::Interrupted);
         }
-        Outcome::EarlyStopped => eprintln!("stopped early: the metric did not improve any more"),
+        Outcome::EarlyStopped => say!("stopped early: the metric did not improve any more"),
         Outcome::Finished => {}
     }
     summarize(&run)?;
@@ -127,6 +145,29 @@ pub fn finish(session: Session) -> Answer {
         [format!("report {dir} --open"), format!("eval {dir}"), format!("predict {dir} IMAGE.png"), "runs".into()];
     line(format!("next:\n  rekindle {}", next.join("\n  rekindle ")))?;
     Ok(Exit::Done)
+}
+
+impl LiveArgs {
+    /// Runs a session, with its page where one was asked for.
+    #[cfg(feature = "serve")]
+    fn run(&self, registry: &Registry, session: Session, stop: Arc<AtomicBool>) -> anyhow::Result<(Outcome, Run)> {
+        let Some(address) = self.serve else { return Ok(session.run()?) };
+        let live = Live::start(registry, session.path(), session.metric(), address, stop)?;
+        say!("the training's page: http://{}", live.address);
+        let result = session.observe(live.observer()).run();
+        live.end(match &result {
+            Ok((Outcome::Finished, _)) => "finished",
+            Ok((Outcome::EarlyStopped, _)) => "stopped early",
+            Ok((Outcome::Interrupted, _)) => "interrupted",
+            Err(_) => "failed",
+        });
+        Ok(result?)
+    }
+
+    #[cfg(not(feature = "serve"))]
+    fn run(&self, _: &Registry, session: Session, _: Arc<AtomicBool>) -> anyhow::Result<(Outcome, Run)> {
+        Ok(session.run()?)
+    }
 }
 
 fn summarize(run: &Run) -> anyhow::Result<()> {

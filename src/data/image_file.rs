@@ -1,9 +1,10 @@
 //! Decoding of image files, as torchvision's `ImageFolder` reads them.
 
 use std::ffi::OsStr;
+use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageBuffer, ImageReader, Pixel, Rgb, RgbImage};
+use image::{DynamicImage, ImageBuffer, ImageReader, Limits, Pixel, Rgb, RgbImage};
 
 use super::{DataError, Image, Shape};
 
@@ -38,13 +39,36 @@ pub(crate) fn is_image(path: &Path) -> bool {
 /// When the file cannot be read or decoded.
 pub fn read(path: &Path) -> Result<Image, DataError> {
     let failed = |source| DataError::Decode { path: path.to_path_buf(), source };
-    let pixels = rgb8(reader(path)?.decode().map_err(failed)?);
+    Ok(planar(reader(path)?.decode().map_err(failed)?))
+}
+
+/// How messages call an image that has no file.
+pub(crate) const SENT: &str = "the image";
+/// Longest side, and most bytes when it is decoded, of an image that somebody sent: a small file may declare any size.
+const SENT_SIDE: u32 = 16_384;
+const SENT_BYTES: u64 = 128 << 20;
+
+/// As [`read`], from bytes that somebody sent, within limits of their own.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Image, DataError> {
+    let failed = |source| DataError::Decode { path: SENT.into(), source };
+    let mut reader = ImageReader::new(Cursor::new(bytes));
+    let mut limits = Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(SENT_SIDE), Some(SENT_SIDE));
+    limits.max_alloc = Some(SENT_BYTES);
+    reader.limits(limits);
+    let reader = reader.with_guessed_format().map_err(DataError::io(Path::new(SENT), "read the file"))?;
+    Ok(planar(reader.decode().map_err(failed)?))
+}
+
+/// Red, green and blue one after another.
+fn planar(image: DynamicImage) -> Image {
+    let pixels = rgb8(image);
     let shape = rgb(pixels.dimensions());
     let mut planar = Vec::with_capacity(shape.len());
     for channel in 0..3 {
         planar.extend(pixels.as_raw().iter().skip(channel).step_by(3));
     }
-    Ok(Image::from_shape(shape, planar))
+    Image::from_shape(shape, planar)
 }
 
 /// The size that `read` will give, from the file's header alone.

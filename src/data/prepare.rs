@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use image::{GrayImage, RgbImage};
+use image::{DynamicImage, GrayImage, RgbImage};
 
 use super::transform::{Extent, Normalize, Transforms, pixels};
 use super::{DataConfig, DataError, Image, Shape, Split, image_file, open};
@@ -65,7 +65,18 @@ impl Preparation {
 
     /// Appends a picture's values `[channels, height, width]` to `values`; gives the shape.
     pub fn read(&self, path: &Path, values: &mut Vec<f32>) -> Result<Shape, DataError> {
-        let image = image_file::read(path)?;
+        self.append(image_file::read(path)?, &path.display().to_string(), values)
+    }
+
+    /// The same with the bytes of an image file that somebody sent.
+    ///
+    /// # Errors
+    /// When they are no image, or one that cannot be prepared.
+    pub fn read_bytes(&self, file: &[u8], values: &mut Vec<f32>) -> Result<Shape, DataError> {
+        self.append(image_file::decode(file)?, image_file::SENT, values)
+    }
+
+    fn append(&self, image: Image, origin: &str, values: &mut Vec<f32>) -> Result<Shape, DataError> {
         let mut transforms = self.transforms.clone();
         // A picture of the right size is left as it is.
         if let Some((height, width)) = self.size.filter(|size| *size != (image.height, image.width)) {
@@ -73,7 +84,7 @@ impl Preparation {
             transforms.center_crop = Some(Extent::Exact { height, width });
         }
         let pipeline = transforms.prepare_for(image.shape(), false)?;
-        let image = pipeline.shape_up(image, &path.display().to_string())?;
+        let image = pipeline.shape_up(image, origin)?;
         pipeline.normalize(image.shape(), &image.pixels, values);
         Ok(image.shape())
     }
@@ -87,16 +98,33 @@ impl Preparation {
         width: usize,
         output: &Path,
     ) -> Result<(), DataError> {
-        let colours = pixels::resize(&image_file::read(original)?, height, width, pixels::Filter::Bicubic);
-        let saved = if is_grey(&colours) {
-            GrayImage::from_raw(width as u32, height as u32, luma.to_vec()).map(|image| image.save(output))
-        } else {
-            RgbImage::from_raw(width as u32, height as u32, with_luma(&colours, luma)).map(|image| image.save(output))
-        };
-        match saved {
-            Some(Err(source)) => Err(DataError::Decode { path: output.to_path_buf(), source }),
-            _ => Ok(()),
-        }
+        let enlarged = enlarged(&image_file::read(original)?, luma, height, width);
+        enlarged.save(output).map_err(|source| DataError::Decode { path: output.to_path_buf(), source })
+    }
+
+    /// The same picture in memory, of the bytes of an image file that somebody sent.
+    ///
+    /// # Errors
+    /// When they are no image.
+    pub fn enlarged_bytes(
+        &self,
+        original: &[u8],
+        luma: &[u8],
+        height: usize,
+        width: usize,
+    ) -> Result<DynamicImage, DataError> {
+        Ok(enlarged(&image_file::decode(original)?, luma, height, width))
+    }
+}
+
+/// A picture of that luma with the colours of another one.
+fn enlarged(original: &Image, luma: &[u8], height: usize, width: usize) -> DynamicImage {
+    let colours = pixels::resize(original, height, width, pixels::Filter::Bicubic);
+    let (wide, high) = (width as u32, height as u32);
+    if is_grey(&colours) {
+        GrayImage::from_raw(wide, high, luma.to_vec()).unwrap_or_default().into()
+    } else {
+        RgbImage::from_raw(wide, high, with_luma(&colours, luma)).unwrap_or_default().into()
     }
 }
 

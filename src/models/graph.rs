@@ -156,6 +156,11 @@ impl GraphConfig {
         Told::read(&self.graph.model.metadata)
     }
 
+    /// Whether the file's own output is probabilities of classes: a softmax comes last.
+    pub fn gives_probabilities(&self) -> bool {
+        self.graph.scores == Scores::Probabilities
+    }
+
     /// The name of the input.
     pub fn input_name(&self) -> &str {
         &self.graph.input

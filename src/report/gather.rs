@@ -20,6 +20,29 @@ use crate::train::{Recipe, TrainError};
 /// When the folder is no run, or its recipe cannot be read. What is wrong with single checkpoints, the network or the data is in
 /// the answer instead.
 pub fn gather(registry: &Registry, path: &Path, device: Option<&OpenDevice>) -> Result<RunData, TrainError> {
+    read(registry, path, |recipe| layers(registry, recipe), device)
+}
+
+/// Reads a run whose training goes on in this process: without running or building its network, whose layers are known.
+///
+/// # Errors
+/// As for [`gather`].
+pub fn gather_live(registry: &Registry, path: &Path, layers: Layers) -> Result<RunData, TrainError> {
+    read(registry, path, |_| layers, None)
+}
+
+/// The layers of a run's network, which is built for it.
+pub fn layers_of(registry: &Registry, path: &Path) -> Layers {
+    let loaded = recipe::load(registry, &path.join(RECIPE), &[]);
+    loaded.map(|loaded| layers(registry, &loaded.recipe)).unwrap_or_default()
+}
+
+fn read(
+    registry: &Registry,
+    path: &Path,
+    layers: impl FnOnce(&Recipe) -> Layers,
+    device: Option<&OpenDevice>,
+) -> Result<RunData, TrainError> {
     let run = Run::open(path)?;
     let all = run.newest_first();
     let newest = all.iter().find_map(|(_, manifest)| manifest.as_ref().ok());
@@ -54,7 +77,7 @@ pub fn gather(registry: &Registry, path: &Path, device: Option<&OpenDevice>) -> 
         data.planned = recipe.train.epochs;
         data.monitor = section.monitor.clone();
         data.minimize = section.mode() == Mode::Min;
-        data.layers = layers(registry, recipe);
+        data.layers = layers(recipe);
     }
     let steps = (last.as_ref().map(|last| last.step), data.best_step);
     data.checkpoints =

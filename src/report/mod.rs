@@ -12,5 +12,5 @@ mod samples;
 
 pub use chart::{bytes, number, seconds};
 pub use data::{CheckpointData, ClassesData, Epoch, Evaluation, ImagesData, LayerRow, Layers, Mistake, Pair, RunData};
-pub use gather::gather;
-pub use page::{flatten, page};
+pub use gather::{gather, gather_live, layers_of};
+pub use page::{flatten, live_page, page, timestamp};

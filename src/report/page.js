@@ -69,5 +69,8 @@
       if (event.key === "Escape") hide();
     });
   }
-  for (const plot of document.querySelectorAll(".plot[data-chart]")) readable(plot);
+  const prepare = () => { for (const plot of document.querySelectorAll(".plot[data-chart]")) readable(plot); };
+  prepare();
+  // The page of a training that goes on gets new charts.
+  addEventListener("rekindle-content", prepare);
 })();

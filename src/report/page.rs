@@ -21,7 +21,16 @@ const VALID: usize = 1;
 
 /// A whole page about one run, or several side by side.
 pub fn page(runs: &[RunData]) -> String {
-    document(&title(runs), body(runs))
+    document(&title(runs), body(runs), false)
+}
+
+/// What the page of a training that goes on has beside the others.
+const LIVE_STYLE: &str = include_str!("live.css");
+const LIVE_SCRIPT: &str = include_str!("live.js");
+
+/// The page of a run whose training goes on, to be given out by the process that trains: it asks `/events` where the training stands.
+pub fn live_page(run: &RunData) -> String {
+    document(&run.name, single(run), true)
 }
 
 fn title(runs: &[RunData]) -> String {
@@ -35,19 +44,20 @@ fn body(runs: &[RunData]) -> Markup {
     }
 }
 
-fn document(title: &str, body: Markup) -> String {
+fn document(title: &str, body: Markup, is_live: bool) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                // The one that asks its server has a policy in the answer's head.
+                @if !is_live { meta http-equiv="Content-Security-Policy" content=(POLICY); }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content=(concat!("rekindle ", env!("CARGO_PKG_VERSION")));
                 link rel="icon" href="data:,";
                 title { (title) " · rekindle" }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) @if is_live { (PreEscaped(LIVE_STYLE)) } }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
@@ -55,9 +65,20 @@ fn document(title: &str, body: Markup) -> String {
                     span.brand { "rekindle" }
                     button #theme type="button" aria-label="Change between light and dark" hidden { "◐" }
                 }
+                @if is_live {
+                    div #live role="status" aria-live="off" {
+                        progress aria-label="This epoch" {}
+                        span { "waiting for the training" }
+                        button type="button" title="Finish the step, save, stop: as Ctrl-C" { "Stop" }
+                    }
+                }
                 main #main { (body) }
-                footer { "Made by rekindle " (env!("CARGO_PKG_VERSION")) ". This file needs no network." }
+                footer {
+                    "Made by rekindle " (env!("CARGO_PKG_VERSION")) "."
+                    @if !is_live { " This file needs no network." }
+                }
                 script { (PreEscaped(SCRIPT)) }
+                @if is_live { script { (PreEscaped(LIVE_SCRIPT)) } }
             }
         }
     };
@@ -376,7 +397,20 @@ pub(super) fn checkpoints(run: &RunData) -> Markup {
 
 /// Seconds since 1970 as a date in UTC.
 pub(super) fn date(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = calendar(seconds);
+    let rest = seconds % 86_400;
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest % 3600 / 60)
+}
+
+/// Seconds since 1970 as programs read them: `2026-11-28T03:45:12Z`.
+pub fn timestamp(seconds: u64) -> String {
+    let (year, month, day) = calendar(seconds);
+    let rest = seconds % 86_400;
+    format!("{year}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
+}
+
+fn calendar(seconds: u64) -> (u64, u64, u64) {
+    let days = seconds / 86_400;
     // Howard Hinnant's days to civil date: eras of 400 years that begin in March.
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
@@ -385,8 +419,7 @@ pub(super) fn date(seconds: u64) -> String {
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest % 3600 / 60)
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 /// TOML with its keys, sections and comments told apart.
@@ -448,6 +481,7 @@ mod tests {
         assert_eq!(date(0), "1970-01-01 00:00 UTC");
         assert_eq!(date(951_782_400), "2000-02-29 00:00 UTC");
         assert_eq!(date(1_795_837_500), "2026-11-28 03:45 UTC");
+        assert_eq!(timestamp(1_795_837_512), "2026-11-28T03:45:12Z");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod silent;
 mod size;
 mod step;
 mod strategy;
+mod tensorboard;
 mod trained;
 mod training;
 mod with_loss;

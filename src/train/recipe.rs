@@ -74,6 +74,9 @@ pub struct TrainSection {
     /// When to stop before the last epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
+    /// Whether the numbers of epochs are also written as event files that TensorBoard reads.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tensorboard: bool,
 }
 
 impl Default for TrainSection {
@@ -87,6 +90,7 @@ impl Default for TrainSection {
             freeze: Vec::new(),
             init: None,
             early_stopping: None,
+            tensorboard: false,
         }
     }
 }

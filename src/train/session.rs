@@ -17,6 +17,7 @@ use super::restore::{drawn, recipe_of, restored};
 use super::saving::{Staging, WhenAsked};
 use super::silent::Silent;
 use super::strategy::{Outcome, Standing, Strategy};
+use super::tensorboard::TensorBoard;
 use super::with_loss::WithLoss;
 use crate::checkpoint::{CheckpointError, Contents, Newest, Policy, RECIPE, Run, RunWriter, Which};
 use crate::data::Split;
@@ -194,6 +195,11 @@ impl Session {
         self.observe(move |event: &Event| observers.tell(event))
     }
 
+    /// The run directory.
+    pub fn path(&self) -> &Path {
+        self.strategy.run.path()
+    }
+
     /// What the training is measured by.
     pub fn metric(&self) -> &'static Metric {
         &self.strategy.objective.task.kind().metric
@@ -275,6 +281,11 @@ impl Plan {
         // Last, so that a recipe that cannot be trained leaves no folder behind.
         let writer = Arc::new(run()?);
         let observers = Observers::default();
+        if self.recipe.train.tensorboard {
+            let path = writer.run().path();
+            let events = TensorBoard::create(path, standing.step);
+            observers.add(events.map_err(|error| CheckpointError::io("write events for TensorBoard", path, &error))?);
+        }
         let strategy = Strategy {
             objective: self.objective,
             train,

@@ -1,6 +1,7 @@
 //! Sizes as people write them: `"2GiB"`, `"500 MB"`, or a number of bytes.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -41,6 +42,14 @@ impl ByteSize {
             number.parse::<u64>().ok()?.checked_mul(size)
         };
         bytes.filter(|bytes| *bytes > 0).map(Self)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| format!("expected a size such as 32MiB or a number of bytes, found '{text}'"))
     }
 }
 

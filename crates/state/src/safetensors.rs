@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map as JsonMap, Value as Json, json};
 
 use crate::format::{Format, Opened, Probe, Writer};
-use crate::tree::{self, flatten, unflatten};
+use crate::tree::{self, Flat, flatten, unflatten};
 use crate::{AtomicFile, Content, DType, Error, Map, Result, StateDict, Storage, Tensor, Value};
 
 /// The largest header that is read or written, as in the format's own library.
@@ -223,45 +223,73 @@ impl<'de> Deserialize<'de> for Header {
 /// # Errors
 /// When the file cannot be written, a tensor cannot be read, or the header would be larger than the format allows.
 pub fn write_safetensors(path: &Path, root: &Value, metadata: &[(String, String)]) -> Result<Vec<String>> {
-    let flat = flatten(root, |dtype| name_of(dtype).is_some()).map_err(|error| error.at(path))?;
-    let mut order: Vec<usize> = (0..flat.tensors.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(flat.tensors[index].dtype.swap_unit()));
-    let mut offsets = vec![(0_u64, 0_u64); order.len()];
-    let mut end = 0_u64;
-    for &index in &order {
-        let stop = end.checked_add(flat.tensors[index].nbytes());
-        let stop = stop.ok_or_else(|| Error::unsupported("the tensors have more than 2^64 bytes").at(path))?;
-        offsets[index] = (end, stop);
-        end = stop;
-    }
-    let mut header = JsonMap::new();
-    let mut fields: JsonMap<String, Json> =
-        metadata.iter().filter(|(key, _)| key != tree::KEY).map(|(key, value)| (key.clone(), json!(value))).collect();
-    if let Some(structure) = flat.structure {
-        fields.insert(tree::KEY.to_string(), json!(structure));
-    }
-    if !fields.is_empty() {
-        header.insert("__metadata__".to_string(), Json::Object(fields));
-    }
-    for (tensor, (start, stop)) in flat.tensors.iter().zip(&offsets) {
-        let info = json!({"dtype": name_of(tensor.dtype), "shape": tensor.shape, "data_offsets": [start, stop]});
-        header.insert(tensor.name.clone(), info);
-    }
-    let mut text = Json::Object(header).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(8), b' ');
-    if text.len() as u64 > MAX_HEADER {
-        return Err(Error::unsupported(format!(
-            "the header would have {} bytes, the format allows {MAX_HEADER}",
-            text.len()
-        ))
-        .at(path));
-    }
+    let Written { header, flat, order } = Written::plan(root, metadata).map_err(|error| error.at(path))?;
     let mut file = AtomicFile::create(path)?;
-    file.put(&(text.len() as u64).to_le_bytes())?;
-    file.put(&text)?;
+    file.put(&header)?;
     for index in order {
         file.put(&flat.tensors[index].bytes().map_err(|error| error.at(path))?)?;
     }
     file.commit()?;
     Ok(flat.notes)
+}
+
+/// A tree as the bytes of a safetensors file: what [`write_safetensors`] writes.
+///
+/// # Errors
+/// When a tensor cannot be read, or the header would be larger than the format allows.
+pub fn safetensors_bytes(root: &Value) -> Result<Vec<u8>> {
+    let Written { header: mut file, flat, order } = Written::plan(root, &[])?;
+    for index in order {
+        file.extend_from_slice(&flat.tensors[index].bytes()?);
+    }
+    Ok(file)
+}
+
+/// A file that is about to be written.
+struct Written {
+    /// The length of the header's text, and the text.
+    header: Vec<u8>,
+    flat: Flat,
+    /// The tensors in the order of their bytes.
+    order: Vec<usize>,
+}
+
+impl Written {
+    fn plan(root: &Value, metadata: &[(String, String)]) -> Result<Self> {
+        let flat = flatten(root, |dtype| name_of(dtype).is_some())?;
+        let mut order: Vec<usize> = (0..flat.tensors.len()).collect();
+        order.sort_by_key(|&index| std::cmp::Reverse(flat.tensors[index].dtype.swap_unit()));
+        let mut offsets = vec![(0_u64, 0_u64); order.len()];
+        let mut end = 0_u64;
+        for &index in &order {
+            let stop = end.checked_add(flat.tensors[index].nbytes());
+            let stop = stop.ok_or_else(|| Error::unsupported("the tensors have more than 2^64 bytes"))?;
+            offsets[index] = (end, stop);
+            end = stop;
+        }
+        let mut header = JsonMap::new();
+        let kept = metadata.iter().filter(|(key, _)| key != tree::KEY);
+        let mut fields: JsonMap<String, Json> = kept.map(|(key, value)| (key.clone(), json!(value))).collect();
+        if let Some(structure) = &flat.structure {
+            fields.insert(tree::KEY.to_string(), json!(structure));
+        }
+        if !fields.is_empty() {
+            header.insert("__metadata__".to_string(), Json::Object(fields));
+        }
+        for (tensor, (start, stop)) in flat.tensors.iter().zip(&offsets) {
+            let info = json!({"dtype": name_of(tensor.dtype), "shape": tensor.shape, "data_offsets": [start, stop]});
+            header.insert(tensor.name.clone(), info);
+        }
+        let mut text = Json::Object(header).to_string().into_bytes();
+        text.resize(text.len().next_multiple_of(8), b' ');
+        if text.len() as u64 > MAX_HEADER {
+            return Err(Error::unsupported(format!(
+                "the header would have {} bytes, the format allows {MAX_HEADER}",
+                text.len()
+            )));
+        }
+        let mut header = (text.len() as u64).to_le_bytes().to_vec();
+        header.extend(text);
+        Ok(Self { header, flat, order })
+    }
 }

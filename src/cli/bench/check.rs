@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::super::output::{json, line, table};
+use super::super::output::{json, line, say, table};
 use super::super::{Answer, Exit};
 use super::Args;
 use crate::check::{Case, Outcome, cases};
@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> Answer {
     let (devices, absent) = devices(args.device)?;
     let mut rows = Vec::new();
     for device in &devices {
-        eprintln!("checking {} ({}), {} cases", device.name, device.description, wanted.len());
+        say!("checking {} ({}), {} cases", device.name, device.description, wanted.len());
         for case in &wanted {
             let started = Instant::now();
             let outcome = crate::check::run(device, case);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::super::output::{json, table};
+use super::super::output::{json, say, table};
 use super::super::{Answer, Exit};
 use super::case::{cases, parse};
 use super::{Args, Bench, Case, checkpoint, peak};
@@ -86,7 +86,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
     let mut rows = Vec::new();
     for case in cases {
         let on = if case.is_of_files() { "files" } else { bench.device.name.as_str() };
-        eprintln!("timing {} on {on}", case.name);
+        say!("timing {} on {on}", case.name);
         let failed = || format!("{} cannot be timed", case.name);
         if case.is_checkpoint() {
             let cost = checkpoint::measure(registry, &bench.folder, bench.device_name).with_context(failed)?;
@@ -133,7 +133,7 @@ fn selected(registry: &Registry, args: &Args) -> anyhow::Result<Vec<Case>> {
     };
     for case in known.iter().filter(|case| wanted(case)).cloned() {
         if case.long && !is_named(&case) {
-            eprintln!("{} takes long and is left out; name it in full to time it", case.name);
+            say!("{} takes long and is left out; name it in full to time it", case.name);
         } else {
             selected.push(case);
         }

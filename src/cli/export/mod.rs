@@ -8,6 +8,7 @@ use anyhow::bail;
 use burn::module::Module;
 use rekindle_state::{Burnpack, Format, Npz, SaveOptions, StateDict, TorchZip, Value, format_for, save};
 
+use super::output::say;
 use crate::checkpoint::Which;
 use crate::cli::model::{self, WeightArgs};
 use crate::cli::output::line;
@@ -87,7 +88,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
         dict.set_metadata(Some(weights::metadata(&found.network)));
     }
     let count = dict.len();
-    weights::notes(&found.network).iter().for_each(|note| eprintln!("{note}"));
+    weights::notes(&found.network).iter().for_each(|note| say!("{note}"));
     write(output, dict, format)?;
     line(format!("{}: {count} tensors of {} written", output.display(), found.description))?;
     Ok(Exit::Done)
@@ -136,7 +137,7 @@ fn checkpoint(registry: &Registry, args: &Args, format: &'static dyn Format) -> 
 fn write(output: &Path, dict: StateDict, format: &'static dyn Format) -> anyhow::Result<()> {
     let options = SaveOptions { format: Some(format), ..SaveOptions::default() };
     for note in save(output, &Value::Dict(dict), &options)? {
-        eprintln!("{note}");
+        say!("{note}");
     }
     Ok(())
 }

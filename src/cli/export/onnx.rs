@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use rekindle_state::Staged;
 
+use super::super::output::say;
 use crate::cli::model::Model;
 use crate::cli::output::line;
 use crate::cli::{Answer, Exit};
@@ -119,13 +120,13 @@ pub fn run(model: Model, name: &str, args: &OnnxArgs, output: &Path) -> Answer {
         engines.push(&OnnxRuntime);
     }
     if args.no_verify {
-        eprintln!("not run by any engine, as asked");
+        say!("not run by any engine, as asked");
     }
     let written = match publish(&network, &exported, &engines, output)? {
         Publication::Written(written) => written,
         Publication::Refused { findings, first } => {
             report(&findings);
-            eprintln!("{first}\n{}: not written", output.display());
+            say!("{first}\n{}: not written", output.display());
             return Ok(Exit::No);
         }
     };
@@ -154,20 +155,20 @@ fn rewritten(
     let files = write(exported.model.clone(), staged.folder(), &staged.name(), EXTERNAL_ABOVE)?;
     let path = staged.folder().join(staged.name());
     if args.no_verify {
-        eprintln!("not run by any engine, as asked");
+        say!("not run by any engine, as asked");
     } else {
         let again = GraphConfig::open(&path)?.init(&Device::flex()).valid();
         let [channels, height, width] = exported.item;
         let shape = [exported.batch.unwrap_or(2), channels, height, width];
         let x = Tensor::<4>::random(shape, Distribution::Uniform(0.0, 1.0), &Device::flex());
         let worst = apart(imported.forward(x.clone())?, again.forward(x)?);
-        eprintln!("the file, opened again, gives what the network gives: greatest difference {worst:.3e}");
+        say!("the file, opened again, gives what the network gives: greatest difference {worst:.3e}");
         if worst.is_nan() || worst > 1e-5 {
-            eprintln!("{}: not written", output.display());
+            say!("{}: not written", output.display());
             return Ok(Exit::No);
         }
         if !vouched_for(&Graphed::new(&path, &exported), args)? {
-            eprintln!("{}: not written", output.display());
+            say!("{}: not written", output.display());
             return Ok(Exit::No);
         }
     }
@@ -188,7 +189,7 @@ fn vouched_for(graphed: &Graphed<'_>, args: &OnnxArgs) -> anyhow::Result<bool> {
             Ok(findings) => agreed &= report(&findings),
             // What was asked for by name must be done.
             Err(reason) if engine == OnnxRuntime.name() => bail!("{engine} cannot run the file: {reason}"),
-            Err(reason) => eprintln!("{engine} cannot run this graph, and says nothing about it: {reason}"),
+            Err(reason) => say!("{engine} cannot run this graph, and says nothing about it: {reason}"),
         }
     }
     Ok(agreed)
@@ -198,7 +199,7 @@ fn vouched_for(graphed: &Graphed<'_>, args: &OnnxArgs) -> anyhow::Result<bool> {
 fn report(findings: &[Finding]) -> bool {
     for finding in findings {
         let state = if finding.difference.is_small() { "agrees" } else { "DISAGREES" };
-        eprintln!("{} {state} at batch size {}: {}", finding.engine, finding.batch, finding.difference);
+        say!("{} {state} at batch size {}: {}", finding.engine, finding.batch, finding.difference);
     }
     findings.iter().all(|finding| finding.difference.is_small())
 }

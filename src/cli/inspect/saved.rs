@@ -3,6 +3,7 @@
 use rekindle_state::{Burnpack, Content, Listing, Map, ModelFile, StateDict, Value, read};
 use serde_json::{Map as JsonMap, Value as Json, json};
 
+use super::super::output::say;
 use super::Report;
 use crate::cli::source::Saved;
 
@@ -22,7 +23,7 @@ pub fn report(saved: &Saved, hash: bool) -> anyhow::Result<Report> {
         }
         // Made by a program with other models: the record's own names tell at least something.
         Err(error) => {
-            eprintln!("{error:#}; the names below are those of Burn's record");
+            say!("{error:#}; the names below are those of Burn's record");
             read(&Map::from_bytes(&saved.checkpoint.path.join("model.bpk"), saved.contents.model.clone()))?
                 .listing(hash)?
         }

@@ -190,3 +190,17 @@ pub fn write_npy(path: &Path, root: &Value) -> Result<Vec<String>> {
     file.commit()?;
     Ok(notes)
 }
+
+/// A tensor as the bytes of an `.npy` file. What NumPy has no type for is widened as [`write_npy`] does it.
+///
+/// # Errors
+/// When NumPy has no type for its values, or they cannot be read.
+pub fn npy_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let mut notes = Vec::new();
+    let Some(tensor) = for_numpy("the tensor", tensor, &mut notes)? else {
+        return Err(Error::unsupported(notes.concat()));
+    };
+    let mut file = header_of(&tensor);
+    file.extend_from_slice(&tensor.bytes()?);
+    Ok(file)
+}

@@ -15,7 +15,7 @@ mod flatten;
 mod rebuild;
 mod scatter;
 
-pub(crate) use flatten::flatten;
+pub(crate) use flatten::{Flat, flatten};
 pub(crate) use rebuild::unflatten;
 
 /// The metadata key that the structure is stored under.
