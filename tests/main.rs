@@ -10,7 +10,6 @@ mod kernels;
 mod loading;
 mod names;
 mod onnx_export;
-mod onnx_host;
 mod onnx_run;
 mod optim;
 mod own_model;

@@ -24,7 +24,6 @@ pub use packed::{Norm, Packed, conv2d_constant, conv2d_kept};
 pub use rekindle_kernels::Activation;
 use rekindle_kernels::{Conv2d, Dropout, Linear, MaxPool2d};
 
-pub(crate) use conv::CHECKED;
 use conv::ConvBackend;
 use dropout::DropoutBackend;
 pub use host::{Held, Host, data};

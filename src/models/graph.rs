@@ -360,7 +360,7 @@ fn words(error: rekindle_onnx::Error) -> String {
 
 fn slot(named: &Named) -> Slot<DeviceTensor> {
     let (values, shape) = named.values.flat();
-    Slot::device(DeviceTensor::new(values, shape, DType::F32).following_gradients().settled())
+    Slot::device(DeviceTensor::new(values, shape, DType::F32).following_gradients())
 }
 
 impl Computation for Graph {

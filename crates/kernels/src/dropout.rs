@@ -1,6 +1,8 @@
 //! Dropout with a mask that is a function of a seed and a position: the backward pass draws the same again and nothing is stored.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use crate::arch::Arch;
 use rayon::prelude::*;
 
 /// Values that one thread does at a time.

@@ -1,8 +1,9 @@
 //! Functions of single values and of pairs, in place.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::arch::Arch;
 use crate::functions::{erf, exp, gelu, sigmoid, tanh};
 use crate::parallel::alone;
 

@@ -17,6 +17,8 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Rows of accumulators that fit the registers beside [`crate::tile::VECTORS`] vectors of operands.
     const ROWS: usize;
+    /// Rows of accumulators that fit the registers beside two vectors of operands.
+    const PAIR_ROWS: usize;
 
     /// Compiles `work` for this unit and runs it. All that it calls must be `#[inline(always)]`.
     fn run<R>(self, work: impl FnOnce() -> R) -> R;
@@ -28,6 +30,10 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a - b`.
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The larger of `bound` and `x`; an `x` that is not a number stays what it is.
+    fn at_least(self, bound: Self::Vector, x: Self::Vector) -> Self::Vector;
+    /// The smaller of `bound` and `x`; an `x` that is not a number stays what it is.
+    fn at_most(self, bound: Self::Vector, x: Self::Vector) -> Self::Vector;
     /// `max(0, x)`; not a number stays what it is.
     fn relu(self, x: Self::Vector) -> Self::Vector;
     /// The sums of all lanes of four vectors.
@@ -78,6 +84,12 @@ pub(crate) trait Work {
     fn run<L: Lanes>(self, lanes: L) -> Self::Output;
 }
 
+/// Whether the environment limits the kernels to AVX2: `REKINDLE_KERNELS=avx2`.
+#[cfg(target_arch = "x86_64")]
+fn limited() -> bool {
+    std::env::var_os("REKINDLE_KERNELS").is_some_and(|units| units == "avx2")
+}
+
 /// A vector unit of this processor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Isa {
@@ -98,7 +110,8 @@ impl Isa {
     /// All that this processor has, widest first.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let wide = [pulp::x86::V4::try_new().map(Self::V4), pulp::x86::V3::try_new().map(Self::V3)];
+        let wide =
+            [pulp::x86::V4::try_new().filter(|_| !limited()).map(Self::V4), pulp::x86::V3::try_new().map(Self::V3)];
         #[cfg(target_arch = "aarch64")]
         let wide = [pulp::aarch64::Neon::try_new().map(Self::Neon)];
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -108,7 +121,8 @@ impl Isa {
 
     /// The widest that this processor has.
     pub(crate) fn best() -> Self {
-        Self::available().next().unwrap_or(Self::Portable(Portable))
+        static BEST: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
+        *BEST.get_or_init(|| Self::available().next().unwrap_or(Self::Portable(Portable)))
     }
 
     /// Runs `work` with this unit.
@@ -136,6 +150,18 @@ impl Isa {
         self.dispatch(Width)
     }
 
+    /// Rows in a register tile that is two vectors wide.
+    pub(crate) fn pair_rows(self) -> usize {
+        struct Rows;
+        impl Work for Rows {
+            type Output = usize;
+            fn run<L: Lanes>(self, _: L) -> usize {
+                L::PAIR_ROWS
+            }
+        }
+        self.dispatch(Rows)
+    }
+
     /// Rows in a full register tile of this unit.
     pub(crate) fn rows(self) -> usize {
         struct Rows;
@@ -157,6 +183,7 @@ impl Lanes for Portable {
     type Vector = [f32; 4];
     const LANES: usize = 4;
     const ROWS: usize = 4;
+    const PAIR_ROWS: usize = 4;
 
     #[inline(always)]
     fn run<R>(self, work: impl FnOnce() -> R) -> R {
@@ -177,6 +204,16 @@ impl Lanes for Portable {
     #[inline(always)]
     fn sub(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         [a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3]]
+    }
+    #[inline(always)]
+    fn at_least(self, bound: [f32; 4], x: [f32; 4]) -> [f32; 4] {
+        let most = |i: usize| if bound[i] > x[i] { bound[i] } else { x[i] };
+        [most(0), most(1), most(2), most(3)]
+    }
+    #[inline(always)]
+    fn at_most(self, bound: [f32; 4], x: [f32; 4]) -> [f32; 4] {
+        let least = |i: usize| if bound[i] < x[i] { bound[i] } else { x[i] };
+        [least(0), least(1), least(2), least(3)]
     }
     #[inline(always)]
     fn relu(self, x: [f32; 4]) -> [f32; 4] {
@@ -269,6 +306,7 @@ mod x86 {
         type Vector = __m512;
         const LANES: usize = 16;
         const ROWS: usize = 8;
+        const PAIR_ROWS: usize = 12;
 
         #[inline(always)]
         fn run<R>(self, work: impl FnOnce() -> R) -> R {
@@ -289,6 +327,14 @@ mod x86 {
         #[inline(always)]
         fn sub(self, a: __m512, b: __m512) -> __m512 {
             self.avx512f._mm512_sub_ps(a, b)
+        }
+        #[inline(always)]
+        fn at_least(self, bound: __m512, x: __m512) -> __m512 {
+            self.avx512f._mm512_max_ps(bound, x)
+        }
+        #[inline(always)]
+        fn at_most(self, bound: __m512, x: __m512) -> __m512 {
+            self.avx512f._mm512_min_ps(bound, x)
         }
         #[inline(always)]
         fn relu(self, x: __m512) -> __m512 {
@@ -345,6 +391,7 @@ mod x86 {
         type Vector = __m256;
         const LANES: usize = 8;
         const ROWS: usize = 4;
+        const PAIR_ROWS: usize = 6;
 
         #[inline(always)]
         fn run<R>(self, work: impl FnOnce() -> R) -> R {
@@ -365,6 +412,14 @@ mod x86 {
         #[inline(always)]
         fn sub(self, a: __m256, b: __m256) -> __m256 {
             self.avx._mm256_sub_ps(a, b)
+        }
+        #[inline(always)]
+        fn at_least(self, bound: __m256, x: __m256) -> __m256 {
+            self.avx._mm256_max_ps(bound, x)
+        }
+        #[inline(always)]
+        fn at_most(self, bound: __m256, x: __m256) -> __m256 {
+            self.avx._mm256_min_ps(bound, x)
         }
         #[inline(always)]
         fn relu(self, x: __m256) -> __m256 {
@@ -438,6 +493,7 @@ mod arm {
         type Vector = float32x4_t;
         const LANES: usize = 4;
         const ROWS: usize = 8;
+        const PAIR_ROWS: usize = 8;
 
         #[inline(always)]
         fn run<R>(self, work: impl FnOnce() -> R) -> R {
@@ -458,6 +514,14 @@ mod arm {
         #[inline(always)]
         fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
             self.neon.vsubq_f32(a, b)
+        }
+        #[inline(always)]
+        fn at_least(self, bound: float32x4_t, x: float32x4_t) -> float32x4_t {
+            self.neon.vmaxq_f32(bound, x)
+        }
+        #[inline(always)]
+        fn at_most(self, bound: float32x4_t, x: float32x4_t) -> float32x4_t {
+            self.neon.vminq_f32(bound, x)
         }
         #[inline(always)]
         fn relu(self, x: float32x4_t) -> float32x4_t {

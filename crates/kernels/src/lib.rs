@@ -7,13 +7,17 @@
 //! [`Unary`], [`Binary`] and [`RowFunction`] work in place; [`permute`] puts axes in another order.
 
 mod activation;
+mod arch;
 mod batched;
+mod blocks;
+mod channels_last;
 mod direct;
 mod dots;
 mod dropout;
 mod elementwise;
 mod forward;
 mod functions;
+mod gemm;
 mod grad_bias;
 mod grad_input;
 #[cfg(test)]
@@ -27,6 +31,7 @@ mod linear;
 mod linear_tests;
 mod lstm;
 mod max_pool;
+mod memory;
 #[cfg(test)]
 mod naive;
 mod normalize;
@@ -34,6 +39,8 @@ mod outer;
 mod parallel;
 mod permute;
 mod planes;
+mod pointwise;
+mod recurrent;
 mod relu;
 mod reuse;
 mod rows;
@@ -41,6 +48,7 @@ mod scratch;
 mod shape;
 mod sparse;
 mod sums;
+mod team;
 mod tile;
 mod trim;
 mod update;
@@ -48,15 +56,22 @@ mod window;
 mod winograd;
 
 pub use activation::Activation;
+pub use blocks::copy_blocks;
+pub use channels_last::{ChannelsLastWeights, Pixels, Pool, PoolKind};
 pub use dropout::Dropout;
 pub use elementwise::{Beside, Binary, Unary};
 pub use forward::PackedWeights;
+pub use gemm::{Epilogue, PackedMatrix, Residual};
 pub use linear::{Linear, LinearGradients, WeightOrder};
 pub use lstm::{Lstm, LstmWeights};
 pub use max_pool::MaxPool2d;
+pub use memory::{Memory, Plain};
 pub use normalize::RowFunction;
 pub use permute::permute;
+pub use pointwise::{ChannelAffine, Pointwise, RELU};
+pub use recurrent::{Recurrent, RecurrentKind};
 pub use relu::relu_backward;
 pub use reuse::Reuse;
 pub use shape::{Conv2d, ShapeError};
+pub use team::scope;
 pub use update::{AdamStep, Gradient, SgdStep};

@@ -1,7 +1,8 @@
 //! Linear layers: `x · W + b`, perhaps with a ReLU after it, and the gradients of that.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use crate::arch::Arch;
 use crate::inner::Inner;
 use crate::lanes::Isa;
 use crate::outer::Outer;

@@ -1,8 +1,9 @@
 //! Long short-term memory: one direction of a layer over a whole sequence.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::arch::Arch;
 use crate::functions::{sigmoid, tanh};
 use crate::parallel::alone;
 use crate::{Activation, Linear, ShapeError, WeightOrder, permute};

@@ -3,10 +3,11 @@
 use std::iter::StepBy;
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::ShapeError;
+use crate::arch::Arch;
 
 /// An input of fewer values is not worth waking another thread.
 const ALONE: usize = 1 << 16;

@@ -1,8 +1,9 @@
 //! Rows made comparable: softmax and layer normalization, in place.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::arch::Arch;
 use crate::functions::exp;
 use crate::parallel::alone;
 

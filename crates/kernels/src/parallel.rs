@@ -2,23 +2,34 @@
 
 use rayon::prelude::*;
 
+use crate::team;
+
 /// Work below this many floating-point operations is not worth waking another thread.
 const ALONE: usize = 1 << 20;
 
 /// Threads that may work at once.
 pub(crate) fn threads() -> usize {
-    rayon::current_num_threads()
+    match team::threads() {
+        0 => rayon::current_num_threads(),
+        threads => threads,
+    }
 }
+
+/// The same where threads wait for work actively.
+const ALONE_IN_SCOPE: usize = 1 << 17;
 
 /// Whether one thread should do so many floating-point operations.
 pub(crate) fn alone(operations: usize) -> bool {
-    operations < ALONE || threads() == 1
+    let least = if team::threads() > 1 { ALONE_IN_SCOPE } else { ALONE };
+    operations < least || threads() == 1
 }
 
 /// Calls `task` with `0..count`, which take `operations` floating-point operations in all.
 pub(crate) fn each(count: usize, operations: usize, task: impl Fn(usize) + Sync + Send) {
     if count < 2 || alone(operations) {
         (0..count).for_each(task);
+    } else if team::threads() > 1 {
+        team::each(count, &task);
     } else {
         let least = (ALONE / 4 * count / operations).max(1);
         (0..count).into_par_iter().with_min_len(least).for_each(task);

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::arch::Arch;
 use crate::parallel::{alone, threads};
 
 /// Columns and rows of what is turned at once.

@@ -1,6 +1,8 @@
 //! What a rectifier lets through.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use crate::arch::Arch;
 use rayon::prelude::*;
 
 /// Values that one thread does at a time.

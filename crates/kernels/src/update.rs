@@ -3,7 +3,9 @@
 //! All arithmetic is that of 32-bit floats in the order in which the formulas stand, without fused products: the same bits come out
 //! on every processor and with any number of threads.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use crate::arch::Arch;
 use rayon::prelude::*;
 
 /// Values that one thread does at a time.

@@ -69,7 +69,7 @@ pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
 }
 
 /// `G g G^T` of one kernel.
-fn kernel_transform(kernel: &[f32]) -> [f32; FREQUENCIES] {
+pub(crate) fn kernel_transform(kernel: &[f32]) -> [f32; FREQUENCIES] {
     let line = |[a, b, c]: [f64; 3]| {
         let (even, odd) = ((a + c) / -6.0, b / 6.0);
         let (wide, skew) = (a / 24.0 + c / 6.0, b / 12.0);

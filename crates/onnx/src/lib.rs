@@ -18,6 +18,7 @@
 pub mod array;
 pub mod builder;
 pub mod conformance;
+mod cpu;
 mod dtype;
 mod error;
 pub mod graph;
@@ -35,5 +36,5 @@ pub use dtype::DType;
 pub use error::{Error, Missing, Reason, Result};
 pub use graph::{Attribute, Attributes, Axis, FUSED, Graph, Model, Node, Port, ValueId};
 pub use limit::Limits;
-pub use run::{Accelerator, Constants, HostOnly, Session, Slot, Source, Watch};
+pub use run::{Accelerator, Constants, Cpu, HostOnly, Session, Slot, Source, Watch};
 pub use value::Value;

@@ -1,13 +1,9 @@
 //! A node with its inputs, wherever they are.
 
-use std::sync::Arc;
+use rekindle_onnx::{Array, DType, Node, Result, Slot, Value};
 
-use rekindle_onnx::array::count;
-use rekindle_onnx::{Array, DType, Error, Node, Result, Slot, Value};
-
-use super::host::{Buffer, Buffers, Floats};
+use super::BurnDevice;
 use super::tensor::{DeviceTensor, computed_as};
-use super::{BurnDevice, Outputs};
 
 /// A node that the device may run. What is asked of inputs moves nothing; [`Call::take`] does.
 pub(super) struct Call<'c, 'i> {
@@ -57,12 +53,6 @@ impl<'c, 'i> Call<'c, 'i> {
     /// The element type of an input tensor.
     pub fn dtype(&self, position: usize) -> Option<DType> {
         self.kind(position).map(|(dtype, _)| dtype)
-    }
-
-    /// The shape of an input of 32-bit floats that is not empty.
-    pub fn floats(&self, position: usize) -> Option<&[usize]> {
-        let (_, shape) = self.kind(position).filter(|(dtype, _)| *dtype == DType::F32)?;
-        (!shape.contains(&0)).then_some(shape)
     }
 
     /// The shape of an input tensor.
@@ -133,41 +123,6 @@ impl<'c, 'i> Call<'c, 'i> {
         let slot = self.slots[position].take().expect("an input that was looked at is there");
         let device = &self.accelerator.device;
         slot.into_tensor(|source| DeviceTensor::place(source, device))
-    }
-
-    /// As [`Call::take`]: the values and the shape of an input of 32-bit floats, on a CPU backend.
-    ///
-    /// # Errors
-    /// When a constant cannot be read.
-    pub fn take_host(&mut self, position: usize) -> Result<(Floats, Vec<usize>)> {
-        self.take(position)?.into_host().ok_or_else(|| Error::beyond("a value of another device"))
-    }
-
-    /// Memory for large values.
-    pub fn buffers(&self) -> &'c Arc<Buffers> {
-        &self.accelerator.buffers
-    }
-
-    /// Memory for the values of a tensor, each of which is to be written.
-    ///
-    /// # Errors
-    /// When they are more than an array may have.
-    pub fn buffer(&self, shape: &[usize]) -> Result<Buffer> {
-        Ok(self.buffers().take(count(shape)?))
-    }
-
-    /// The only output, on a CPU backend.
-    pub fn answer(&self, values: impl Into<Floats>, shape: Vec<usize>) -> Outputs {
-        Ok(Some(vec![self.tensor(values.into(), shape)?]))
-    }
-
-    /// An output, on a CPU backend.
-    ///
-    /// # Errors
-    /// When the device is no CPU backend.
-    pub fn tensor(&self, values: Floats, shape: Vec<usize>) -> Result<DeviceTensor> {
-        let host = self.accelerator.host.ok_or_else(|| Error::beyond("a value of another device"))?;
-        Ok(DeviceTensor::of_host(host, values, shape))
     }
 
     /// As [`Call::take`], for an input that may be left out.

@@ -10,7 +10,6 @@ use super::call::Call;
 use super::tensor::DeviceTensor;
 use super::{DeviceOp, Outputs};
 use crate::kernels::{self, Activation};
-use rekindle_kernels::Conv2d;
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
@@ -135,29 +134,12 @@ pub(super) fn conv_relu(call: &mut Call<'_, '_>) -> Outputs {
     by_axes(call, conv_of::<1, true>, conv_of::<2, true>, conv_of::<3, true>)
 }
 
-/// The geometry of a convolution over a picture, or a line as a picture of one row, and the shape that comes out; `None` where a
-/// kernel of ours cannot run.
-pub(super) fn planar(call: &Call<'_, '_>) -> Result<Option<(Conv2d, Vec<usize>)>> {
-    let found = match call.shape(0).map_or(0, |shape| shape.len()) {
-        3 => plane::<1>(call)?,
-        4 => plane::<2>(call)?,
-        _ => None,
-    };
-    Ok(found
-        .and_then(|Plane { input, weight, window, shape }| Some((kernels::geometry(input, weight, window)?, shape))))
-}
-
 /// A convolution over pictures.
 struct Plane {
     input: [usize; 4],
     weight: [usize; 4],
     window: kernels::Window,
     shape: Vec<usize>,
-}
-
-fn plane<const N: usize>(call: &Call<'_, '_>) -> Result<Option<Plane>> {
-    let Some((Shapes { input, weight, groups, .. }, window, shape)) = shapes::<N>(call)? else { return Ok(None) };
-    Ok(Some(Plane::of(&input, &weight, &window, groups, shape)))
 }
 
 impl Plane {

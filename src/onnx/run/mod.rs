@@ -2,15 +2,14 @@
 //!
 //! The device takes float operators whose inputs are large or already there; whatever is special (odd types, empty tensors,
 //! rare attributes) is left to the host, which knows every case. Integers, booleans and shapes stay on the host. All operators
-//! are Burn's public tensor operations, so gradients flow through them on a device with autodiff. Without autodiff, the CPU backends run
-//! the common ones by kernels of our own, on values where they lie.
+//! are Burn's public tensor operations, so gradients flow through them on a device with autodiff. Prepared graphs on a CPU backend without
+//! autodiff are run by the interpreter's own CPU runtime, as a whole.
 
 mod call;
 mod conv;
 mod elementwise;
 pub mod files;
 mod fused;
-mod host;
 mod linear;
 mod norm;
 mod pool;
@@ -19,15 +18,11 @@ mod resize;
 mod shape;
 mod tensor;
 
-use std::sync::Arc;
-
 use burn::tensor::Device;
 use rekindle_onnx::{Accelerator, Array, Error, FUSED, Node, Result, Slot};
 
 use call::Call;
-use host::{Buffers, HostOp};
 pub use tensor::DeviceTensor;
-use tensor::computes_on_host;
 
 use crate::kernels::Host;
 
@@ -45,9 +40,8 @@ const WORTH_MOVING: usize = 256;
 pub struct BurnDevice {
     device: Device,
     worth_moving: usize,
-    /// The CPU backend that it is, if so: kernels of ours run most operators there.
-    host: Option<Host>,
-    buffers: Arc<Buffers>,
+    /// Whether it is a CPU backend on which values need not follow gradients.
+    is_cpu: bool,
 }
 
 impl BurnDevice {
@@ -62,7 +56,8 @@ impl BurnDevice {
     }
 
     fn moving_from(device: &Device, worth_moving: usize) -> Self {
-        Self { device: device.clone(), worth_moving, host: computes_on_host(device), buffers: Arc::default() }
+        let is_cpu = Host::of(device).is_some() && !device.is_autodiff();
+        Self { device: device.clone(), worth_moving, is_cpu }
     }
 
     /// The device.
@@ -77,8 +72,6 @@ pub struct Plan {
     operator: Option<DeviceOp>,
     /// Whether a tensor's shape is all that matters.
     tells_shape: bool,
-    /// On a CPU backend, tried first.
-    host: Option<HostOp>,
 }
 
 impl Accelerator for BurnDevice {
@@ -92,7 +85,7 @@ impl Accelerator for BurnDevice {
             _ => None,
         };
         let tells_shape = node.domain.is_empty() && matches!(node.operator.as_str(), "Shape" | "Size");
-        Plan { operator, tells_shape, host: self.host.and_then(|_| host::plan(node)) }
+        Plan { operator, tells_shape }
     }
 
     fn run(
@@ -103,12 +96,6 @@ impl Accelerator for BurnDevice {
     ) -> Result<Option<Vec<Slot<DeviceTensor>>>> {
         let followed =
             inputs.iter().flatten().any(|slot| slot.on_device().is_some_and(DeviceTensor::follows_gradients));
-        // Parameters that learn may lie elsewhere than what they are applied to.
-        if let Some(operator) = plan.host.as_ref().filter(|_| !followed)
-            && let Some(outputs) = operator(&mut Call::new(self, node, inputs))?
-        {
-            return Ok(Some(outputs.into_iter().map(Slot::device).collect()));
-        }
         if plan.tells_shape
             && let Some(answer) = shape::of_device_tensor(node, inputs)?
         {
@@ -139,8 +126,8 @@ impl Accelerator for BurnDevice {
         tensor.download()
     }
 
-    fn bring(&self, tensor: DeviceTensor) -> Result<Array> {
-        tensor.into_array()
+    fn is_cpu(&self) -> bool {
+        self.is_cpu
     }
 }
 

@@ -6,8 +6,6 @@ use burn::tensor::{DType as BurnType, Device, Shape, Tensor, TensorData};
 use half::{bf16, f16};
 use rekindle_onnx::{Array, DType, Data, Error, Result, Source};
 
-use super::host::Floats;
-use crate::kernels::Host;
 use crate::models::weights::shared;
 
 /// Floats on a device: flat values under a shape of any rank, so that reshaping costs nothing.
@@ -15,29 +13,11 @@ use crate::models::weights::shared;
 /// 16-bit floats are computed as 32-bit ones, which every device has, and rounded when they leave it.
 #[derive(Debug, Clone)]
 pub struct DeviceTensor {
-    values: Values,
+    values: Tensor<1>,
     shape: Vec<usize>,
     dtype: DType,
     /// Whether gradients of a parameter may flow through it.
     followed: bool,
-}
-
-/// Where values are. Those of a CPU backend go from one form to the other and back without a copy.
-#[derive(Debug, Clone)]
-enum Values {
-    /// In a tensor of Burn's: boxed, since it is large, and few values of a CPU backend are in one.
-    Burn(Box<Tensor<1>>),
-    /// In this process's memory, for a CPU backend.
-    Host(Host, Floats),
-}
-
-impl Values {
-    fn into_burn(self) -> Tensor<1> {
-        match self {
-            Self::Burn(values) => *values,
-            Self::Host(host, floats) => floats.into_tensor(host),
-        }
-    }
 }
 
 /// Runs a block with a constant that is the rank, if it is at most 6.
@@ -83,23 +63,12 @@ pub(super) fn computed_as(dtype: DType, device: &Device) -> Option<BurnType> {
     }
 }
 
-/// The CPU backend of a device, if values need not follow gradients there.
-pub(super) fn computes_on_host(device: &Device) -> Option<Host> {
-    Host::of(device).filter(|_| !device.is_autodiff())
-}
-
 impl DeviceTensor {
     /// Values as a tensor of one element type and a shape with as many elements.
     pub fn new<const D: usize>(values: Tensor<D>, shape: Vec<usize>, dtype: DType) -> Self {
         let count = values.shape().num_elements();
         debug_assert_eq!(count, shape.iter().product::<usize>());
-        Self { values: Values::Burn(Box::new(values.reshape([count]))), shape, dtype, followed: false }
-    }
-
-    /// 32-bit floats of a CPU backend.
-    pub(super) fn of_host(host: Host, floats: Floats, shape: Vec<usize>) -> Self {
-        debug_assert_eq!(floats.values().len(), shape.iter().product::<usize>());
-        Self { values: Values::Host(host, floats), shape, dtype: DType::F32, followed: false }
+        Self { values: values.reshape([count]), shape, dtype, followed: false }
     }
 
     /// Brings a value to a device. The weights of a file that lie there as the device needs them are not copied.
@@ -113,19 +82,9 @@ impl DeviceTensor {
         {
             let count = weight.shape.iter().product::<usize>();
             let data = TensorData::from_bytes(shared(stored)?, [count], BurnType::F32);
-            return Ok(Self::new(Tensor::<1>::from_data(data, device), weight.shape.clone(), DType::F32).settled());
+            return Ok(Self::new(Tensor::<1>::from_data(data, device), weight.shape.clone(), DType::F32));
         }
         Self::upload(source.array()?, device)
-    }
-
-    /// The same with its values in this process's memory, on a CPU backend without autodiff.
-    pub(crate) fn settled(self) -> Self {
-        let Values::Burn(values) = &self.values else { return self };
-        let floats = Host::of(&values.device()).zip(Floats::of((**values).clone()));
-        match floats {
-            Some((host, floats)) => Self { values: Values::Host(host, floats), ..self },
-            None => self,
-        }
     }
 
     /// Copies an array of floats to a device.
@@ -137,9 +96,6 @@ impl DeviceTensor {
         let odd = || Error::beyond(format!("a device tensor of type {dtype}"));
         let kind = computed_as(dtype, device).ok_or_else(odd)?;
         let count = array.len();
-        if let (Some(host), Data::F32(values)) = (computes_on_host(device), array.data()) {
-            return Ok(Self::of_host(host, values.clone().into(), shape));
-        }
         // Values that nobody else holds are not copied.
         let data = match array.into_data() {
             Data::F32(values) => TensorData::new(Arc::unwrap_or_clone(values), [count]),
@@ -156,13 +112,9 @@ impl DeviceTensor {
     /// # Errors
     /// When the device fails.
     pub fn download(&self) -> Result<Array> {
-        if let (Values::Host(_, floats), DType::F32) = (&self.values, self.dtype) {
-            return Array::from_data(self.shape.clone(), Data::F32(floats.to_array()));
-        }
         let data = self
             .values
             .clone()
-            .into_burn()
             .try_into_data()
             .map_err(|error| Error::invalid(format!("the device gave no values: {error:?}")))?;
         let failed = |error| Error::invalid(format!("the device gave other values than floats: {error:?}"));
@@ -178,21 +130,10 @@ impl DeviceTensor {
         }
     }
 
-    /// As [`Self::download`], without a copy where nobody else holds the values.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn into_array(self) -> Result<Array> {
-        match (self.values, self.dtype) {
-            (Values::Host(_, floats), DType::F32) => Array::from_data(self.shape, Data::F32(floats.into_array())),
-            (values, _) => Self { values, ..self }.download(),
-        }
-    }
-
     /// The same on the way from a parameter to the loss, if the device keeps track of gradients.
     #[must_use]
     pub fn following_gradients(self) -> Self {
-        Self { followed: matches!(&self.values, Values::Burn(values) if values.device().is_autodiff()), ..self }
+        Self { followed: self.values.device().is_autodiff(), ..self }
     }
 
     /// Whether gradients of a parameter may flow through it.
@@ -233,20 +174,12 @@ impl DeviceTensor {
 
     /// The flat values.
     pub fn flat(self) -> Tensor<1> {
-        self.values.into_burn()
-    }
-
-    /// The values and the shape, if they are 32-bit floats of a CPU backend without autodiff.
-    pub(super) fn into_host(self) -> Option<(Floats, Vec<usize>)> {
-        match self.settled() {
-            Self { values: Values::Host(_, floats), shape, .. } => Some((floats, shape)),
-            _ => None,
-        }
+        self.values
     }
 
     /// A function of single elements.
     pub(super) fn map(self, function: impl FnOnce(Tensor<1>) -> Tensor<1>) -> Self {
-        Self { values: Values::Burn(Box::new(function(self.values.into_burn()))), ..self }
+        Self { values: function(self.values), ..self }
     }
 
     /// The same values under another shape.

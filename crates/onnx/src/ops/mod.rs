@@ -57,9 +57,20 @@ mod unary;
 mod vector_math;
 mod window;
 
+pub(crate) use conv::Conv;
 pub(crate) use flex_attention::flex_attention;
-pub(crate) use fused::OPERATORS as FUSED_OPERATORS;
+pub(crate) use fused::{BiasedMatMul, Fused, OPERATORS as FUSED_OPERATORS};
+pub(crate) use fused_activation::FusedActivation;
 pub use inputs::Inputs;
+pub(crate) use layer_norm::LayerNormalization;
+pub(crate) use matmul::Gemm;
+pub(crate) use movement::{Blocks, Concat, Slice, Transpose};
+pub(crate) use normalize::BatchNormalization;
+pub(crate) use pool::{AveragePool, MaxPool};
+pub(crate) use reduce::Reduce;
+pub(crate) use shape::{Flatten, Reshape, SingleAxes};
+pub(crate) use softmax::{Kind as SoftmaxKind, Softmax};
+pub(crate) use window::{Window, Windows};
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -134,7 +134,14 @@ impl Slice {
     }
 
     /// Start, end, axis and step of each axis that is cut.
-    fn cuts(&self, input: impl Fn(usize) -> Result<Option<Vec<i64>>>, rank: usize) -> Result<Vec<(usize, [i64; 3])>> {
+    ///
+    /// # Errors
+    /// When they do not fit together.
+    pub fn cuts(
+        &self,
+        input: impl Fn(usize) -> Result<Option<Vec<i64>>>,
+        rank: usize,
+    ) -> Result<Vec<(usize, [i64; 3])>> {
         let missing = |what| move || Error::invalid(format!("there are no {what}"));
         let [starts, ends, axes, steps] = match &self.attributes {
             Some([starts, ends, axes]) => [starts.clone(), ends.clone(), axes.clone(), None],

@@ -181,7 +181,10 @@ impl Reduce {
     }
 
     /// The axes to reduce, in order and each once; `given` are those of the input.
-    fn axes(&self, given: Option<Vec<i64>>, rank: usize) -> Result<Vec<usize>> {
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub fn axes(&self, given: Option<Vec<i64>>, rank: usize) -> Result<Vec<usize>> {
         let given = given.or_else(|| self.axes.clone()).unwrap_or_default();
         if given.is_empty() {
             return Ok(if self.none_if_empty { Vec::new() } else { (0..rank).collect() });

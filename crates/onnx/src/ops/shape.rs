@@ -76,13 +76,13 @@ impl Reshape {
         let shape = node.attributes.ints("shape")?.map(<[i64]>::to_vec);
         Ok(Self { shape, zero: node.attributes.flag("allowzero", false)? })
     }
-}
 
-impl Operator for Reshape {
-    /// 0 keeps an axis, -1 stands for what is left.
-    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-        let x = inputs.array(0)?;
-        let wanted = match inputs.ints(1)? {
+    /// The new shape of a tensor: of what is wanted, 0 keeps an axis, -1 stands for what is left.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn target(&self, wanted: Option<Vec<i64>>, old: &[usize]) -> Result<Vec<usize>> {
+        let wanted = match wanted {
             Some(wanted) => wanted,
             None => self.shape.clone().ok_or_else(|| Error::invalid("input 1, the shape, is missing"))?,
         };
@@ -91,21 +91,27 @@ impl Operator for Reshape {
         for (i, &size) in wanted.iter().enumerate() {
             shape.push(match size {
                 -1 if open.replace(i).is_none() => 1,
-                0 if !self.zero => *x
-                    .shape()
+                0 if !self.zero => *old
                     .get(i)
                     .ok_or_else(|| Error::invalid(format!("shape {wanted:?} keeps an axis that is not there")))?,
                 size => usize::try_from(size).map_err(|_| Error::invalid(format!("{wanted:?} is no shape")))?,
             });
         }
         if let Some(open) = open {
-            let rest = count(&shape)?;
-            if rest == 0 || !x.len().is_multiple_of(rest) {
-                return Err(Error::invalid(format!("shape {:?} cannot become {wanted:?}", x.shape())));
+            let (rest, len) = (count(&shape)?, count(old)?);
+            if rest == 0 || !len.is_multiple_of(rest) {
+                return Err(Error::invalid(format!("shape {old:?} cannot become {wanted:?}")));
             }
-            shape[open] = x.len() / rest;
+            shape[open] = len / rest;
         }
-        one(x.reshaped(shape)?)
+        Ok(shape)
+    }
+}
+
+impl Operator for Reshape {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let x = inputs.array(0)?;
+        one(x.reshaped(self.target(inputs.ints(1)?, x.shape())?)?)
     }
 
     fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
@@ -126,7 +132,11 @@ pub struct Flatten {
 }
 
 impl Flatten {
-    fn cut(&self, rank: usize) -> Result<usize> {
+    /// How many axes become the first one.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn cut(&self, rank: usize) -> Result<usize> {
         if self.axis == rank as i64 { Ok(rank) } else { axis(self.axis, rank) }
     }
 }
@@ -161,7 +171,10 @@ impl SingleAxes {
     }
 
     /// The shape with axes inserted or removed; `one` is an axis of size 1, `single` tells whether an axis can be one.
-    fn apply<T: Clone>(
+    ///
+    /// # Errors
+    /// When the axes do not fit it.
+    pub fn apply<T: Clone>(
         &self,
         axes: Option<Vec<i64>>,
         shape: &[T],

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 pub use execute::Watch;
 pub use slot::{Slot, Source};
 
+use crate::cpu::{self, Runtime};
 use crate::graph::{Graph, Weight};
 use crate::limit::Limited;
 use crate::prepare::prepare;
@@ -49,6 +50,11 @@ pub trait Accelerator {
     fn bring(&self, tensor: Self::Tensor) -> Result<Array> {
         self.download(&tensor)
     }
+
+    /// Whether it is this machine's processor, so that prepared graphs are run by the kernels of this crate altogether.
+    fn is_cpu(&self) -> bool {
+        false
+    }
 }
 
 /// No accelerator: the host runs everything.
@@ -71,6 +77,29 @@ impl Accelerator for HostOnly {
 
     fn download(&self, tensor: &Never) -> Result<Array> {
         match *tensor {}
+    }
+}
+
+/// This machine's processor: prepared graphs are run by fast kernels, planned once for each set of input shapes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu;
+
+impl Accelerator for Cpu {
+    type Tensor = Never;
+    type Plan = ();
+
+    fn plan(&self, _node: &Node) {}
+
+    fn run(&self, _node: &Node, _plan: &(), _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
+        Ok(None)
+    }
+
+    fn download(&self, tensor: &Never) -> Result<Array> {
+        match *tensor {}
+    }
+
+    fn is_cpu(&self) -> bool {
+        true
     }
 }
 
@@ -123,6 +152,8 @@ struct Prepared<A: Accelerator> {
     graph: Graph,
     constants: Constants<A::Tensor>,
     plans: Plans<A::Plan>,
+    /// What runs the graph as a whole, on a CPU.
+    cpu: Option<Runtime>,
 }
 
 /// A model that is ready to run.
@@ -180,11 +211,15 @@ impl<A: Accelerator> Session<A> {
                 *old = weight;
             }
         }
+        if session.accelerator.is_cpu() {
+            cpu::expand(&mut graph);
+        }
         prepare(&mut graph);
         let mut constants = Constants::new(&graph, session.model.graphs);
         slots.into_iter().for_each(|(id, slot)| constants.replace(id, slot));
         let plans = Plans::new(&session.accelerator, &graph, session.model.graphs);
-        session.prepared = Some(Prepared { graph, constants, plans });
+        let cpu = if session.accelerator.is_cpu() { Runtime::new(&graph) } else { None };
+        session.prepared = Some(Prepared { graph, constants, plans, cpu });
         Ok(session)
     }
 
@@ -228,7 +263,7 @@ impl<A: Accelerator> Session<A> {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_slots(&self, inputs: Vec<(String, Slot<A::Tensor>)>) -> Result<Vec<Slot<A::Tensor>>> {
-        let Some(Prepared { graph, constants, plans }) = &self.prepared else {
+        let Some(Prepared { graph, constants, plans, cpu }) = &self.prepared else {
             return self.run_watched(inputs, &mut |_, _| Ok(()));
         };
         let _limited = Limited::new(self.limits);
@@ -237,6 +272,11 @@ impl<A: Accelerator> Session<A> {
             self.model.graph.inputs.iter().zip(&inputs).any(|(port, given)| port.optional && given.is_some());
         if changes_default {
             return execute::graph(&self.plain(), &self.model.graph, inputs, Vec::new(), &mut |_, _| Ok(()));
+        }
+        if let Some(cpu) = cpu {
+            let values = self.values(inputs)?;
+            let other = |at: usize, inputs: &[Option<crate::Value>]| self.other(graph, plans, at, inputs);
+            return Ok(cpu.run(graph, values, &other)?.into_iter().map(Slot::host).collect());
         }
         let running = Running { accelerator: &self.accelerator, constants, plans };
         execute::graph(&running, graph, inputs, Vec::new(), &mut |_, _| Ok(()))
@@ -254,6 +294,43 @@ impl<A: Accelerator> Session<A> {
         let _limited = Limited::new(self.limits);
         let inputs = inputs::bind(&self.model.graph, inputs)?;
         execute::graph(&self.plain(), &self.model.graph, inputs, Vec::new(), watch)
+    }
+
+    /// Runs a prepared graph on a CPU for `seconds`: the operator and name of each step with its time, in seconds a run. Empty where the
+    /// graph is not run as a whole.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn profile(&self, inputs: Vec<(String, crate::Value)>, seconds: f64) -> Result<Vec<(String, String, f64)>> {
+        let Some(Prepared { graph, plans, cpu: Some(cpu), .. }) = &self.prepared else { return Ok(Vec::new()) };
+        let inputs = inputs.into_iter().map(|(name, value)| (name, Slot::host(value))).collect();
+        let values = self.values(inputs::bind(&self.model.graph, inputs)?)?;
+        let other = |at: usize, inputs: &[Option<crate::Value>]| self.other(graph, plans, at, inputs);
+        let steps = cpu.profile(graph, values, seconds, &other)?.into_iter();
+        let named = |(at, how, time): (usize, &str, f64)| {
+            let node = &graph.nodes[at];
+            (format!("{how}{}", node.full_operator()), node.name.clone(), time)
+        };
+        Ok(steps.map(named).collect())
+    }
+
+    /// Runs one node on the accelerator, if it takes it.
+    fn other(
+        &self,
+        graph: &Graph,
+        plans: &Plans<A::Plan>,
+        at: usize,
+        inputs: &[Option<crate::Value>],
+    ) -> Result<Option<Vec<crate::Value>>> {
+        let plan = plans.0.get(graph.id).and_then(|plans| plans.get(at));
+        let Some(plan) = plan else { return Ok(None) };
+        let mut slots: Vec<_> = inputs.iter().map(|value| value.clone().map(Slot::host)).collect();
+        let Some(outputs) = self.accelerator.run(&graph.nodes[at], plan, &mut slots)? else { return Ok(None) };
+        outputs.into_iter().map(|slot| slot.into_value(&self.accelerator)).collect::<Result<Vec<_>>>().map(Some)
+    }
+
+    fn values(&self, slots: Vec<Option<Slot<A::Tensor>>>) -> Result<Vec<Option<crate::Value>>> {
+        slots.into_iter().map(|slot| slot.map(|slot| slot.into_value(&self.accelerator)).transpose()).collect()
     }
 
     fn plain(&self) -> Running<'_, A> {

@@ -1,0 +1,66 @@
+//! Pools over two axes.
+
+use rekindle_kernels::{Pixels, Pool, PoolKind};
+
+use super::conv::{Sliding, unfit};
+use crate::cpu::plan::{Planned, Planner};
+use crate::cpu::tensor::Tensor;
+use crate::graph::Node;
+use crate::ops::{AveragePool, MaxPool};
+use crate::{DType, Result};
+
+pub(super) fn pool(p: &mut Planner<'_>, node: &Node) -> Planned {
+    let Some(x) = p.input(node, 0)?.filter(Tensor::is_float) else { return Ok(false) };
+    let (Some(id), &[batch, channels, height, width]) = (node.inputs[0], x.shape.as_slice()) else { return Ok(false) };
+    if node.outputs.get(1).is_some_and(Option::is_some) {
+        return Ok(false);
+    }
+    let input = [height, width];
+    let (kind, windows) = match (node.get::<MaxPool>(), node.get::<AveragePool>()) {
+        (Some(pool), _) => (PoolKind::Max, Some(&pool.windows)),
+        (_, Some(pool)) if pool.with_padding => (PoolKind::AverageWithPadding, Some(&pool.windows)),
+        (_, Some(pool)) => (PoolKind::Average, Some(&pool.windows)),
+        _ if node.operator == "GlobalMaxPool" => (PoolKind::Max, None),
+        _ => (PoolKind::Average, None),
+    };
+    let one = [1; 2];
+    let sliding = match windows {
+        None => Some(Sliding { kernel: input, stride: one, dilation: one, padding: [[0; 2]; 2], output: one }),
+        Some(windows) => Sliding::of(windows, &input, None)?,
+    };
+    let Some(Sliding { kernel, stride, dilation, mut padding, output }) = sliding else { return Ok(false) };
+    for axis in 0..2 {
+        let span = dilation[axis] * (kernel[axis] - 1) + 1;
+        let size = input[axis] + padding[axis][0] + padding[axis][1];
+        // Windows that see nothing but padding are for the plain operator.
+        if span > size || padding[axis].iter().any(|&pad| pad >= span) || output[axis] == 0 {
+            return Ok(false);
+        }
+        // A last window may reach past the padding.
+        let past = ((output[axis] - 1) * stride[axis] + span).saturating_sub(size);
+        if past > 0 && kind == PoolKind::AverageWithPadding {
+            return Ok(false);
+        }
+        padding[axis][1] += past;
+    }
+    let pool = Pool { kind, batch, channels, input, output, kernel, stride, padding, dilation };
+    let x = p.channels_last(id, &x)?;
+    let out = emit(p, pool, &x)?;
+    p.set(node.outputs[0], out);
+    Ok(true)
+}
+
+/// A step that pools an image whose channels are last.
+pub(super) fn emit(p: &mut Planner<'_>, pool: Pool, x: &Tensor) -> Result<Tensor> {
+    let Pool { batch, channels, output: [height, width], .. } = pool;
+    let out = p.allocate(DType::F32, vec![batch, channels, height, width], true)?;
+    let (input, len) = (x.source(), out.len());
+    p.emit(
+        Box::new(move |context, outputs| {
+            let pixels = Pixels { values: context.floats(&input)?, stride: channels };
+            pool.forward(pixels, outputs[0].values_mut(len), channels).map_err(unfit)
+        }),
+        &[&out],
+    )?;
+    Ok(out)
+}
