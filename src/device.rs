@@ -192,6 +192,33 @@ impl DeviceName {
     /// The ndarray CPU backend.
     pub const NDARRAY: Self = Self { backend: Backend::NdArray, index: None };
 
+    /// The device of a process that shares its machine with others: where the name leaves open which adapter, it takes the one of
+    /// its number, and several share one where there are not as many.
+    #[must_use]
+    pub fn on_rank(self, local_rank: usize) -> Self {
+        let place = |count: usize| (count > 0).then(|| local_rank % count);
+        let (backend, index) = match self.backend {
+            _ if self.index.is_some() => return self,
+            #[cfg(feature = "wgpu")]
+            Backend::Wgpu | Backend::Vulkan | Backend::Metal => (self.backend, place(gpu::adapters().len())),
+            #[cfg(feature = "wgpu")]
+            Backend::Auto => {
+                let real = gpu::real_gpus();
+                match place(real.len()) {
+                    Some(place) => (Backend::Wgpu, Some(real[place])),
+                    None => return self,
+                }
+            }
+            #[cfg(feature = "cuda")]
+            Backend::Cuda => {
+                let count = guarded(|| Device::enumerate(burn::tensor::DeviceType::Cuda).len()).unwrap_or(0);
+                (self.backend, place(count))
+            }
+            _ => return self,
+        };
+        Self { backend, index }
+    }
+
     /// Opens the device.
     ///
     /// # Errors

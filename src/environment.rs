@@ -35,9 +35,11 @@ pub(crate) fn init_program(compute_threads: Option<&str>) -> Result<(), InitErro
         // Without it, graphics drivers write a complaint to stderr for each adapter that is probed.
         values.push(("XDG_RUNTIME_DIR", std::env::temp_dir().into_os_string()));
     }
-    if let Some(threads) = compute_threads {
+    // Ranks on one machine divide its cores.
+    let shared = || crate::distributed::launched().map(|launch| launch.threads().to_string());
+    if let Some(threads) = compute_threads.map(str::to_string).or_else(shared) {
         // The pools of the CPU backends read these when they start.
-        values.extend(["RAYON_NUM_THREADS", "MATMUL_NUM_THREADS"].map(|key| (key, threads.into())));
+        values.extend(["RAYON_NUM_THREADS", "MATMUL_NUM_THREADS"].map(|key| (key, threads.clone().into())));
     }
     set(&values)
 }

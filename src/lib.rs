@@ -86,6 +86,7 @@
 //! - [`optim`]: optimizers and schedules with PyTorch's rules, their state to and from PyTorch's files
 //! - [`train`]: recipes, the [`train::Training`] builder, sessions that resume to the bit, events
 //! - [`checkpoint`]: run directories
+//! - [`distributed`]: several processes that train together
 //! - [`onnx`]: graphs run on any device, networks written as graphs and verified
 //! - [`state`]: model files of any format without Burn
 //! - [`cli`]: the command line; the only module that prints
@@ -95,6 +96,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod data;
 pub mod device;
+pub mod distributed;
 pub mod error;
 pub mod kernels;
 pub mod layers;

@@ -18,6 +18,7 @@ mod recipes;
 mod serve;
 mod support;
 mod swap;
+mod together;
 mod tools;
 mod training;
 mod uninterrupted;

@@ -33,6 +33,9 @@ pub struct Manifest {
     /// Batches of a whole epoch; 0 where it was not known.
     #[serde(default)]
     pub batches: usize,
+    /// Processes that trained together.
+    #[serde(default = "one")]
+    pub ranks: usize,
     /// The seed of order, augmentation and dropout.
     pub seed: u64,
     /// Metrics of the last completed epoch, by name (`valid.loss`).
@@ -76,6 +79,10 @@ impl Manifest {
     }
 }
 
+fn one() -> usize {
+    1
+}
+
 /// Puts numbers where earlier versions wrote `{"float": "digits"}`, for floats that a less exact reader would have changed.
 fn restore(json: &mut Value) {
     match json {
@@ -113,6 +120,14 @@ pub struct EpochSums {
     /// Sum of the score over items: right answers, or decibels of PSNR.
     #[serde(deserialize_with = "float")]
     pub score: f64,
+}
+
+impl EpochSums {
+    /// These sums and others.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { items: self.items + other.items, loss: self.loss + other.loss, score: self.score + other.score }
+    }
 }
 
 /// The best value of the monitored metric.

@@ -50,7 +50,8 @@ pub struct Newest {
 }
 
 impl Run {
-    pub(super) fn at(path: &Path) -> Self {
+    /// The run of a folder, unseen.
+    pub(crate) fn at(path: &Path) -> Self {
         Self { path: path.to_path_buf() }
     }
 

@@ -19,6 +19,7 @@ mod new;
 mod output;
 mod predict;
 mod progress;
+mod ranks;
 mod report;
 mod resume;
 mod run;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Answer, signals, train};
+use super::{Answer, ranks, signals, train};
 use crate::checkpoint::Which;
 use crate::device::DeviceName;
 use crate::models::Registry;
@@ -34,7 +34,9 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
     let epochs = args.epochs.map(|epochs| format!("train.epochs={epochs}"));
     let set = args.set.iter().cloned().chain(epochs).collect();
     let start = Start::Resume { dir: args.run.clone(), which: args.from, set };
-    let stop = signals::stop_flag()?;
-    let session = Session::new(registry, start, args.device, stop.clone())?;
-    train::finish(registry, session, &args.live, stop)
+    let (device, stop) = (ranks::device(args.device), signals::stop_flag()?);
+    ranks::together(|group| {
+        let session = Session::of_rank(registry, start, device, stop.clone(), group)?;
+        train::finish(registry, session, &args.live, stop)
+    })
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::model::{Mirror, weight_file};
 use super::output::{line, say};
 use super::progress::Progress;
-use super::{Answer, Exit, signals};
+use super::{Answer, Exit, ranks, signals};
 use crate::checkpoint::Run;
 use crate::device::DeviceName;
 use crate::models::Registry;
@@ -82,6 +82,17 @@ pub struct LiveArgs {
 }
 
 pub fn run(registry: &Registry, args: Args) -> Answer {
+    let (device, stop) = (ranks::device(args.device), signals::stop_flag()?);
+    ranks::together(|group| {
+        let live = args.live.clone();
+        let start = ranks::agree(group.as_deref(), start(registry, args))?;
+        let session = Session::of_rank(registry, start, device, stop.clone(), group)?;
+        finish(registry, session, &live, stop)
+    })
+}
+
+/// What is to be trained, and where to.
+fn start(registry: &Registry, args: Args) -> anyhow::Result<Start> {
     let mut overrides = args.set;
     let flags = [
         ("train.epochs", args.epochs.map(|n| n.to_string())),
@@ -113,15 +124,17 @@ pub fn run(registry: &Registry, args: Args) -> Answer {
     // Without a folder of its own, a run of a name that is taken gets a number.
     let numbered = args.run.is_none();
     let dir = args.run.unwrap_or_else(|| Path::new("checkpoints").join(&loaded.recipe.name));
-    let start = Start::New { loaded: Box::new(loaded), dir, numbered };
-    let stop = signals::stop_flag()?;
-    let session = Session::new(registry, start, args.device, stop.clone())?;
-    finish(registry, session, &args.live, stop)
+    Ok(Start::New { loaded: Box::new(loaded), dir, numbered })
 }
 
 /// Runs a session and says what came of it and what to type next. `stop` is the flag that the session was made with.
 pub fn finish(registry: &Registry, session: Session, live: &LiveArgs, stop: Arc<AtomicBool>) -> Answer {
-    say!("device {} ({})", session.device.name, session.device.description);
+    if !session.is_first() {
+        let (outcome, _) = session.run()?;
+        return Ok(if outcome == Outcome::Interrupted { Exit::Interrupted } else { Exit::Done });
+    }
+    let together = if session.ranks() > 1 { format!(", rank 0 of {}", session.ranks()) } else { String::new() };
+    say!("device {} ({}){together}", session.device.name, session.device.description);
     for note in &session.notes {
         say!("{note}");
     }

@@ -42,6 +42,20 @@ pub struct Position {
     pub batch: usize,
 }
 
+/// Which batches of an epoch one of several ranks takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Number of the rank, from 0.
+    pub rank: usize,
+    /// Number of ranks, at least 1.
+    pub ranks: usize,
+}
+
+impl Share {
+    /// Every batch.
+    pub const ALL: Self = Self { rank: 0, ranks: 1 };
+}
+
 /// Batches of a set in an order that depends on the seed and the epoch alone.
 ///
 /// [`Loader::batches`] goes through one epoch. As Burn's [`DataLoader`], `iter` starts at the
@@ -121,16 +135,28 @@ impl Loader {
         *self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Number of images in some batches of an epoch.
+    pub fn items_in(&self, batches: Range<usize>) -> usize {
+        let before = |batch: usize| batch.saturating_mul(self.config.batch_size).min(self.num_items());
+        before(batches.end) - before(batches.start)
+    }
+
     /// The batches of an epoch from number `start` (counted from 0) to its end. After an error
     /// there are no more.
     pub fn batches(&self, epoch: usize, start: usize) -> Batches {
+        self.shared_batches(epoch, start, Share::ALL)
+    }
+
+    /// Of the batches of an epoch from number `start` on, those of a rank: ranks take turns.
+    pub fn shared_batches(&self, epoch: usize, start: usize, share: Share) -> Batches {
         let total = self.num_batches();
-        let left = start.min(total)..total;
+        let left = (start + share.rank).min(total)..total;
         let plan = Plan::new(self, epoch);
+        let (first, count) = (left.start, left.len().div_ceil(share.ranks));
         let source = if self.config.workers == 0 || left.is_empty() {
             Source::Inline(plan)
         } else {
-            match Prefetch::start(self.config.workers, left.clone(), move |n| plan.batch(n)) {
+            match Prefetch::start(self.config.workers, 0..count, move |n| plan.batch(first + n * share.ranks)) {
                 Ok(prefetch) => Source::Threads(prefetch),
                 Err(error) => Source::Failed(Some(error)),
             }
@@ -138,6 +164,7 @@ impl Loader {
         Batches {
             source,
             left,
+            ranks: share.ranks,
             batch_size: self.config.batch_size,
             items: self.num_items(),
             device: self.device.clone(),
@@ -192,6 +219,8 @@ enum Source {
 pub struct Batches {
     source: Source,
     left: Range<usize>,
+    /// From one batch to the next.
+    ranks: usize,
     batch_size: usize,
     items: usize,
     device: Device,
@@ -209,6 +238,7 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let number = self.left.next()?;
+        self.left.start = (number + self.ranks).min(self.left.end);
         let batch = match &mut self.source {
             Source::Inline(plan) => plan.batch(number),
             Source::Threads(prefetch) => prefetch.next()?.flatten(),
@@ -221,7 +251,7 @@ impl Iterator for Batches {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.left.len()))
+        (0, Some(self.left.len().div_ceil(self.ranks)))
     }
 }
 

@@ -39,7 +39,7 @@ pub use embedded::{SAMPLE, sample};
 pub use error::DataError;
 pub use fetch::fetch;
 pub use folder::FolderDataset;
-pub use loader::{Batches, Loader, LoaderConfig, Position};
+pub use loader::{Batches, Loader, LoaderConfig, Position, Share};
 pub use memory::MemoryDataset;
 pub use random::order;
 pub use sample::{IGNORED, Image, Sample, Shape, Split, Target};

@@ -85,6 +85,11 @@ fn adapters_of(api: wgpu::Backends) -> Vec<wgpu::AdapterInfo> {
     adapters.iter().map(wgpu::Adapter::get_info).collect()
 }
 
+/// The numbers of adapters that are not software.
+pub(super) fn real_gpus() -> Vec<usize> {
+    adapters().iter().filter(|adapter| adapter.is_real_gpu()).map(|adapter| adapter.index).collect()
+}
+
 /// The first adapter that is not software, if it opens.
 pub(super) fn open_real_gpu() -> Option<OpenDevice> {
     adapters().iter().filter(|adapter| adapter.is_real_gpu()).find_map(|adapter| adapter.open().ok())

@@ -105,7 +105,7 @@ pub(super) fn epochs(lines: &[Value]) -> Vec<Epoch> {
         let step = line["step"].as_u64().unwrap_or(0);
         let done = step.saturating_sub(*before);
         *before = step;
-        let known = ["epoch", "step", "lr", "seconds", "steps", "save_seconds", "save_stall_seconds"];
+        let known = ["epoch", "step", "lr", "seconds", "steps", "save_seconds", "save_stall_seconds", "wait_seconds"];
         let metrics = line.as_object().into_iter().flatten().filter(|(key, _)| !known.contains(&key.as_str()));
         Epoch {
             epoch: line["epoch"].as_u64().unwrap_or(0),

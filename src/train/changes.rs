@@ -13,18 +13,21 @@ pub struct Changes {
     pub keys: Vec<(String, Value, Value)>,
     /// The devices, if they are not the same.
     pub device: Option<(String, String)>,
+    /// How many ranks there were and are, if they are not as many.
+    pub ranks: Option<(usize, usize)>,
 }
 
 /// Keys that do not touch what is computed: by name, or with everything in their section.
 const HARMLESS: [&str; 6] = ["name", "checkpoint", "train.epochs", "train.early_stopping", "data.workers", "data.dir"];
 
 impl Changes {
-    /// Compares a checkpoint with the recipe and the device that it goes on with.
-    pub fn new(manifest: &Manifest, recipe: &Recipe, device: &str) -> Self {
+    /// Compares a checkpoint with the recipe, the device and the number of ranks that it goes on with.
+    pub fn new(manifest: &Manifest, recipe: &Recipe, device: &str, ranks: usize) -> Self {
         let mut keys = Vec::new();
         compare("", &manifest.recipe, &serde_json::json!(recipe), &mut keys);
         let device = (manifest.device != device).then(|| (manifest.device.clone(), device.to_string()));
-        Self { keys, device }
+        let ranks = (manifest.ranks != ranks).then_some((manifest.ranks, ranks));
+        Self { keys, device, ranks }
     }
 
     /// Refuses what cannot change within a run: the network, and the optimizer that its state is of.
@@ -55,6 +58,11 @@ impl Changes {
             sentences.push(format!("the run was trained on {old}, it goes on on {new}"));
             inexact.push("the device");
         }
+        if let Some((old, new)) = self.ranks {
+            let ranks = |count: usize| if count == 1 { "1 rank".to_string() } else { format!("{count} ranks") };
+            sentences.push(format!("{} trained the run, {} go on with it", ranks(old), ranks(new)));
+            inexact.push("the number of ranks");
+        }
         if !inexact.is_empty() {
             sentences.push(format!(
                 "so this is no longer, to the bit, the run that was never interrupted: {} makes a difference",
@@ -77,7 +85,7 @@ fn stretches(recipe: &Recipe) -> bool {
 }
 
 /// Notes each key that differs; sections are entered.
-fn compare(path: &str, old: &Value, new: &Value, keys: &mut Vec<(String, Value, Value)>) {
+pub(super) fn compare(path: &str, old: &Value, new: &Value, keys: &mut Vec<(String, Value, Value)>) {
     match (old, new) {
         (Value::Object(a), Value::Object(b)) => {
             let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
@@ -91,7 +99,8 @@ fn compare(path: &str, old: &Value, new: &Value, keys: &mut Vec<(String, Value, 
     }
 }
 
-fn shown(value: &Value) -> String {
+/// A value of a recipe for a message.
+pub(super) fn shown(value: &Value) -> String {
     if value.is_null() { "not set".to_string() } else { value.to_string() }
 }
 

@@ -126,7 +126,8 @@ fn schedule(recipe: &Recipe, manifest: &Manifest) -> Option<(Schedule, u64)> {
     if config.is_constant() {
         return None;
     }
-    let schedule = config.resolve(recipe.train.epochs as u64, manifest.batches as u64);
+    let steps = manifest.batches.div_ceil(recipe.train.accumulate * manifest.ranks);
+    let schedule = config.resolve(recipe.train.epochs as u64, steps as u64);
     let count = if config.per == Per::Epoch { manifest.epoch as u64 } else { manifest.step };
     Some((schedule, count))
 }

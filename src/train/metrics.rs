@@ -30,6 +30,11 @@ impl Sums {
         }
     }
 
+    /// Adds sums that were read already.
+    pub fn add_read(&mut self, sums: EpochSums) {
+        self.sums = self.sums.plus(sums);
+    }
+
     /// The sums so far, everything read.
     pub fn now(&mut self) -> EpochSums {
         self.flush();

@@ -8,17 +8,21 @@ pub mod evaluate;
 mod events;
 mod export;
 mod finetune;
+mod gradients;
 mod handover;
 mod import;
 mod metrics;
 mod plan;
+mod ranks;
 pub mod recipe;
 mod restore;
 mod saving;
 mod session;
 mod silent;
 mod size;
+mod standing;
 mod step;
+mod stepping;
 mod strategy;
 mod tensorboard;
 mod trained;
@@ -45,6 +49,7 @@ pub use training::Training;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::distributed::GroupError;
 use crate::models::ModelError;
 use crate::optim::OptimError;
 
@@ -72,6 +77,17 @@ pub enum TrainError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The ranks that train together.
+    #[error(transparent)]
+    Ranks(#[from] GroupError),
+    /// A device does not give its values.
+    #[error("{what} cannot be read from the device: {error}")]
+    Unreadable {
+        /// What was to be read.
+        what: &'static str,
+        /// The device's words.
+        error: String,
+    },
     /// The parts of the recipe do not fit each other.
     #[error("{place}: {problem}")]
     Mismatch {
@@ -96,4 +112,15 @@ pub enum TrainError {
         /// Where the run stands, and how to go on.
         rest: String,
     },
+}
+
+impl TrainError {
+    /// Whether every rank has this error, so that all of them can end in order.
+    pub fn is_everywhere(&self) -> bool {
+        match self {
+            Self::Ranks(error) => error.is_everywhere(),
+            Self::BrokeOff { error, .. } => error.is_everywhere(),
+            _ => false,
+        }
+    }
 }

@@ -60,6 +60,12 @@ pub struct TrainSection {
     /// The loss; by default the one that fits the network's output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossConfig>,
+    /// Batches whose gradients are added up for one step of the optimizer: the step is that of a batch as many times as large.
+    #[serde(skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// Items of one step of the optimizer, over all ranks and accumulated batches; `data.batch_size` follows from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub global_batch: Option<usize>,
     /// Largest norm of all gradients together, as `clip_grad_norm_`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_grad_norm: Option<f64>,
@@ -85,6 +91,8 @@ impl Default for TrainSection {
             epochs: 10,
             seed: 42,
             loss: None,
+            accumulate: 1,
+            global_batch: None,
             clip_grad_norm: None,
             clip_grad_value: None,
             freeze: Vec::new(),
@@ -93,6 +101,12 @@ impl Default for TrainSection {
             tensorboard: false,
         }
     }
+}
+
+// Serde gives a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 /// Weights to start from.
@@ -531,6 +545,8 @@ fn check(registry: &Registry, recipe: &Recipe, source: &Source<'_>) -> Result<()
     let counts = [
         ("data.batch_size", Some(recipe.data.batch_size)),
         ("train.epochs", Some(train.epochs)),
+        ("train.accumulate", Some(train.accumulate)),
+        ("train.global_batch", train.global_batch),
         ("train.early_stopping.patience", train.early_stopping.as_ref().map(|stopping| stopping.patience)),
         ("checkpoint.every_steps", recipe.checkpoint.every_steps),
     ];
@@ -546,6 +562,12 @@ fn check(registry: &Registry, recipe: &Recipe, source: &Source<'_>) -> Result<()
         if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
             return wrong(key, format!("must be positive, found {value}"));
         }
+    }
+    if let Some(items) = train.global_batch.filter(|items| !items.is_multiple_of(train.accumulate)) {
+        return wrong(
+            "train.global_batch",
+            format!("{items} items cannot be divided into train.accumulate = {} batches", train.accumulate),
+        );
     }
     if train.clip_grad_norm.is_some() && train.clip_grad_value.is_some() {
         return wrong("train.clip_grad_value", "cannot be used together with clip_grad_norm".into());
@@ -641,6 +663,27 @@ impl Recipe {
         if let Some(init) = &mut self.train.init {
             init.weights = anchored(&init.weights);
         }
+    }
+
+    /// Makes each rank's batches as large as `train.global_batch` asks for, if it does.
+    ///
+    /// # Errors
+    /// When the items cannot be divided among the ranks.
+    pub(super) fn divide(&mut self, ranks: usize) -> Result<(), String> {
+        let Some(items) = self.train.global_batch else { return Ok(()) };
+        let parts = ranks * self.train.accumulate;
+        if !items.is_multiple_of(parts) {
+            let accumulated = if self.train.accumulate > 1 {
+                format!(" × train.accumulate = {}", self.train.accumulate)
+            } else {
+                String::new()
+            };
+            return Err(format!(
+                "train.global_batch = {items} cannot be divided among {ranks} ranks{accumulated}: use a multiple of {parts}"
+            ));
+        }
+        self.data.batch_size = items / parts;
+        Ok(())
     }
 
     /// What the network is trained for: its task, and the recipe's loss or the one that fits the network's output.

@@ -6,7 +6,7 @@ use burn::tensor::{Bytes, Device};
 
 use super::TrainError;
 use super::recipe::Recipe;
-use super::strategy::step_seed;
+use super::standing::step_seed;
 use crate::checkpoint::Contents;
 use crate::data::Loader;
 use crate::device;

@@ -3,10 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use burn::train::{
     InferenceStep, Learner, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
@@ -16,15 +15,17 @@ use burn::train::{
 use super::events::{EpochReport, Event, Observers};
 use super::handover::Handover;
 use super::metrics::{self, Sums};
-use super::recipe::{EarlyStopping, Mode, Recipe};
+use super::ranks::{self, Told};
+use super::recipe::Recipe;
 use super::saving::{Draft, Staging};
+use super::standing::Standing;
 use super::{StepInput, TrainError};
-use crate::checkpoint::{Best, CheckpointError, EarlyState, EpochSums, Manifest, Run, Which};
-use crate::data::Loader;
+use crate::checkpoint::{EpochSums, Manifest, Run, Which};
+use crate::data::{Loader, Share};
 use crate::device::Backend;
+use crate::distributed::Group;
 use crate::error::{panic_text, without_panic_output};
 use crate::models::Network;
-use crate::optim;
 use crate::tasks::{Metric, Objective};
 
 /// How a training ended without an error.
@@ -36,20 +37,6 @@ pub enum Outcome {
     EarlyStopped,
     /// A signal asked to stop; everything is saved.
     Interrupted,
-}
-
-/// Where a run stands: what a manifest records besides the recipe.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Standing {
-    pub(super) step: u64,
-    /// Epochs completed.
-    pub(super) epoch: usize,
-    /// Batches done in the epoch after those.
-    pub(super) batch: usize,
-    pub(super) sums: EpochSums,
-    pub(super) best: Option<Best>,
-    pub(super) early: Option<EarlyState>,
-    pub(super) metrics: std::collections::BTreeMap<String, f64>,
 }
 
 /// Called with the number of each step, from 1.
@@ -65,7 +52,14 @@ pub(super) struct Strategy {
     pub(super) device_name: String,
     pub(super) backend: Backend,
     pub(super) run: Run,
-    pub(super) staging: Staging,
+    /// Where checkpoints are made; rank 0 alone makes any.
+    pub(super) staging: Option<Staging>,
+    /// The ranks that train together, where there are several.
+    pub(super) group: Option<Arc<Group>>,
+    /// This rank's part of the batches.
+    pub(super) share: Share,
+    /// Batches of one step of the optimizer, those of all ranks.
+    pub(super) window: usize,
     /// Set by a signal: finish the step, save, stop.
     pub(super) stop: Arc<AtomicBool>,
     /// Called with each step's gradients.
@@ -79,16 +73,18 @@ pub(super) struct Strategy {
 }
 
 /// What changes while the loop runs.
-struct Loop {
-    learner: Learner<Network>,
-    handover: Handover,
-    at: Standing,
-    /// Sums of the epoch under way.
-    sums: Sums,
+pub(super) struct Loop {
+    pub(super) learner: Learner<Network>,
+    handover: Option<Handover>,
+    pub(super) at: Standing,
+    /// Sums of the epoch under way, over all ranks.
+    pub(super) sums: Sums,
     /// When the run was saved last, or began.
-    saved: Instant,
+    pub(super) saved: Instant,
+    /// Time with the other ranks that `metrics.jsonl` has already.
+    waited: Duration,
     /// Whether weights, optimizer and numbers belong to one step. Not in the middle of an update.
-    sane: bool,
+    pub(super) sane: bool,
 }
 
 /// Why a checkpoint is made.
@@ -110,20 +106,16 @@ impl SupervisedLearningStrategy<Network> for Strategy {
         _: usize,
     ) -> (Network, SupervisedTrainingEventProcessor<Network>) {
         let TrainingComponents { checkpointer, event_processor, event_store, .. } = components;
-        let Some(checkpointer) = checkpointer else {
-            // The outcome stays empty, which the session takes for a learner that did not start.
-            return (learner.model(), event_processor);
-        };
-        let handover = Handover {
-            staging: self.staging.clone(),
+        let handover = self.staging.clone().zip(checkpointer).map(|(staging, checkpointer)| Handover {
+            staging,
             checkpointer: Arc::new(Mutex::new(checkpointer)),
             events: event_store,
             device: self.device.clone(),
             aside: self.backend.is_cpu(),
-        };
+        });
         let at = lock(&self.standing).clone();
         let sums = Sums::resume(at.sums);
-        let mut state = Loop { learner, handover, at, sums, saved: Instant::now(), sane: true };
+        let mut state = Loop { learner, handover, at, sums, saved: Instant::now(), waited: Duration::ZERO, sane: true };
         let outcome = self.run_guarded(&mut state);
         *lock(&self.standing) = state.at;
         *lock(&self.outcome) = Some(outcome);
@@ -146,8 +138,7 @@ impl Strategy {
             })
         });
         // A failed save explains what follows it better than what follows does.
-        let saved = self.staging.finish().map_err(TrainError::from);
-        saved.and(outcome).map_err(|error| self.broke_off(state, error))
+        self.saved().and(outcome).map_err(|error| self.broke_off(state, error))
     }
 
     /// What to tell of a training that broke off.
@@ -157,7 +148,7 @@ impl Strategy {
             let save = || {
                 state.at.sums = state.sums.now();
                 self.save(state, Reason::Stopping, None)?;
-                self.staging.finish()
+                self.saved()
             };
             // A device that failed may fail again, and the first error is the one to tell.
             let _ = without_panic_output(|| catch_unwind(AssertUnwindSafe(save)));
@@ -170,6 +161,16 @@ impl Strategy {
             Err(_) => "no checkpoint had been made yet".to_string(),
         };
         TrainError::BrokeOff { error: Box::new(error), rest }
+    }
+
+    /// Waits for saves that are under way.
+    fn saved(&self) -> Result<(), TrainError> {
+        Ok(self.staging.as_ref().map_or(Ok(()), Staging::finish)?)
+    }
+
+    /// The error of a save that failed meanwhile.
+    pub(super) fn failed(&self) -> Result<(), TrainError> {
+        Ok(self.staging.as_ref().map_or(Ok(()), Staging::failed)?)
     }
 
     fn metric(&self) -> &'static Metric {
@@ -190,7 +191,8 @@ impl Strategy {
                 return Ok(Outcome::Interrupted);
             };
             let train_sums = state.at.sums;
-            let is_best = self.complete_epoch(&mut state.at, &train_sums, &valid_sums);
+            let metrics = metrics::named(self.metric(), &train_sums, &valid_sums);
+            let is_best = state.at.complete_epoch(&self.recipe, metrics);
             state.sums = Sums::default();
             let at = &state.at;
             let seconds = started.elapsed().as_secs_f64();
@@ -205,14 +207,15 @@ impl Strategy {
                 items: items - done_before.min(items),
                 best: is_best,
             }));
-            let patience_over = self.patience_over(at);
+            let patience_over = at.patience_over(&self.recipe);
             let last = at.epoch == epochs || patience_over;
             let every = self.recipe.checkpoint.every_epochs;
+            let is_kept = is_best || last || (every > 0 && at.epoch.is_multiple_of(every));
             let line = self.line(state, seconds);
-            if is_best || last || (every > 0 && at.epoch.is_multiple_of(every)) {
+            if is_kept {
                 self.save(state, Reason::Policy, Some(line))?;
-            } else {
-                self.staging.record(line)?;
+            } else if let Some(staging) = &self.staging {
+                staging.record(line)?;
             }
             if patience_over {
                 return Ok(Outcome::EarlyStopped);
@@ -223,22 +226,22 @@ impl Strategy {
 
     /// Trains the rest of the epoch under way. `false` when it was asked to stop.
     fn train_epoch(&self, state: &mut Loop) -> Result<bool, TrainError> {
-        let batches = self.train.num_batches();
-        let mut seen = state.at.sums.items;
-        for batch in self.train.batches(state.at.epoch, state.at.batch) {
-            let batch = batch?;
-            seen += batch.len as u64;
-            self.train_step(state, StepInput { batch, objective: self.objective.clone() })?;
+        let total = self.train.num_batches();
+        let before = self.train.items_in(0..state.at.batch) as u64;
+        let done = state.at.sums.items;
+        let mut batches = self.train.shared_batches(state.at.epoch, state.at.batch, self.share);
+        while state.at.batch < total {
+            let told = self.train_step(state, &mut batches)?;
+            let items = done + self.train.items_in(0..state.at.batch) as u64 - before;
             let shown = state.sums.shown();
             let mean = |value: f64| (shown.items > 0).then_some(value);
             let (loss, score) = (mean(metrics::loss(&shown)), mean(metrics::score(&shown)));
-            self.observers.tell(&Event::Step { step: state.at.step, items: seen, loss, score });
-            self.staging.failed()?;
-            if self.stop.load(Ordering::Relaxed) {
+            self.observers.tell(&Event::Step { step: state.at.step, items, loss, score });
+            if told.stop {
                 state.at.sums = state.sums.now();
                 return Ok(false);
             }
-            if state.at.batch < batches && self.is_due(state) {
+            if state.at.batch < total && self.is_due(state, &told) {
                 state.at.sums = state.sums.now();
                 self.save(state, Reason::Policy, None)?;
             }
@@ -247,92 +250,42 @@ impl Strategy {
         Ok(true)
     }
 
-    /// Whether it is time for a checkpoint in the middle of an epoch.
-    fn is_due(&self, state: &Loop) -> bool {
-        let section = &self.recipe.checkpoint;
-        let steps = section.every_steps.is_some_and(|every| state.at.step.is_multiple_of(every as u64));
-        steps || section.every_minutes.is_some_and(|minutes| state.saved.elapsed().as_secs_f64() >= minutes * 60.0)
-    }
-
-    fn train_step(&self, state: &mut Loop, input: StepInput) -> Result<(), TrainError> {
-        // The random numbers of a step are a function of the seed and the step: a resumed run draws the same.
-        crate::device::seed(&self.device, step_seed(self.recipe.train.seed, state.at.step));
-        let output = state.learner.train_step(input);
-        let reported = output.item.reported()?;
-        let grads = self.clip(output.grads, &state.learner)?;
-        if let Some(observer) = &self.observer {
-            observer(state.at.step + 1);
-        }
-        state.sane = false;
-        state.learner.lr_step();
-        state.learner.optimizer_step(grads);
-        state.sums.add(reported);
-        state.at.step += 1;
-        state.at.batch += 1;
-        state.sane = true;
-        Ok(())
-    }
-
-    fn clip(&self, grads: GradientsParams, learner: &Learner<Network>) -> Result<GradientsParams, TrainError> {
-        let train = &self.recipe.train;
-        if let Some(max_norm) = train.clip_grad_norm {
-            return Ok(optim::clip_grad_norm(grads, &learner.model(), max_norm)?.0);
-        }
-        Ok(match train.clip_grad_value {
-            Some(limit) => optim::clip_grad_value(grads, &learner.model(), limit),
-            None => grads,
-        })
-    }
-
     /// Loss and score over the validation set, in evaluation mode; nothing when it was asked to stop.
     fn validate(&self, learner: &Learner<Network>) -> Result<Option<EpochSums>, TrainError> {
         let network = learner.model().valid();
+        let told = match &self.group {
+            None => self.validate_share(&network)?,
+            Some(group) => {
+                let network = ranks::same_statistics(group, network)?;
+                Told::exchange(self.validate_share(&network), group)?
+            }
+        };
+        Ok((!told.stop).then_some(told.sums))
+    }
+
+    fn validate_share(&self, network: &Network) -> Result<Told, TrainError> {
         let mut sums = Sums::default();
-        for batch in self.valid.batches(0, 0) {
+        for batch in self.valid.shared_batches(0, 0, self.share) {
             if self.stop.load(Ordering::Relaxed) {
-                return Ok(None);
+                return Ok(Told { stop: true, ..Told::default() });
             }
             let input = StepInput { batch: batch?, objective: self.objective.clone() };
-            sums.add(InferenceStep::step(&network, input).reported()?);
+            sums.add(InferenceStep::step(network, input).reported()?);
         }
-        Ok(Some(sums.now()))
+        Ok(Told { sums: sums.now(), ..Told::default() })
     }
 
-    /// Moves on to the next epoch; says whether this one was the best so far.
-    fn complete_epoch(&self, at: &mut Standing, train: &EpochSums, valid: &EpochSums) -> bool {
-        at.epoch += 1;
-        at.batch = 0;
-        at.sums = EpochSums::default();
-        at.metrics = metrics::named(self.metric(), train, valid);
-        if let Some(stopping) = &self.recipe.train.early_stopping {
-            at.early = early_state(stopping, at);
-        }
-        let section = &self.recipe.checkpoint;
-        // What is no number is never the best.
-        let Some(&value) = at.metrics.get(&section.monitor).filter(|value| !value.is_nan()) else { return false };
-        let better = at.best.as_ref().is_none_or(|best| section.mode().better(value, best.value, 0.0));
-        if better {
-            at.best = Some(Best { metric: section.monitor.clone(), value, step: at.step });
-        }
-        better
-    }
-
-    fn patience_over(&self, at: &Standing) -> bool {
-        let state = self.recipe.train.early_stopping.as_ref().zip(at.early.as_ref());
-        state.is_some_and(|(stopping, state)| state.bad_epochs >= stopping.patience)
-    }
-
-    /// Hands a checkpoint to the saving threads.
-    fn save(&self, state: &mut Loop, reason: Reason, line: Option<serde_json::Value>) -> Result<(), CheckpointError> {
+    /// Hands a checkpoint to the saving threads; rank 0 does.
+    fn save(&self, state: &mut Loop, reason: Reason, line: Option<serde_json::Value>) -> Result<(), TrainError> {
+        state.saved = Instant::now();
+        let Some(handover) = &state.handover else { return Ok(()) };
         let draft = Draft {
             manifest: self.manifest(&state.at),
             weights_only: self.recipe.checkpoint.weights_only && reason == Reason::Policy,
             prune: reason == Reason::Policy,
             line,
         };
-        state.handover.save(&state.learner, draft)?;
-        state.saved = Instant::now();
-        Ok(())
+        Ok(handover.save(&state.learner, draft)?)
     }
 
     fn manifest(&self, at: &Standing) -> Manifest {
@@ -347,6 +300,7 @@ impl Strategy {
             epoch: at.epoch,
             batch: at.batch,
             batches: self.train.num_batches(),
+            ranks: self.share.ranks,
             seed: self.recipe.train.seed,
             metrics: at.metrics.clone(),
             sums: at.sums,
@@ -358,7 +312,7 @@ impl Strategy {
     }
 
     /// The line of `metrics.jsonl` for the epoch that was completed.
-    fn line(&self, state: &Loop, seconds: f64) -> serde_json::Value {
+    fn line(&self, state: &mut Loop, seconds: f64) -> serde_json::Value {
         let at = &state.at;
         let mut line = serde_json::json!({ "epoch": at.epoch, "step": at.step });
         for (name, value) in &at.metrics {
@@ -366,26 +320,11 @@ impl Strategy {
         }
         line["lr"] = serde_json::json!(state.learner.lr_current().base());
         line["seconds"] = serde_json::json!(seconds);
+        if let Some(group) = &self.group {
+            let waited = group.waited();
+            line["wait_seconds"] = serde_json::json!((waited - state.waited).as_secs_f64());
+            state.waited = waited;
+        }
         line
     }
-}
-
-/// Early stopping after the epoch just completed.
-fn early_state(stopping: &EarlyStopping, at: &Standing) -> Option<EarlyState> {
-    let value = *at.metrics.get(&stopping.monitor)?;
-    let mode = stopping.mode.unwrap_or_else(|| Mode::of(&stopping.monitor));
-    Some(match &at.early {
-        Some(state) if !state.best.is_nan() && !mode.better(value, state.best, stopping.min_delta) => {
-            EarlyState { best: state.best, bad_epochs: state.bad_epochs + 1 }
-        }
-        _ => EarlyState { best: value, bad_epochs: 0 },
-    })
-}
-
-/// A seed for each step: the splitmix64 mix of the run's seed and the step.
-pub(super) fn step_seed(seed: u64, step: u64) -> u64 {
-    let mut z = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

@@ -368,6 +368,7 @@ impl Import {
             epoch: at.epoch,
             batch: at.batch,
             batches: self.batches.unwrap_or(0),
+            ranks: 1,
             seed: self.plan.recipe.train.seed,
             metrics: Default::default(),
             sums: EpochSums::default(),

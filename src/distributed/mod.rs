@@ -1,0 +1,14 @@
+//! Data-parallel training: several processes (ranks) train one network, each on its part of every batch.
+//!
+//! A [`Group`] is what ranks have in common: it sums gradients in rank order, so that every rank holds the same bits and the same
+//! number of ranks gives the same bits again. How bytes travel is a [`Transport`]: MPI between processes (feature `mpi`), or
+//! memory between threads of one process ([`threads`]), which is what tests run on.
+
+mod group;
+mod launcher;
+#[cfg(feature = "mpi")]
+mod mpi;
+pub mod threads;
+
+pub use group::{Group, GroupError, Transport};
+pub use launcher::{Launch, connect, launched};

@@ -1,0 +1,124 @@
+//! Ranks as threads of one process: what tests run on.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use super::{Group, GroupError, Transport};
+
+/// What travels between two ranks.
+enum Message {
+    Values(Vec<f32>),
+    Bytes(Vec<u8>),
+}
+
+/// One rank's ends of the channels to and from every rank.
+struct Channels {
+    rank: usize,
+    to: Vec<Sender<Message>>,
+    from: Vec<Receiver<Message>>,
+}
+
+impl Channels {
+    fn lost(&self) -> GroupError {
+        GroupError::Lost { rank: self.rank, host: self.host(), reason: "a thread has ended".into() }
+    }
+
+    fn exchange(&self, message: impl Fn(usize) -> Message) -> Result<Vec<Message>, GroupError> {
+        for (rank, to) in self.to.iter().enumerate() {
+            to.send(message(rank)).map_err(|_| self.lost())?;
+        }
+        self.from.iter().map(|from| from.recv().map_err(|_| self.lost())).collect()
+    }
+}
+
+impl Transport for Channels {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.to.len()
+    }
+
+    fn host(&self) -> String {
+        format!("thread {}", self.rank)
+    }
+
+    fn scatter(&mut self, values: &[f32], counts: &[usize], received: &mut [f32]) -> Result<(), GroupError> {
+        let starts: Vec<usize> = starts(counts);
+        let message = |rank: usize| Message::Values(values[starts[rank]..starts[rank] + counts[rank]].to_vec());
+        let own = counts[self.rank];
+        for (rank, message) in self.exchange(message)?.into_iter().enumerate() {
+            let Message::Values(chunk) = message else { return Err(self.lost()) };
+            received[rank * own..(rank + 1) * own].copy_from_slice(&chunk);
+        }
+        Ok(())
+    }
+
+    fn gather(&mut self, chunk: &[f32], counts: &[usize], values: &mut [f32]) -> Result<(), GroupError> {
+        let starts = starts(counts);
+        for (rank, message) in self.exchange(|_| Message::Values(chunk.to_vec()))?.into_iter().enumerate() {
+            let Message::Values(chunk) = message else { return Err(self.lost()) };
+            values[starts[rank]..starts[rank] + counts[rank]].copy_from_slice(&chunk);
+        }
+        Ok(())
+    }
+
+    fn gather_bytes(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, GroupError> {
+        let answers = self.exchange(|_| Message::Bytes(bytes.to_vec()))?;
+        answers
+            .into_iter()
+            .map(|message| match message {
+                Message::Bytes(bytes) => Ok(bytes),
+                Message::Values(_) => Err(self.lost()),
+            })
+            .collect()
+    }
+
+    fn abort(&mut self, _: i32) {
+        // The others notice that the channels of this rank are gone.
+        self.to.clear();
+    }
+}
+
+fn starts(counts: &[usize]) -> Vec<usize> {
+    counts
+        .iter()
+        .scan(0, |at, count| {
+            let start = *at;
+            *at += count;
+            Some(start)
+        })
+        .collect()
+}
+
+/// Groups for `size` ranks of this process, in rank order.
+pub fn groups(size: usize) -> Vec<Group> {
+    let mut to: Vec<Vec<Sender<Message>>> = (0..size).map(|_| Vec::new()).collect();
+    let mut from: Vec<Vec<Receiver<Message>>> = (0..size).map(|_| Vec::new()).collect();
+    for sender in &mut to {
+        for receiver in &mut from {
+            let (send, receive) = channel();
+            sender.push(send);
+            receiver.push(receive);
+        }
+    }
+    to.into_iter().zip(from).enumerate().map(|(rank, (to, from))| Group::new(Channels { rank, to, from })).collect()
+}
+
+/// Runs something as each of `size` ranks, each on a thread of its own, and gives their answers in rank order.
+///
+/// # Panics
+/// When a rank panics.
+pub fn run<T: Send + 'static>(size: usize, rank: impl Fn(Group) -> T + Send + Sync + 'static) -> Vec<T> {
+    let rank = Arc::new(rank);
+    let threads: Vec<_> = groups(size)
+        .into_iter()
+        .map(|group| {
+            let rank = Arc::clone(&rank);
+            thread::spawn(move || rank(group))
+        })
+        .collect();
+    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+}
