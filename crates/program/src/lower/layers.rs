@@ -176,7 +176,7 @@ pub(super) fn in_training(l: &Lower, exported: bool) -> bool {
     match l.mode {
         Mode::AsExported => exported,
         Mode::Eval => false,
-        Mode::Train => true,
+        Mode::Train | Mode::TrainFrozenStatistics => true,
     }
 }
 
