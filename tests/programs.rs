@@ -206,10 +206,13 @@ fn a_recipe_trains_a_program_and_resuming_changes_no_bit() {
     let file = arrays(&fixture("bn_net.pt2"));
     for (key, tensor) in whole.tensors() {
         assert_eq!(tensor.bytes().unwrap(), parts.tensor(key).unwrap().bytes().unwrap(), "{key}");
-        assert_ne!(tensor.bytes().unwrap(), file.tensor(key).unwrap().bytes().unwrap(), "{key} did not move");
+        // The bias before a batch norm has no gradient but rounding.
+        let moved = tensor.bytes().unwrap() != file.tensor(key).unwrap().bytes().unwrap();
+        assert!(moved || key == "c.bias", "{key} did not move");
     }
     assert_eq!(whole.len(), 9);
-    assert_eq!(whole.tensor("b.num_batches_tracked").unwrap().to_i64().unwrap()[0] % 3, 0);
+    let count = |dict: &StateDict| dict.tensor("b.num_batches_tracked").unwrap().to_i64().unwrap()[0];
+    assert!(count(&whole) > count(&file) + 2, "{} batches", count(&whole));
 
     // The same program with these weights answers as the run does.
     for end in ["pt2", "onnx"] {
