@@ -44,7 +44,7 @@ impl<const D: usize> Held<D> {
     fn new(data: TensorData, role: Role, device: &Device) -> Self {
         let tensor = Tensor::from_data(data, (device, DType::F32));
         match role {
-            Role::Parameter => Self::Parameter(Param::initialized(ParamId::new(), tensor)),
+            Role::Parameter => Self::Parameter(Param::initialized(ParamId::new(), tensor).set_require_grad(true)),
             Role::Buffer => Self::Buffer(RunningState::new(tensor)),
         }
     }

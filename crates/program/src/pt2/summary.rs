@@ -60,5 +60,9 @@ fn used(node: &Node) -> Option<Used> {
     let stack = node.metadata.get("nn_module_stack")?;
     let class = stack.rsplit(';').find_map(|entry| entry.split(',').nth(2))?;
     let place = place(node);
+    // What PyTorch adds itself, such as checks of sizes, is of no module.
+    if place.module.starts_with("_empty_nn_module_stack") {
+        return None;
+    }
     Some(Used { path: place.module, class: class.to_string(), source: place.source })
 }
