@@ -111,6 +111,18 @@ pub fn dropout<const D: usize>(layer: &Dropout, x: Tensor<D>) -> Tensor<D> {
     ours.unwrap_or_else(|| layer.forward(x))
 }
 
+/// Sets values to zero, each with probability `prob`, and scales the others by 1/(1-prob).
+pub fn dropped(x: Tensor<1>, prob: f64) -> Tensor<1> {
+    if prob >= 1.0 {
+        return x * 0.0;
+    }
+    kernels::dropout(&x, prob).unwrap_or_else(|| {
+        let keep = 1.0 - prob;
+        let mask = Tensor::<1>::random(x.dims(), Distribution::Bernoulli(keep), &x.device());
+        x * (mask * (1.0 / keep))
+    })
+}
+
 /// Sets whole channels to zero in training (`torch.nn.Dropout2d`), each with probability `prob`; the others are scaled by 1/(1-prob).
 #[derive(Module, Debug)]
 pub struct Dropout2d {

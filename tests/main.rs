@@ -13,6 +13,7 @@ mod onnx_export;
 mod onnx_run;
 mod optim;
 mod own_model;
+mod programs;
 mod recipes;
 #[cfg(feature = "serve")]
 mod serve;

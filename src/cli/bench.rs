@@ -4,7 +4,7 @@ mod case;
 mod check;
 mod checkpoint;
 mod files;
-mod graphs;
+pub(super) mod graphs;
 mod networks;
 mod peak;
 mod pipeline;

@@ -9,14 +9,14 @@ use super::{Answer, Exit};
 use crate::error::panic_message;
 use crate::onnx::codegen;
 
-/// Generate Burn source and weights for an ONNX file, through burn-import (burn-onnx).
+/// Generate Burn source and weights for an ONNX file or a PyTorch program, through burn-import (burn-onnx).
 ///
 /// Writes NAME.rs with a Burn module `Model` and NAME.bpk with its weights. A crate that includes the source needs `burn` and
 /// `burn-store` of the same release. To run an ONNX file without a compiler, use `rekindle run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle codegen mnist-8.onnx src/generated")]
 pub struct Args {
-    /// The ONNX file.
+    /// The ONNX file or program.
     model: PathBuf,
     /// The folder to write to.
     dir: PathBuf,

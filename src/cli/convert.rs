@@ -1,11 +1,13 @@
 //! `rekindle convert`: a model file in another format, renamed, cut or cast on the way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use regex::Regex;
+use rekindle_program::Program;
 use rekindle_state::{
-    DType, Format, Renames, SaveOptions, TorchLegacy, TorchScript, TorchZip, format_for, open, save, tensors,
+    DType, Format, Renames, SaveOptions, StateDict, TorchLegacy, TorchScript, TorchZip, Value, format_for, open, save,
+    tensors,
 };
 
 use super::output::{line, say};
@@ -81,11 +83,12 @@ pub fn run(args: Args) -> Answer {
         (format, false) => format,
     };
     let file = open(&args.input)?;
+    let root = state(&args.input, file.content.root)?;
     let renames = Renames { key: args.key, strip: args.strip, rename: args.rename, only: args.only };
     for note in &file.notes {
         say!("{note}");
     }
-    let (root, mut notes) = renames.apply(&file.content.root).map_err(|error| error.at(&args.input))?;
+    let (root, mut notes) = renames.apply(&root).map_err(|error| error.at(&args.input))?;
     notes.extend(file.modules.iter().filter(|_| file.format.name() != TorchScript.name()).map(|(path, module)| {
         let place = if path.is_empty() { "the file".to_string() } else { format!("'{path}'") };
         format!("{place} is a whole {} and is written as its state dict", module.class)
@@ -109,4 +112,18 @@ pub fn run(args: Args) -> Answer {
     let tensors = if count == 1 { "1 tensor".to_string() } else { format!("{count} tensors") };
     line(format!("{}: {tensors} written", output.display()))?;
     Ok(Exit::Done)
+}
+
+/// What is written of a file: of a program, its parameters and persistent buffers, which `load_state_dict` takes.
+fn state(path: &Path, root: Value) -> anyhow::Result<Value> {
+    let Value::Dict(dict) = &root else { return Ok(root) };
+    if !Program::is_program(path) {
+        return Ok(root);
+    }
+    let program = Program::open(path)?;
+    let mut own = StateDict::ordered();
+    for (key, value) in dict.iter().filter(|(key, _)| program.is_state(&key.text())) {
+        own.insert(key.clone(), value.clone());
+    }
+    Ok(Value::Dict(own))
 }

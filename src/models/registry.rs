@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Architecture, Invalid, ModelConfig, ModelError, graph};
+use super::{Architecture, GraphConfig, Invalid, ModelConfig, ModelError, graph};
 
 /// The networks of a program. Other people's programs add theirs to the built-in ones:
 ///
@@ -105,18 +105,28 @@ impl Registry {
     }
 }
 
-/// A kind of file that is a network: an ONNX graph.
+/// A kind of file that is a network: an ONNX graph, a program of PyTorch.
 pub struct FileKind {
     /// The key of a recipe's `[model]` that names such a file.
     pub key: &'static str,
+    /// The keys that may stand beside it.
+    pub settings: &'static [&'static str],
     /// Whether a file is of this kind, by its first bytes.
     pub is: fn(&Path) -> Result<bool, ModelError>,
-    /// Opens it.
-    pub open: fn(&Path) -> Result<Architecture, ModelError>,
+    /// Opens it with the settings beside it.
+    pub open: fn(&Path, &Map<String, Value>) -> Result<Architecture, ModelError>,
 }
 
 /// Every kind of file that is a network.
-pub const FILES: &[FileKind] = &[FileKind { key: "onnx", is: graph::is_graph, open: graph::open }];
+pub const FILES: &[FileKind] = &[
+    FileKind { key: "onnx", settings: &[], is: graph::is_onnx, open: GraphConfig::from_keys },
+    FileKind {
+        key: "program",
+        settings: &["frozen_statistics", "input"],
+        is: graph::is_program,
+        open: GraphConfig::from_keys,
+    },
+];
 
 /// The network that a file is, whatever its kind; none for a file of no such kind.
 ///
@@ -124,7 +134,7 @@ pub const FILES: &[FileKind] = &[FileKind { key: "onnx", is: graph::is_graph, op
 /// When the file cannot be read, or is a network that cannot be used.
 pub fn open(path: &Path) -> Option<Result<Architecture, ModelError>> {
     FILES.iter().find_map(|kind| match (kind.is)(path) {
-        Ok(true) => Some((kind.open)(path)),
+        Ok(true) => Some((kind.open)(path, &Map::new())),
         Ok(false) => None,
         Err(error) => Some(Err(error)),
     })

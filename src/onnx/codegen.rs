@@ -1,4 +1,4 @@
-//! Burn source for an ONNX file, through burn-import (which re-exports burn-onnx).
+//! Burn source for an ONNX file or a program of PyTorch, through burn-import (which re-exports burn-onnx).
 //!
 //! The generator panics on what it cannot do, and may abort; so it runs in a process of its own, which the caller starts with
 //! [`generate_here`], and its files are moved into place once all of them are there.
@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rekindle_onnx::Model;
+use rekindle_program::{Mode, Program};
+
+use super::export::{EXTERNAL_ABOVE, write};
 
 /// Why no source was generated.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +17,12 @@ pub enum CodegenError {
     /// The file is no model that can be read.
     #[error(transparent)]
     Model(#[from] rekindle_onnx::Error),
+    /// The file is a program of PyTorch that cannot become a graph.
+    #[error(transparent)]
+    Program(#[from] rekindle_program::Error),
+    /// The graph of a program cannot be written.
+    #[error(transparent)]
+    Graph(#[from] super::OnnxError),
     /// A file cannot be read or written.
     #[error("{path}: cannot {what}: {error}", path = .path.display())]
     Io {
@@ -59,15 +68,31 @@ pub fn generate(model: &Path, folder: &Path, mut generator: Command) -> Result<G
         return Err(CodegenError::NotInThisBuild);
     }
     // Read by our own bounded reader first: what the generator reads, it trusts.
-    Model::open(model)?;
+    let program = match Program::is_program(model) {
+        true => Some(Program::open(model)?.lower(Mode::Eval, false)?.proto),
+        false => Model::open(model).map(|_| None)?,
+    };
     let stem = model.file_stem().and_then(|stem| stem.to_str());
     let stem = stem
         .filter(|stem| stem.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') && model.to_str().is_some());
     let stem = stem.ok_or_else(|| CodegenError::Name(model.to_path_buf()))?;
     std::fs::create_dir_all(folder).map_err(io(folder, "be made"))?;
     let scratch = Scratch::new(folder)?;
-    let output =
-        generator.arg(model).arg(&scratch.0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output();
+    let graph = match program {
+        Some(graph) => {
+            let name = format!("{stem}.onnx");
+            write(graph, &scratch.0, &name, EXTERNAL_ABOVE)?;
+            scratch.0.join(name)
+        }
+        None => model.to_path_buf(),
+    };
+    let output = generator
+        .arg(&graph)
+        .arg(&scratch.0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output();
     let output = output.map_err(io(folder, "start the generator"))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);

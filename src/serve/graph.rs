@@ -10,7 +10,7 @@ use rekindle_state::{DType, Tensor};
 use super::{Answers, Description, Engine, Images, Loaded, Port, network};
 use crate::data::prepare::Preparation;
 use crate::device::OpenDevice;
-use crate::models::{self, Architecture, GraphConfig};
+use crate::models::{self, Architecture, GraphConfig, Item};
 use crate::onnx::metadata::Told;
 use crate::onnx::open;
 use crate::onnx::run::{BurnDevice, files};
@@ -29,7 +29,8 @@ pub fn loaded(path: &Path, normalize: Option<&str>, device: &OpenDevice) -> Resu
     let outputs = graph.outputs.iter().map(|port| described(port, "gives"));
     let outputs = outputs.collect::<Result<Vec<Port>, String>>().map_err(at)?;
     // What it is as a network of images, if it is one: tried, because the file alone doesn't say.
-    let architecture = models::open(path).and_then(Result::ok);
+    let of_images = |architecture: &Architecture| matches!(architecture.io().input, Item::Image(_));
+    let architecture = models::open(path).and_then(Result::ok).filter(of_images);
     let told = Told::read(&model.metadata);
     let image = match wanted.as_slice() {
         [port] => images(port, &told, normalize).map_err(at)?,

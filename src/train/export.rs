@@ -6,7 +6,7 @@ use rekindle_state::{Key, StateDict, Value};
 
 use super::{Recipe, TrainError, recipe, recipe_of, restored, trained_parameters};
 use crate::checkpoint::{Contents, Manifest};
-use crate::models::{Network, Registry, weights};
+use crate::models::{Architecture, GraphConfig, Network, Registry, weights};
 use crate::optim::{self, Group, ParameterInfo, Per, Schedule};
 
 /// A checkpoint with its network and parameter groups.
@@ -19,6 +19,7 @@ pub struct Snapshot {
     pub parameters: Vec<ParameterInfo>,
     /// The parameter groups with the learning rates of the next step.
     pub groups: Vec<Group>,
+    architecture: Architecture,
     /// The schedule and how often it was stepped, if the learning rate changes.
     schedule: Option<(Schedule, u64)>,
 }
@@ -42,7 +43,7 @@ impl Snapshot {
                 group.lr = schedule.lr(base, *count);
             }
         }
-        Ok(Self { network, recipe, parameters, groups, schedule })
+        Ok(Self { network, recipe, parameters, groups, architecture, schedule })
     }
 
     /// The model's state dict, with PyTorch's `_metadata`.
@@ -51,6 +52,7 @@ impl Snapshot {
     /// When a tensor cannot be read.
     pub fn model(&self) -> Result<StateDict, TrainError> {
         let mut dict = weights::to_state_dict(&self.network)?;
+        self.architecture.get::<GraphConfig>().map_or(Ok(()), |config| config.complete(&mut dict))?;
         dict.set_metadata(Some(weights::metadata(&self.network)));
         Ok(dict)
     }

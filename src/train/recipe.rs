@@ -626,7 +626,7 @@ fn model_error(error: &ModelError, source: &Source<'_>) -> RecipeError {
 pub fn architecture(registry: &Registry, recipe: &Recipe) -> Result<Architecture, ModelError> {
     let ModelSection { name, config } = &recipe.model;
     let Some((kind, path)) = recipe.model.file() else { return registry.find(name)?.configure(config) };
-    if let Some(key) = config.keys().find(|key| *key != kind.key) {
+    if let Some(key) = config.keys().find(|key| *key != kind.key && !kind.settings.contains(&key.as_str())) {
         let problem = format!("is for models of the registry, and this one is the file '{}'", path.display());
         return Err(ModelError::Key { name: path.display().to_string(), key: key.clone(), problem });
     }
@@ -634,7 +634,8 @@ pub fn architecture(registry: &Registry, recipe: &Recipe) -> Result<Architecture
         let problem = format!("cannot stand beside '{}': a model is of the registry or a file", kind.key);
         return Err(ModelError::Key { name: name.clone(), key: "name".to_string(), problem });
     }
-    (kind.open)(path)
+    let settings = config.iter().filter(|(key, _)| *key != kind.key);
+    (kind.open)(path, &settings.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 impl ModelSection {

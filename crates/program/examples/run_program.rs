@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rekindle_onnx::reference::{Tolerance, difference};
 use rekindle_onnx::{Array, DType, HostOnly, Session, Value};
-use rekindle_program::{Given, Mode, Program};
+use rekindle_program::{Example, Given, Mode, Program};
 use rekindle_state::{Tensor, Value as Stored};
 
 type Problem = Box<dyn std::error::Error>;
@@ -24,26 +24,37 @@ fn run() -> Result<bool, Problem> {
     let number = |name: &str, other: f64| place(name).map_or(Ok(other), |text| text.parse::<f64>());
     let (rtol, atol) = (number("--rtol", 1e-3)?, number("--atol", 1e-5)?);
     let program = Program::open(Path::new(file))?;
-    let lowered = program.lower(Mode::AsExported, false)?;
+    let reference = place("--reference").map(|path| rekindle_state::open(Path::new(path))).transpose()?;
+    let stored = match reference.map(|stored| stored.content.root) {
+        Some(Stored::Dict(stored)) => Some(stored),
+        Some(_) => return Err("the reference is no npz".into()),
+        None => None,
+    };
+    let find = |name: String| -> Result<Option<Array>, Problem> {
+        match stored.as_ref().and_then(|stored| stored.get(name.as_str())) {
+            Some(Stored::Tensor(tensor)) => array(tensor).map(Some),
+            Some(Stored::Array(own)) => own.tensor.as_ref().map(array).transpose(),
+            _ => Ok(None),
+        }
+    };
+    // A number is missing where the program takes or gives something else than a tensor.
+    let all = |kind: &str| -> Result<Vec<Array>, Problem> {
+        (0..64).filter_map(|at| find(format!("{kind}{at}")).transpose()).collect()
+    };
+    let example = |array: &Array| Example { dtype: array.dtype(), shape: array.shape().to_vec() };
+    let examples: Vec<Example> = all("in")?.iter().map(example).collect();
+    let lowered =
+        program.lower_for(Mode::AsExported, false, Some(&examples).filter(|all| !all.is_empty()).map(|v| &**v))?;
     if args.iter().any(|arg| arg == "--nodes") {
         for node in lowered.proto.graph.iter().flat_map(|graph| &graph.node) {
             println!("{} {:?} -> {:?}", node.op_type, node.input, node.output);
         }
     }
     let session = Session::new(lowered.model()?, HostOnly)?;
-    let Some(reference) = place("--reference") else {
+    if stored.is_none() {
         println!("{} nodes", lowered.proto.graph.map_or(0, |graph| graph.node.len()));
         return Ok(true);
-    };
-    let stored = rekindle_state::open(Path::new(reference))?;
-    let Stored::Dict(stored) = &stored.content.root else { return Err("the reference is no npz".into()) };
-    let find = |name: String| -> Result<Option<Array>, Problem> {
-        match stored.get(name.as_str()) {
-            Some(Stored::Tensor(tensor)) => array(tensor).map(Some),
-            Some(Stored::Array(own)) => own.tensor.as_ref().map(array).transpose(),
-            _ => Ok(None),
-        }
-    };
+    }
     let mut given = Vec::new();
     let mut at = 0;
     for input in &lowered.inputs {
@@ -58,8 +69,11 @@ fn run() -> Result<bool, Problem> {
     }
     let outputs = session.run(given)?;
     let mut agree = true;
-    for (at, output) in outputs.iter().enumerate() {
-        let Some(expected) = find(format!("out{at}"))? else { return Err(format!("no out{at}").into()) };
+    let expected = all("out")?;
+    if expected.len() != outputs.len() {
+        return Err(format!("{} outputs, the reference has {}", outputs.len(), expected.len()).into());
+    }
+    for (at, (output, expected)) in outputs.iter().zip(expected).enumerate() {
         let most = expected.floats().map_or(1.0, |floats| {
             floats.iter().filter(|value| value.is_finite()).fold(1.0_f64, |most, value| most.max(value.abs()))
         });

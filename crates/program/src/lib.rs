@@ -15,7 +15,9 @@ mod pt2;
 mod schema;
 mod script;
 mod sizes;
+mod summary;
 
 pub use error::{Error, Missing, Place, Result};
 pub use lower::Mode;
 pub use program::{Buffer, Example, Given, Input, Lowered, Output, Parameter, Program};
+pub use summary::{Described, Summary, Used};

@@ -5,12 +5,12 @@ use std::path::Path;
 use rekindle_onnx::builder::model_of;
 use rekindle_onnx::{DType, Model};
 use rekindle_state::onnx::proto::ModelProto;
-use rekindle_state::{Map, ProgramArchive, ProgramKind};
+use rekindle_state::{Map, ProgramArchive, ProgramKind, Tensor};
 
 use crate::lower::Mode;
 use crate::pt2::Exported;
 use crate::script::Script;
-use crate::{Error, Result};
+use crate::{Error, Result, Summary};
 
 /// A PyTorch program, read and checked.
 #[derive(Debug)]
@@ -69,8 +69,10 @@ pub struct Output {
 pub struct Parameter {
     /// Name in the state dict.
     pub name: String,
-    /// Name of the graph's weight that holds it: another one's for tied parameters.
+    /// Name of the graph's weight that holds it: another one's for tied parameters. A graph that does not read it has none.
     pub stored: String,
+    /// Its values in the archive.
+    pub tensor: Tensor,
 }
 
 /// A buffer.
@@ -80,6 +82,8 @@ pub struct Buffer {
     pub name: String,
     /// Whether a state dict holds it.
     pub persistent: bool,
+    /// Its values in the archive.
+    pub tensor: Tensor,
     /// The graph's output that gives its next value, if the program changes it and that was asked for.
     pub output: Option<String>,
 }
@@ -135,11 +139,36 @@ impl Program {
         matches!(kind, Ok(Some(_)))
     }
 
+    /// The program at a glance, without lowering it.
+    pub fn summary(&self) -> Summary {
+        match &self.form {
+            Form::Exported(exported) => exported.summary(),
+            Form::Script(script) => script.summary(),
+        }
+    }
+
     /// The PyTorch that wrote it, if it says.
     pub fn torch_version(&self) -> &str {
         match &self.form {
             Form::Exported(exported) => exported.torch_version(),
             Form::Script(_) => "",
+        }
+    }
+
+    /// Whether it says the types and sizes of its inputs: a scripted one does not.
+    pub fn says_inputs(&self) -> bool {
+        match &self.form {
+            Form::Exported(_) => true,
+            Form::Script(script) => script.says_inputs(),
+        }
+    }
+
+    /// Whether a name of the archive is one of the program's state dict: constants and buffers that are not persistent have
+    /// names too. TorchScript does not tell them apart.
+    pub fn is_state(&self, name: &str) -> bool {
+        match &self.form {
+            Form::Exported(exported) => exported.is_state(name),
+            Form::Script(_) => true,
         }
     }
 

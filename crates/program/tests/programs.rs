@@ -62,6 +62,11 @@ fn exported_programs_answer_as_pytorch_does() {
 }
 
 #[test]
+fn an_open_batch_stays_open() {
+    agrees("open_batch.pt2");
+}
+
+#[test]
 fn writes_through_views_reach_their_tensor() {
     agrees("inplace_views.pt2");
     agrees("inplace_views_decomposed.pt2");

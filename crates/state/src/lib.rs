@@ -107,7 +107,7 @@ pub use torch::audit::{Verdict, verdict};
 pub use torch::module::ModuleTree;
 pub use torch::{
     Distributed, ModelZip, Pickle, ProgramArchive, ProgramKind, TorchLegacy, TorchOptions, TorchScript, TorchTar,
-    TorchZip, write_torch,
+    TorchZip, rewrite_program, write_torch,
 };
 pub use value::{Array, Global, Object, Value};
 pub use walk::walk;

@@ -6,11 +6,13 @@ use std::str::FromStr;
 use anyhow::{anyhow, bail};
 use rekindle_onnx::graph::{Axis as PortAxis, Kind};
 use rekindle_onnx::{Array, DType, Model, Port, Session, Value};
+use rekindle_program::Mode;
 
 use super::networks::{architecture, input_shape, pixels};
 use super::{Bench, Work};
 use crate::device::OpenDevice;
 use crate::onnx::export::{EXTERNAL_ABOVE, ExportOptions, export_network, write};
+use crate::onnx::open;
 use crate::onnx::run::BurnDevice;
 use crate::train::fresh;
 
@@ -46,16 +48,25 @@ pub(super) fn exported(model: &str, batch: usize, side: Option<usize>, bench: &B
 
 /// A graph on inputs that are made up: floats look like images, integers are all 1, so that they may be tokens or a mask.
 pub(super) fn from_file(path: &Path, axes: &[Axis], device: &OpenDevice) -> anyhow::Result<Work> {
-    let session = Session::prepared(Model::open(path)?, BurnDevice::new(&device.device))
+    let model = open::open(path, None, Mode::Eval)?.model;
+    let session = Session::prepared(model, BurnDevice::new(&device.device))
         .map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    let ports = session.model().graph.inputs.iter().filter(|port| !port.optional);
-    let inputs: Vec<(String, Value)> =
-        ports.map(|port| Ok((port.name.clone(), made_up(port, axes)?))).collect::<anyhow::Result<_>>()?;
+    let inputs = made_up_inputs(session.model(), axes)?;
     let place = path.display().to_string();
     Ok(Box::new(move || {
         session.run(inputs.clone()).map_err(|error| anyhow!("{place}: {error}"))?;
         Ok(())
     }))
+}
+
+/// Inputs of a model as they are timed, open axes of size 1.
+pub(in crate::cli) fn inputs(model: &Model) -> anyhow::Result<Vec<(String, Value)>> {
+    made_up_inputs(model, &[])
+}
+
+fn made_up_inputs(model: &Model, axes: &[Axis]) -> anyhow::Result<Vec<(String, Value)>> {
+    let ports = model.graph.inputs.iter().filter(|port| !port.optional);
+    ports.map(|port| Ok((port.name.clone(), made_up(port, axes)?))).collect()
 }
 
 fn made_up(port: &Port, axes: &[Axis]) -> anyhow::Result<Value> {

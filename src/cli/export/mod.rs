@@ -1,11 +1,13 @@
 //! `rekindle export`: a network's weights, a run's checkpoint, or the network as a graph, as a file for another program.
 
 mod onnx;
+mod program;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use burn::module::Module;
+use rekindle_program::Program;
 use rekindle_state::{Burnpack, Format, Npz, SaveOptions, StateDict, TorchZip, Value, format_for, save};
 
 use super::output::say;
@@ -15,7 +17,7 @@ use crate::cli::output::line;
 use crate::cli::source::Saved;
 use crate::cli::{Answer, Exit};
 use crate::models::weights::Layout;
-use crate::models::{Network, Registry, weights};
+use crate::models::{GraphConfig, Network, Registry, weights};
 
 /// Write a model as an .onnx graph, or its weights as .pth, .safetensors or .npz under PyTorch's names, or as Burn's record (.bpk).
 ///
@@ -31,9 +33,9 @@ use crate::models::{Network, Registry, weights};
     after_help = "Example:\n  rekindle export vgg16 --weights torchmodel_weights.pth vgg16.safetensors\n  rekindle export checkpoints/fashion_mnist_sample checkpoint.pth --checkpoint\n  rekindle export checkpoints/fashion_mnist_sample clothes.onnx"
 )]
 pub struct Args {
-    /// A built-in name, a recipe, or the folder of a run or checkpoint.
+    /// A built-in name, a recipe, an ONNX file, a PyTorch program, or the folder of a run or checkpoint.
     model: String,
-    /// The file to write: .onnx, .pth, .pt, .safetensors, .npz or .bpk.
+    /// The file to write: .onnx, .pth, .pt, .safetensors, .npz or .bpk; of a PyTorch program, .pt2 or .pt is the program again.
     output: PathBuf,
     #[command(flatten)]
     weights: WeightArgs,
@@ -50,6 +52,8 @@ pub struct Args {
 /// What kind of file is written.
 enum Kind {
     Onnx,
+    /// A program with other weights.
+    Program,
     Weights(&'static dyn Format),
 }
 
@@ -60,7 +64,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
     if args.from.is_some() && !is_run {
         bail!("--from chooses a checkpoint of a run, and '{}' is no run's folder", args.model);
     }
-    if let (Kind::Weights(_), Some(option)) = (&kind, args.onnx.given()) {
+    if let (Kind::Weights(_) | Kind::Program, Some(option)) = (&kind, args.onnx.given()) {
         bail!("{}: {option} is for .onnx files", output.display());
     }
     let format = match kind {
@@ -69,6 +73,16 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
                 "{}: an .onnx file has no place for an optimizer's state: name it .pth or .safetensors",
                 output.display()
             )
+        }
+        Kind::Program if args.checkpoint => {
+            bail!("{}: a program has no place for an optimizer's state: name it .pth", output.display())
+        }
+        Kind::Program => {
+            let found = model::resolve(registry, &args.model, &args.weights, args.from, Layout::RowMajor)?;
+            return program::run(found, output);
+        }
+        Kind::Onnx if args.weights.weights.is_none() && Program::is_program(Path::new(&args.model)) => {
+            return program::graph(Path::new(&args.model), &args.onnx, output);
         }
         Kind::Onnx => {
             let found = model::resolve(registry, &args.model, &args.weights, args.from, Layout::RowMajor)?;
@@ -80,6 +94,9 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
         return checkpoint(registry, args, format);
     }
     let found = model::resolve(registry, &args.model, &args.weights, args.from, Layout::AsStored)?;
+    if program::is_script(&found) && output.extension().is_some_and(|extension| extension == "pt") {
+        return program::run(found, output);
+    }
     if format.name() == Burnpack.name() {
         return record(found.network, &found.description, output);
     }
@@ -87,6 +104,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
     if format.name() == TorchZip.name() {
         dict.set_metadata(Some(weights::metadata(&found.network)));
     }
+    found.architecture.get::<GraphConfig>().map_or(Ok(()), |config| config.complete(&mut dict))?;
     let count = dict.len();
     weights::notes(&found.network).iter().for_each(|note| say!("{note}"));
     write(output, dict, format)?;
@@ -99,6 +117,7 @@ fn kind(output: &Path) -> anyhow::Result<Kind> {
     let extension = output.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     match extension.as_deref() {
         Some("onnx") => Ok(Kind::Onnx),
+        Some("pt2") => Ok(Kind::Program),
         Some("npy") => bail!("{}: an .npy file holds one array: name it .npz", output.display()),
         _ => format_for(output).map(Kind::Weights).map_err(|_| {
             let found = extension.map_or_else(|| "no extension".to_string(), |found| format!("the extension .{found}"));

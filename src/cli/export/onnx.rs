@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::bail;
 use burn::module::Module;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::Device;
 use rekindle_state::Staged;
 
 use super::super::output::say;
@@ -81,17 +81,22 @@ impl OnnxArgs {
         options.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
     }
 
+    /// Whether the file is run before it gets its name.
+    pub fn is_verified(&self) -> bool {
+        !self.no_verify
+    }
+
     /// Refuses what a graph from a file keeps as it is.
-    fn none_that_changes_the_graph(&self) -> anyhow::Result<()> {
+    pub fn none_that_changes_the_graph(&self) -> anyhow::Result<()> {
         let options = [
             (self.opset.is_some(), "--opset"),
             (self.batch.is_some(), "--batch"),
             (!self.input_names.is_empty(), "--input-names"),
         ];
         match options.into_iter().find(|(given, _)| *given) {
-            Some((_, name)) => bail!(
-                "{name}: a graph from an ONNX file keeps its operator set, axes and names; only its weights change"
-            ),
+            Some((_, name)) => {
+                bail!("{name}: a graph from a file keeps its operator set, axes and names; only its weights change")
+            }
             None => Ok(()),
         }
     }
@@ -158,16 +163,14 @@ fn rewritten(
         say!("not run by any engine, as asked");
     } else {
         let again = GraphConfig::open(&path)?.init(&Device::flex()).valid();
-        let [channels, height, width] = exported.item;
-        let shape = [exported.batch.unwrap_or(2), channels, height, width];
-        let x = Tensor::<4>::random(shape, Distribution::Uniform(0.0, 1.0), &Device::flex());
+        let x = config.sample(exported.batch.unwrap_or(2));
         let worst = apart(imported.forward(x.clone())?, again.forward(x)?);
         say!("the file, opened again, gives what the network gives: greatest difference {worst:.3e}");
         if worst.is_nan() || worst > 1e-5 {
             say!("{}: not written", output.display());
             return Ok(Exit::No);
         }
-        if !vouched_for(&Graphed::new(&path, &exported), args)? {
+        if config.takes_images() && !vouched_for(&Graphed::new(&path, &exported), args)? {
             say!("{}: not written", output.display());
             return Ok(Exit::No);
         }
@@ -205,7 +208,7 @@ fn report(findings: &[Finding]) -> bool {
 }
 
 /// The greatest difference of two answers, relative to values above 1.
-fn apart(a: Output, b: Output) -> f32 {
+pub fn apart(a: Output, b: Output) -> f32 {
     let differences = a.values().into_iter().zip(b.values()).map(|(a, b)| (a - b).abs() / a.abs().max(1.0));
     differences.fold(0.0, |worst, one| if one.is_nan() || one > worst { one } else { worst })
 }

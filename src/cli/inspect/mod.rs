@@ -3,8 +3,9 @@
 mod saved;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rekindle_program::{Described, Program, Summary};
 use rekindle_state::{Listing, ModuleTree, OnnxSummary};
 use serde_json::{Map, Value as Json, json};
 
@@ -39,6 +40,8 @@ struct Report {
     /// Whole modules that were pickled, with their paths.
     modules: Vec<(String, ModuleTree)>,
     onnx: Option<OnnxSummary>,
+    /// What a program of PyTorch takes, gives and is made of.
+    program: Option<Summary>,
     /// Text beside the tensors.
     metadata: Vec<(String, String)>,
     /// Files of a run or checkpoint with their sizes.
@@ -56,6 +59,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
             listing: file.listing(args.hash)?,
             modules: file.modules,
             onnx: file.onnx,
+            program: program(&file.path)?,
             metadata: file.content.metadata,
             contents: Vec::new(),
             notes: file.notes,
@@ -81,6 +85,9 @@ impl Report {
         if let Some(onnx) = &self.onnx {
             json["onnx"] = serde_json::to_value(onnx)?;
         }
+        if let Some(program) = &self.program {
+            json["program"] = program_json(program);
+        }
         if !self.modules.is_empty() {
             json["modules"] =
                 self.modules.iter().map(|(path, tree)| json!({"path": path, "tree": module(tree)})).collect();
@@ -98,6 +105,28 @@ impl Report {
         }
         Ok(json)
     }
+}
+
+fn program(path: &Path) -> anyhow::Result<Option<Summary>> {
+    Ok(if path.is_file() && Program::is_program(path) { Some(Program::open(path)?.summary()) } else { None })
+}
+
+fn program_json(program: &Summary) -> Json {
+    let ports = |ports: &[Described]| -> Json {
+        ports.iter().map(|port| json!({"name": port.name, "dtype": port.dtype, "shape": port.shape})).collect()
+    };
+    let modules = program.modules.iter();
+    let modules = modules.map(|used| json!({"path": used.path, "class": used.class, "source": used.source}));
+    json!({
+        "source": program.source,
+        "inputs": ports(&program.inputs),
+        "outputs": ports(&program.outputs),
+        "operators": program.operators,
+        "parameters": program.parameters,
+        "buffers": program.buffers,
+        "modules": modules.collect::<Vec<_>>(),
+        "missing": program.missing,
+    })
 }
 
 fn module(tree: &ModuleTree) -> Json {

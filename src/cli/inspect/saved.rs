@@ -35,7 +35,7 @@ pub fn report(saved: &Saved, hash: bool) -> anyhow::Result<Report> {
     listing.values = values(saved);
     listing.safe = true;
     let (modules, metadata, notes, fits) = Default::default();
-    Ok(Report { listing, modules, onnx: None, metadata, contents, notes, fits })
+    Ok(Report { listing, modules, onnx: None, program: None, metadata, contents, notes, fits })
 }
 
 /// Weights and optimizer state, the parameters of each group by name.

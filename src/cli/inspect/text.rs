@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use rekindle_program::{Described, Summary, Used};
 use rekindle_state::{GlobalEntry, ModuleTree, OnnxSummary, OptimizerEntry, TensorEntry, Value, show_shape};
 use serde_json::{Map, Value as Json};
 
@@ -29,6 +30,9 @@ pub fn print(report: &Report, path: &str, limit: usize) -> anyhow::Result<()> {
         let place = if path.is_empty() { String::new() } else { format!(" under '{}'", printable(path)) };
         line(format!("\nwhole module{place}:"))?;
         print_module(tree, 1)?;
+    }
+    if let Some(program) = &report.program {
+        print_program(program, limit)?;
     }
     if let Some(onnx) = &report.onnx {
         print_onnx(onnx, limit)?;
@@ -231,6 +235,42 @@ fn print_onnx(onnx: &OnnxSummary, limit: usize) -> anyhow::Result<()> {
         line(format!("    {} × {count}", printable(name)))?;
     }
     more(onnx.operators.len(), limit)
+}
+
+fn print_program(program: &Summary, limit: usize) -> anyhow::Result<()> {
+    line(format!("\nprogram of {}", printable(&program.source)))?;
+    for (what, values) in [("inputs", &program.inputs), ("outputs", &program.outputs)] {
+        if !values.is_empty() {
+            line(format!("  {what}:"))?;
+        }
+        for Described { name, dtype, shape } in limited(values, limit) {
+            line(format!("    {}", printable(&format!("{name} {dtype} [{}]", shape.join(", ")))))?;
+        }
+        more(values.len(), limit)?;
+    }
+    let (parameters, buffers) = (program.parameters.len() as u64, program.buffers.len() as u64);
+    if parameters + buffers > 0 {
+        line(format!("  {}, {}", counted(parameters, "parameter"), counted(buffers, "buffer")))?;
+    }
+    let count = program.operators.iter().map(|(_, count)| *count as u64).sum();
+    line(format!("  {}:", counted(count, "operator")))?;
+    for (name, count) in limited(&program.operators, limit) {
+        line(format!("    {} × {count}", printable(name)))?;
+    }
+    more(program.operators.len(), limit)?;
+    line(format!("  {}:", counted(program.modules.len() as u64, "module")))?;
+    for Used { path, class, source } in limited(&program.modules, limit) {
+        let path = if path.is_empty() { "(root)" } else { path };
+        line(format!("    {}", printable(format!("{path} {class} {source}").trim_end())))?;
+    }
+    more(program.modules.len(), limit)?;
+    if !program.missing.is_empty() {
+        line("  not supported:")?;
+    }
+    for missing in &program.missing {
+        line(format!("    {}", printable(missing)))?;
+    }
+    Ok(())
 }
 
 /// What would have happened in Python.

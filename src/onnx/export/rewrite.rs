@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use prost::Message;
 use rekindle_onnx::Array;
-use rekindle_state::onnx::proto::{ModelProto, StringStringEntryProto, TensorProto};
+use rekindle_state::onnx::proto::{StringStringEntryProto, TensorProto};
 use rekindle_state::onnx::{External, tensor_value};
 
 use super::Exported;
@@ -23,11 +22,10 @@ pub fn rewrite(
     metadata: Vec<(String, String)>,
 ) -> Result<Exported, OnnxError> {
     let path = config.path();
-    let bytes = rekindle_state::Map::open(path)?.bytes().to_vec();
     let changed = |reason: &str| OnnxError::Trace(format!("{}: {reason}", path.display()));
-    let mut model = ModelProto::decode(bytes.as_slice()).map_err(|error| changed(&error.to_string()))?;
+    let mut model = config.message().map_err(|error| OnnxError::Trace(error.to_string()))?;
     let mut weights: HashMap<&str, &Named> =
-        network.parameters().iter().map(|named| (named.name.as_str(), named)).collect();
+        network.parameters().iter().filter_map(|named| Some((config.stored(&named.name)?, named))).collect();
     let mut external = External::new(path.parent().unwrap_or(Path::new("")));
     for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
         match weights.remove(tensor.name.as_str()) {

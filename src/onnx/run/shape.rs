@@ -8,6 +8,7 @@ use super::call::Call;
 use super::elementwise::Lined;
 use super::tensor::{DeviceTensor, around, with_rank};
 use super::{DeviceOp, Outputs};
+use crate::layers::dropped;
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
@@ -57,11 +58,30 @@ fn reshaped(call: &mut Call<'_, '_>, shape: impl FnOnce(&[usize]) -> Option<Vec<
 }
 
 /// Nothing is dropped when a model is run.
+/// Inference passes everything on. In training values are drawn from the device's random numbers, so that a run that is resumed
+/// draws the same ones.
 fn dropout(call: &mut Call<'_, '_>) -> Outputs {
-    if call.wants(1) || call.has(2) || call.node.version < 7 {
+    if call.wants(1) || call.node.version < 7 {
         return Ok(None);
     }
-    reshaped(call, |shape| Some(shape.to_vec()))
+    let trains = match call.host(2)? {
+        Some(flag) => flag.values::<bool>().is_some_and(|flag| flag == [true]),
+        None => false,
+    };
+    let ratio = if call.node.version < 12 {
+        f64::from(call.node.attributes.float_or("ratio", 0.5)?)
+    } else {
+        call.host(1)?.map_or(Ok(0.5), |ratio| ratio.float())?
+    };
+    if !trains || ratio == 0.0 {
+        return reshaped(call, |shape| Some(shape.to_vec()));
+    }
+    // A node with a seed of its own draws what the reference implementation does.
+    if call.dtype(0) != Some(DType::F32) || call.node.attributes.int_or("seed", i64::MIN)? != i64::MIN {
+        return Ok(None);
+    }
+    let x = call.take(0)?;
+    Ok(Some(vec![x.map(|x| dropped(x, ratio))]))
 }
 
 fn reshape(call: &mut Call<'_, '_>) -> Outputs {

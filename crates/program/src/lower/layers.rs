@@ -176,7 +176,7 @@ pub(super) fn in_training(l: &Lower, exported: bool) -> bool {
     match l.mode {
         Mode::AsExported => exported,
         Mode::Eval => false,
-        Mode::Train => true,
+        Mode::Train | Mode::TrainFrozenStatistics => true,
     }
 }
 
@@ -373,8 +373,9 @@ fn channel_shuffle(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
         return Err(Error::invalid(format!("{channels} channels in {groups} groups")));
     }
     let value = l.value(x)?;
+    // 0 keeps the size of the batch.
     let apart = l.ints(&[0, groups, channels / groups, -1])?;
-    let apart = l.reshape(&value, &apart)?;
+    let apart = l.node("Reshape", &[&value, &apart], &[])?;
     let turned = l.transpose(&apart, &[0, 2, 1, 3])?;
     let shape = l.shape_of(&value)?;
     let value = l.reshape(&turned, &shape)?;

@@ -31,7 +31,7 @@ pub(crate) use types::promote;
 pub(crate) use value::{Args, Dim, Float, Int, TensorId, Value};
 
 use crate::error::Place;
-use crate::{Error, Result};
+use crate::{Error, Result, schema};
 
 /// Operators of the graph: the version at which all that is used here is there.
 pub(crate) const OPSET: i64 = 20;
@@ -50,6 +50,8 @@ pub enum Mode {
     Eval,
     /// Training: statistics of the batch, dropout.
     Train,
+    /// Training with dropout, and with the running statistics as they are.
+    TrainFrozenStatistics,
 }
 
 /// Where a tensor is stored: storage, offset, sizes, strides and type.
@@ -424,7 +426,12 @@ impl Lower {
         if plain == "detach" {
             return Ok(vec![Value::Tensor(target)]);
         }
-        let own = Args { operator: plain.to_string(), overload: args.overload.clone(), values: args.values.clone() };
+        let mut values = args.values.clone();
+        // What is `self` to the operator in place is `input` to a few of the plain ones.
+        if let Some(first) = schema::overloads(plain).first().and_then(|schema| schema.arguments.first()) {
+            values[0].0 = first.name.to_string();
+        }
+        let own = Args { operator: plain.to_string(), overload: args.overload.clone(), values };
         let results = rows()[plain](self, &own)?;
         let result = results.first().ok_or_else(|| Error::invalid("it gives nothing"))?.tensor()?;
         if result != target {

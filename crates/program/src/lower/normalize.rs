@@ -4,7 +4,7 @@ use rekindle_onnx::DType;
 use rekindle_onnx::builder::{Attr, ValueName};
 
 use super::layers::in_training;
-use super::{Args, Lower, Row, TensorId, Value, filled, int};
+use super::{Args, Lower, Mode, Row, TensorId, Value, filled, int};
 use crate::{Error, Result};
 
 pub(super) const ROWS: &[Row] = &[
@@ -46,7 +46,8 @@ fn batch_norm(l: &mut Lower, args: &Args, exported: bool, outputs: usize) -> Res
     let (dtype, rank) = (l.dtype(x), l.rank(x));
     let value = l.value(x)?;
     let mut results = Vec::new();
-    if let (Some(mean), Some(variance), false) = (mean, variance, in_training(l, exported)) {
+    let by_batch = in_training(l, exported) && l.mode != Mode::TrainFrozenStatistics;
+    if let (Some(mean), Some(variance), false) = (mean, variance, by_batch) {
         let count = l.size(mean, 0)?;
         let scale = channels(l, weight, count, 1.0, dtype)?;
         let shift = channels(l, bias, count, 0.0, dtype)?;
@@ -169,7 +170,8 @@ fn group_norm(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     let value = l.value(x)?;
     let count = usize::try_from(groups).map_err(|_| Error::invalid(format!("{groups} groups")))?;
     let apart = l.ints(&[0, groups, -1])?;
-    let apart = l.reshape(&value, &apart)?;
+    // 0 keeps the size of the batch.
+    let apart = l.node("Reshape", &[&value, &apart], &[])?;
     let (one, zero) = (l.constant(&filled(dtype, &[count], 1.0)?)?, l.constant(&filled(dtype, &[count], 0.0)?)?);
     let eps = [("epsilon", Attr::Float(eps as f32))];
     let normal = l.node("InstanceNormalization", &[&apart, &one, &zero], &eps)?;

@@ -803,7 +803,8 @@ fn im2col(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     }
     let turned = l.transpose(&value, &[0, 1, 2, 4, 3, 5])?;
     let shape = l.ints(&[0, channels * kernel[0] * kernel[1], counts[0] * counts[1]])?;
-    let value = l.reshape(&turned, &shape)?;
+    // 0 keeps the size of the batch.
+    let value = l.node("Reshape", &[&turned, &shape], &[])?;
     l.answer(value)
 }
 

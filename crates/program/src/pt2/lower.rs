@@ -72,7 +72,7 @@ impl Exported {
 }
 
 /// Operators that are not known, with how often and where first.
-fn missing(graph: &Graph) -> Vec<Missing> {
+pub(super) fn missing(graph: &Graph) -> Vec<Missing> {
     let mut found: IndexMap<String, Missing> = IndexMap::new();
     fn walk(graph: &Graph, found: &mut IndexMap<String, Missing>, depth: usize) {
         for node in &graph.nodes {
@@ -180,7 +180,7 @@ fn split_target(target: &str) -> (String, String) {
 }
 
 /// The module and source line of a node.
-fn place(node: &Node) -> Place {
+pub(super) fn place(node: &Node) -> Place {
     let stack = node.metadata.get("nn_module_stack").map(String::as_str).unwrap_or_default();
     // Entries are `key,path,class`, the innermost last. Older paths read `L['self'].layer1`.
     let path = stack.rsplit(';').find_map(|entry| entry.split(',').nth(1)).unwrap_or_default();
@@ -283,11 +283,13 @@ impl Run {
                     match kind.as_str() {
                         "parameter" => {
                             let stored = self.l.state(id).value_name().to_string();
-                            self.parameters.push(Parameter { name: own.to_string(), stored });
+                            let tensor = tensor.clone();
+                            self.parameters.push(Parameter { name: own.to_string(), stored, tensor });
                         }
                         "buffer" => {
                             let persistent = spec.get("persistent").and_then(Json::as_bool).unwrap_or(true);
-                            self.buffers.push((Buffer { name: own.to_string(), persistent, output: None }, id));
+                            let tensor = tensor.clone();
+                            self.buffers.push((Buffer { name: own.to_string(), persistent, tensor, output: None }, id));
                         }
                         _ => {}
                     }

@@ -3,6 +3,7 @@
 
 mod json;
 mod lower;
+mod summary;
 
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,17 @@ impl Exported {
             return Err(Error::invalid("the archive's weights are no dictionary"));
         };
         Ok(Self { path: path.to_path_buf(), program, weights })
+    }
+
+    /// Whether a name is that of a parameter or persistent buffer.
+    pub fn is_state(&self, name: &str) -> bool {
+        let is = |spec: &serde_json::Map<String, serde_json::Value>| {
+            let text = |kind: &str, field: &str| spec.get(kind)?.get(field)?.as_str();
+            let persistent = spec.get("buffer").and_then(|buffer| buffer.get("persistent")?.as_bool()).unwrap_or(true);
+            text("parameter", "parameter_name") == Some(name)
+                || persistent && text("buffer", "buffer_name") == Some(name)
+        };
+        self.program.graph_module.signature.input_specs.iter().any(is)
     }
 
     /// The PyTorch that wrote it, if it says.

@@ -1,8 +1,7 @@
 //! The text of an archive, read module by module when it is asked for.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::parser::parse;
 use super::syntax::{Class, Function, Kind};
@@ -11,26 +10,36 @@ use crate::{Error, Result};
 /// A function or class of a module.
 #[derive(Debug, Clone)]
 pub enum Definition {
-    Function(Rc<Function>),
-    Class(Rc<Class>),
+    Function(Arc<Function>),
+    Class(Arc<Class>),
 }
 
-type Module = Rc<HashMap<String, Definition>>;
+type Module = Arc<HashMap<String, Definition>>;
 
 /// The text of a program: files by their path below `code/`.
 #[derive(Debug)]
 pub struct Code {
     files: HashMap<String, String>,
-    modules: RefCell<HashMap<String, Module>>,
+    modules: Mutex<HashMap<String, Module>>,
 }
 
 impl Code {
     pub fn new(files: HashMap<String, String>) -> Self {
-        Self { files, modules: RefCell::new(HashMap::new()) }
+        Self { files, modules: Mutex::new(HashMap::new()) }
+    }
+
+    /// The text of every file.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.values().map(String::as_str)
+    }
+
+    /// A thread that gave up while it held them has left them whole.
+    fn modules(&self) -> std::sync::MutexGuard<'_, HashMap<String, Module>> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn module(&self, name: &str) -> Result<Module> {
-        if let Some(module) = self.modules.borrow().get(name) {
+        if let Some(module) = self.modules().get(name) {
             return Ok(module.clone());
         }
         let path = format!("{}.py", name.replace('.', "/"));
@@ -48,8 +57,8 @@ impl Code {
                 _ => {}
             }
         }
-        let module = Rc::new(found);
-        self.modules.borrow_mut().insert(name.to_string(), module.clone());
+        let module = Arc::new(found);
+        self.modules().insert(name.to_string(), module.clone());
         Ok(module)
     }
 
@@ -61,7 +70,7 @@ impl Code {
     }
 
     /// A class by its whole name.
-    pub fn class(&self, name: &str) -> Result<Rc<Class>> {
+    pub fn class(&self, name: &str) -> Result<Arc<Class>> {
         match self.find(name)? {
             Definition::Class(class) => Ok(class),
             Definition::Function(_) => Err(Error::invalid(format!("'{name}' is no class"))),

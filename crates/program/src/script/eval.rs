@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::code::{Code, Definition};
 use super::syntax::{Expr, Function, Kind, Statement};
@@ -67,7 +68,7 @@ impl<'c> Eval<'c> {
 
     fn function(
         &mut self,
-        function: &Rc<Function>,
+        function: &Arc<Function>,
         positional: Vec<Item>,
         named: Vec<(String, Item)>,
         of: &str,

@@ -6,6 +6,7 @@ mod eval;
 mod host;
 mod lexer;
 mod parser;
+mod summary;
 mod syntax;
 mod value;
 
@@ -69,6 +70,11 @@ impl Script {
         };
         let root = archive.pickle("data.pkl", "data/")?;
         Ok(Self { path: path.to_path_buf(), code: Code::new(files), root, constants, traced })
+    }
+
+    /// Whether it was traced, with inputs that it says.
+    pub fn says_inputs(&self) -> bool {
+        self.traced.is_some()
     }
 
     /// Lowers the program for inputs of these types and sizes; without, for those that it was traced with.
@@ -266,10 +272,11 @@ impl Tree<'_> {
                     let id = self.l.weight(&own, tensor)?;
                     if parameters.contains(&name) {
                         let stored = self.l.state(id).value_name().to_string();
-                        self.parameters.push(Parameter { name: own, stored });
+                        self.parameters.push(Parameter { name: own, stored, tensor: tensor.clone() });
                     } else {
                         let persistent = buffers.contains(&name);
-                        self.buffers.push((Buffer { name: own, persistent, output: None }, id));
+                        let tensor = tensor.clone();
+                        self.buffers.push((Buffer { name: own, persistent, tensor, output: None }, id));
                     }
                     Item::Plain(Value::Tensor(id))
                 }
@@ -277,7 +284,7 @@ impl Tree<'_> {
                 Stored::Bool(training) if name == "training" => Item::bool(match self.mode {
                     Mode::AsExported => *training,
                     Mode::Eval => false,
-                    Mode::Train => true,
+                    Mode::Train | Mode::TrainFrozenStatistics => true,
                 }),
                 Stored::List(values) if values.iter().any(|value| matches!(value, Stored::Tensor(_))) => {
                     let mut all = Vec::new();

@@ -1,6 +1,6 @@
 //! From words to statements. Nesting is bounded: texts come from files of strangers.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::lexer::{Token, words};
 use super::syntax::{Class, Expr, Function, Kind, Statement};
@@ -139,12 +139,12 @@ impl Parser {
             "class" => {
                 self.at += 1;
                 let class = self.class()?;
-                one(Kind::Class(Rc::new(class)))
+                one(Kind::Class(Arc::new(class)))
             }
             "def" => {
                 self.at += 1;
                 let function = self.function()?;
-                one(Kind::Def(Rc::new(function)))
+                one(Kind::Def(Arc::new(function)))
             }
             "return" => {
                 self.at += 1;

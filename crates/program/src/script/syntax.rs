@@ -1,6 +1,6 @@
 //! The syntax of TorchScript's text: what PyTorch's printer (python_print.cpp) writes, a small part of Python.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// An expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +40,8 @@ pub enum Kind {
     For(Expr, Expr, Vec<Statement>),
     With(Vec<Statement>),
     Pass,
-    Def(Rc<Function>),
-    Class(Rc<Class>),
+    Def(Arc<Function>),
+    Class(Arc<Class>),
 }
 
 /// A function or method.
@@ -60,5 +60,5 @@ pub struct Class {
     pub base: String,
     /// Names of its attributes in order, with the values of constants.
     pub fields: Vec<(String, Option<Expr>)>,
-    pub methods: Vec<Rc<Function>>,
+    pub methods: Vec<Arc<Function>>,
 }

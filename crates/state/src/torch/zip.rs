@@ -26,6 +26,9 @@ const CENTRAL: [u8; 4] = *b"PK\x01\x02";
 const CENTRAL_LEN: usize = 46;
 const LOCAL: [u8; 4] = *b"PK\x03\x04";
 const LOCAL_LEN: usize = 30;
+/// The flag of entries whose checksum and sizes stand behind their bytes.
+const DESCRIBED_AFTER: u16 = 1 << 3;
+const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
 
 /// One entry of the directory, as it is declared there.
 #[derive(Debug, Clone)]
@@ -309,6 +312,64 @@ fn central_entry(table: &[u8], at: usize) -> Option<(Entry, usize)> {
         rest = &rest[4 + len..];
     }
     Some((entry, at + CENTRAL_LEN + name_len + extra_len + comment_len))
+}
+
+/// Makes the checksums of stored entries right whose bytes were changed, in archives inside of entries first.
+///
+/// # Errors
+/// When the archive has no directory, or an entry lies outside of it.
+pub(crate) fn restore_checksums(bytes: &mut [u8], changed: &[Range<usize>]) -> Result<()> {
+    restore(bytes, changed, 0)
+}
+
+/// How deep archives may lie inside each other.
+const NESTED: usize = 4;
+
+fn restore(bytes: &mut [u8], changed: &[Range<usize>], depth: usize) -> Result<()> {
+    let broken = || Error::damaged("the zip directory is broken");
+    let end = find_end(bytes).ok_or_else(broken)?;
+    let (count, size, offset) = directory(bytes, end)?;
+    let table =
+        offset as usize..offset.checked_add(size).filter(|&end| end <= bytes.len() as u64).ok_or_else(broken)? as usize;
+    let mut at = 0;
+    for _ in 0..count {
+        let (entry, next) = central_entry(&bytes[table.clone()], at).ok_or_else(broken)?;
+        let record = table.start + at;
+        at = next;
+        let header = entry.header as usize;
+        let local = bytes.get(header..).and_then(|rest| rest.get(..LOCAL_LEN)).ok_or_else(broken)?;
+        let names = u16_at(local, 26).map_or(0, usize::from) + u16_at(local, 28).map_or(0, usize::from);
+        let start = header + LOCAL_LEN + names;
+        let end = start.checked_add(entry.packed as usize).filter(|&end| end <= bytes.len()).ok_or_else(broken)?;
+        let inside: Vec<Range<usize>> = changed
+            .iter()
+            .filter(|part| part.start < end && part.end > start)
+            .map(|part| part.start.saturating_sub(start)..part.end.min(end) - start)
+            .collect();
+        if inside.is_empty() {
+            continue;
+        }
+        if entry.method != 0 {
+            return Err(Error::unsupported(format!("the zip entry '{}' is deflated", entry.name)));
+        }
+        let content = &mut bytes[start..end];
+        if depth < NESTED && content.starts_with(&LOCAL) && find_end(content).is_some() {
+            restore(content, &inside, depth + 1)?;
+        }
+        if entry.crc == 0 {
+            continue;
+        }
+        let crc = crc32(content).to_le_bytes();
+        bytes[record + 16..record + 20].copy_from_slice(&crc);
+        let told = &mut bytes[header + 14..header + 18];
+        if *told == entry.crc.to_le_bytes() {
+            told.copy_from_slice(&crc);
+        }
+        if entry.flags & DESCRIBED_AFTER != 0 && bytes.get(end..end + 4) == Some(&DESCRIPTOR[..]) {
+            bytes.get_mut(end + 4..end + 8).ok_or_else(broken)?.copy_from_slice(&crc);
+        }
+    }
+    Ok(())
 }
 
 /// PyTorch can write archives without checksums: then the field is 0 whatever the data.
