@@ -214,7 +214,7 @@ fn unknown_names_list_those_that_exist() {
     );
     assert_eq!(
         message("epochs = 2", "loss = \"huber\""),
-        "r.toml: line 13: unknown loss 'huber': expected one of cross-entropy, nll, mse, l1"
+        "r.toml: line 13: unknown loss 'huber': expected one of cross-entropy, nll, mse, l1, smooth-l1"
     );
     assert_eq!(
         message("[train]", "[scheduler]\nname = \"poly\"\n[train]"),
@@ -223,7 +223,7 @@ fn unknown_names_list_those_that_exist() {
     assert_eq!(
         message("\"fashion-mnist-sample\"", "\"imagenet\""),
         "r.toml: line 5: data.name: unknown value 'imagenet', expected one of mnist, fashion-mnist, fashion-mnist-sample, cifar-10, folder, \
-         super-resolution"
+         segmentation-folder, super-resolution"
     );
     assert_eq!(
         message("\"valid.accuracy\"", "\"valid.accurracy\""),
