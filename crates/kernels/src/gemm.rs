@@ -7,10 +7,11 @@
 use std::ops::Range;
 use std::ptr;
 
+use crate::finish::{Last, To};
 use crate::lanes::{Isa, Lanes, Work};
 use crate::memory::Memory;
 use crate::parallel::{Shared, alone, each, threads};
-use crate::pointwise::Pointwise;
+use crate::pointwise::{Ends, Pointwise};
 
 /// Vectors in a panel.
 const VECTORS: usize = 2;
@@ -257,7 +258,7 @@ fn height(left: usize) -> usize {
 }
 
 /// A tile of the output.
-struct Tile<'a> {
+struct Tile {
     left: *const f32,
     stride: usize,
     right: *const f32,
@@ -268,17 +269,7 @@ struct Tile<'a> {
     count: usize,
     /// Whether sums of smaller depths are in the output already.
     more: bool,
-    last: Option<Last<'a>>,
-}
-
-/// What follows the last products.
-struct Last<'a> {
-    bias: *const f32,
-    residual: *const f32,
-    residual_stride: usize,
-    low: f32,
-    high: f32,
-    marker: std::marker::PhantomData<&'a f32>,
+    last: Option<Last>,
 }
 
 impl Block<'_> {
@@ -288,8 +279,7 @@ impl Block<'_> {
         let width = VECTORS * L::LANES;
         let values = self.packed.values.values::<f32>(depth * columns.next_multiple_of(L::LANES));
         let tile_rows = L::PAIR_ROWS;
-        let bounds = self.epilogue.function.bounds();
-        let (low, high) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        let whole = self.epilogue.function.ends();
         let mut start = 0;
         loop {
             // The last two blocks are of about the same depth.
@@ -317,7 +307,8 @@ impl Block<'_> {
                             let at = (self.first_row + row) * residual.stride + first;
                             (residual.values.as_ptr().wrapping_add(at), residual.stride)
                         });
-                        Last { bias, residual, residual_stride, low, high, marker: std::marker::PhantomData }
+                        let ends = whole.unwrap_or(Ends::NONE);
+                        Last { bias, residual, residual_stride, ends }
                     });
                     let tile = Tile {
                         left: self.left.wrapping_add(row * self.stride + start),
@@ -333,7 +324,7 @@ impl Block<'_> {
                     // SAFETY: whoever made the block answers for its rows being inside of their slices; the packed values are as
                     // long as was just checked.
                     unsafe { tile.dispatch(lanes, rows) };
-                    if ends && bounds.is_none() {
+                    if ends && whole.is_none() {
                         for r in 0..rows {
                             // SAFETY: this row of the tile was just written.
                             let row = unsafe { std::slice::from_raw_parts_mut(out.add(r * self.out_stride), count) };
@@ -351,7 +342,13 @@ impl Block<'_> {
     }
 }
 
-impl Tile<'_> {
+impl Tile {
+    /// Where sums go, with so many columns before the last vector.
+    #[inline(always)]
+    fn to(&self, before: usize) -> To {
+        To { out: self.out, stride: self.out_stride, tail: self.count - before, more: self.more }
+    }
+
     /// # Safety
     /// `rows` rows of `left` and of the output are inside of their slices, as are bias, residual and the packed values.
     #[inline(always)]
@@ -406,7 +403,7 @@ impl Tile<'_> {
             for v in 0..V {
                 sums[v] = lanes.add(lanes.add(sums[v], b[v]), lanes.add(c[v], d[v]));
             }
-            self.finish(lanes, [sums]);
+            self.to(L::LANES * (V - 1)).store(lanes, [sums], self.last.as_ref());
         }
     }
 
@@ -431,36 +428,7 @@ impl Tile<'_> {
                 }
                 right = right.add(V * L::LANES);
             }
-            self.finish(lanes, sums);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn finish<L: Lanes, const R: usize, const V: usize>(&self, lanes: L, sums: [[L::Vector; V]; R]) {
-        // Only the last vector may be one of fewer columns.
-        let tail = self.count - (V - 1) * L::LANES;
-        // SAFETY: the caller of `dispatch`'s: `count` columns of each row.
-        unsafe {
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (v, mut sum) in sums.into_iter().enumerate() {
-                    let whole = v + 1 < V || tail == L::LANES;
-                    let load = |from: *const f32| if whole { lanes.load(from) } else { lanes.load_first(from, tail) };
-                    let out = self.out.add(r * self.out_stride + v * L::LANES);
-                    if self.more {
-                        sum = lanes.add(sum, load(out));
-                    }
-                    if let Some(last) = &self.last {
-                        if !last.bias.is_null() {
-                            sum = lanes.add(sum, load(last.bias.add(v * L::LANES)));
-                        }
-                        if !last.residual.is_null() {
-                            sum = lanes.add(sum, load(last.residual.add(r * last.residual_stride + v * L::LANES)));
-                        }
-                        sum = lanes.at_most(lanes.splat(last.high), lanes.at_least(lanes.splat(last.low), sum));
-                    }
-                    if whole { lanes.store(out, sum) } else { lanes.store_first(out, sum, tail) }
-                }
-            }
+            self.to(L::LANES * (V - 1)).store(lanes, sums, self.last.as_ref());
         }
     }
 }
@@ -513,6 +481,26 @@ mod tests {
                     }
                     prop_assert!(out[row * out_stride + columns..].iter().take(out_pad).all(|value| value.is_nan()));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_are_rounded_to_the_nearest_step() {
+        let (rows, depth, columns, scale) = (13, 20, 37, 0.123_456_7_f32);
+        let (left, right) = (values(rows * depth, 5), values(depth * columns, 6));
+        let rounding = Pointwise::Quantized { scale, least: -9.0, greatest: 11.0 };
+        for isa in Isa::available() {
+            let packed = PackedMatrix::new_at(isa, &right, depth, columns, [columns, 1]);
+            let [mut sums, mut found] = [vec![0.0; rows * columns], vec![0.0; rows * columns]];
+            packed.multiply(&left, depth, rows, &Epilogue::default(), &mut sums, columns);
+            let epilogue = Epilogue { function: rounding, ..Epilogue::default() };
+            packed.multiply(&left, depth, rows, &epilogue, &mut found, columns);
+            for (sum, found) in sums.iter().zip(&found) {
+                let bound = sum.clamp(-9.0 * scale, 11.0 * scale);
+                let number = found / scale;
+                assert!((number - number.round()).abs() < 1e-4, "{found} is no multiple of {scale}");
+                assert!((found - bound).abs() <= scale * 0.5001, "{found} is not the nearest to {sum}");
             }
         }
     }

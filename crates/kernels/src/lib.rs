@@ -15,6 +15,7 @@ mod direct;
 mod dots;
 mod dropout;
 mod elementwise;
+mod finish;
 mod forward;
 mod functions;
 mod gemm;

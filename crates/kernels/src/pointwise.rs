@@ -4,6 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::arch::Arch;
 use crate::functions::{erf, exp, sigmoid, tanh};
+use crate::lanes::Lanes;
 use crate::parallel::{Shared, each as each_task};
 
 /// A function of single values.
@@ -85,6 +86,48 @@ fn each(values: &mut [f32], function: impl Fn(f32) -> f32) {
     }
 }
 
+/// Bounds of values, perhaps of their numbers in units of a scale, which are whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    low: f32,
+    high: f32,
+    /// What gives the number, and the scale that gives the value again.
+    rounded: Option<[f32; 2]>,
+}
+
+impl Ends {
+    /// Between infinities.
+    pub const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY, rounded: None };
+
+    /// Whether values are rounded.
+    #[inline(always)]
+    pub fn rounds(&self) -> bool {
+        self.rounded.is_some()
+    }
+
+    /// Whether nothing is done at all.
+    #[inline(always)]
+    pub fn open(&self) -> bool {
+        self.rounded.is_none() && self.low == f32::NEG_INFINITY && self.high == f32::INFINITY
+    }
+
+    /// The bounds in all lanes.
+    #[inline(always)]
+    pub fn bounds<L: Lanes>(&self, lanes: L) -> (L::Vector, L::Vector) {
+        (lanes.splat(self.low), lanes.splat(self.high))
+    }
+
+    /// Each lane between the bounds.
+    #[inline(always)]
+    pub fn apply<L: Lanes>(&self, lanes: L, x: L::Vector) -> L::Vector {
+        let bound = |x| lanes.at_most(lanes.splat(self.high), lanes.at_least(lanes.splat(self.low), x));
+        let Some([factor, scale]) = self.rounded else { return bound(x) };
+        let (zero, rounds) = (lanes.splat(0.0), lanes.splat(ROUNDS));
+        let number = bound(lanes.mul_add(x, lanes.splat(factor), zero));
+        lanes.mul_add(lanes.sub(lanes.add(number, rounds), rounds), lanes.splat(scale), zero)
+    }
+}
+
 impl Pointwise {
     /// About as many operations a value takes.
     pub(crate) fn cost(self) -> usize {
@@ -96,11 +139,14 @@ impl Pointwise {
         }
     }
 
-    /// The bounds, if it is no more than these: all values are between infinities.
-    pub(crate) fn bounds(self) -> Option<(f32, f32)> {
+    /// What a kernel does to sums before it stores them, if that is all of the function.
+    pub(crate) fn ends(self) -> Option<Ends> {
         match self {
-            Self::None => Some((f32::NEG_INFINITY, f32::INFINITY)),
-            Self::Clip(low, high) => Some((low, high)),
+            Self::None => Some(Ends::NONE),
+            Self::Clip(low, high) => Some(Ends { low, high, rounded: None }),
+            Self::Quantized { scale, least, greatest } => {
+                Some(Ends { low: least, high: greatest, rounded: Some([1.0 / scale, scale]) })
+            }
             _ => None,
         }
     }

@@ -246,6 +246,18 @@ fn rows() {
 }
 
 #[test]
+fn borders() {
+    let shapes: &[&[&[usize]]] = &[&[&[2, 3, 5, 4]], &[&[1, 1, 1, 1]]];
+    for pads in [[0, 0, 1, 2, 0, 0, 3, 0], [0; 8], [1, 2, 0, 3, 0, 1, 0, 1]] {
+        let pad = |x: &str, y: &str| node("Pad", &[x, "pads"], &[y], vec![]);
+        compare(&[pad("a", "y")], &[int64s("pads", &pads)], shapes);
+        // Of an image whose channels are last, as what it becomes.
+        let pool = |x: &str, y: &str| node("MaxPool", &[x], &[y], vec![ints("kernel_shape", &[1, 1])]);
+        compare(&[pool("a", "s"), pad("s", "t"), pool("t", "y")], &[int64s("pads", &pads)], shapes);
+    }
+}
+
+#[test]
 fn orders_of_axes() {
     let transpose = |order: &[i64]| [node("Transpose", &["a"], &["y"], vec![ints("perm", order)])];
     compare(&[node("Transpose", &["a"], &["y"], vec![])], &[], &[&[&[3, 4]], &[&[2, 3, 4]], &[&[5]]]);

@@ -6,15 +6,25 @@ use std::ptr;
 
 use super::Pixels;
 use crate::Conv2d;
+use crate::finish::{Last, To};
 use crate::gemm::Epilogue;
 use crate::lanes::{Isa, Lanes, Work};
 use crate::parallel::{Shared, alone, each, threads};
+use crate::pointwise::Ends;
 
 /// Pixels of output that share the loads of weights.
 const PIXELS: usize = 4;
 
 /// The taps of a kernel that are inside of the input for some place of the output.
-fn inside(at: usize, stride: usize, padding: usize, dilation: usize, kernel: usize, input: usize) -> Range<usize> {
+#[inline(always)]
+pub(super) fn inside(
+    at: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    kernel: usize,
+    input: usize,
+) -> Range<usize> {
     let start = (at * stride) as isize - padding as isize;
     let dilation = dilation as isize;
     let first = if start < 0 { ((-start) + dilation - 1) / dilation } else { 0 };
@@ -83,11 +93,9 @@ struct Part<'a> {
     /// Channels of the last vector.
     tail: usize,
     bias: *const f32,
-    residual: *const f32,
-    residual_stride: usize,
+    last: Last,
     out: *mut f32,
     out_stride: usize,
-    bounds: (f32, f32),
     marker: std::marker::PhantomData<&'a f32>,
 }
 
@@ -105,7 +113,7 @@ impl Line<'_> {
         let span = (kernel[1] - 1) * dilation[1] + 1;
         let last =
             (input[1] + padding[1][0]).checked_sub(span).map_or(0, |most| most / stride[1] + 1).clamp(first, width);
-        let bounds = self.epilogue.function.bounds();
+        let ends = self.epilogue.function.ends();
         let row = self.line * width;
         let mut x = 0;
         while x < width {
@@ -138,13 +146,17 @@ impl Line<'_> {
                     channels,
                     tail,
                     bias: self.epilogue.bias.map_or(ptr::null(), |bias| bias[channel..].as_ptr()),
-                    residual: self.epilogue.residual.map_or(ptr::null(), |residual| {
-                        residual.values[(row + x) * residual.stride + channel..].as_ptr()
-                    }),
-                    residual_stride: self.epilogue.residual.map_or(0, |residual| residual.stride),
+                    last: Last {
+                        // The sums begin with it.
+                        bias: ptr::null(),
+                        residual: self.epilogue.residual.map_or(ptr::null(), |residual| {
+                            residual.values[(row + x) * residual.stride + channel..].as_ptr()
+                        }),
+                        residual_stride: self.epilogue.residual.map_or(0, |residual| residual.stride),
+                        ends: ends.unwrap_or(Ends::NONE),
+                    },
                     out: self.out.at((row + x) * self.out_stride + channel),
                     out_stride: self.out_stride,
-                    bounds: bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
                     marker: std::marker::PhantomData,
                 };
                 // SAFETY: the taps are inside of the input, `vectors` vectors but for the tail are inside of the channels, the pixels
@@ -161,7 +173,7 @@ impl Line<'_> {
             }
             x += count;
         }
-        if bounds.is_none() {
+        if ends.is_none() {
             for x in 0..width {
                 let out = self.out.at((row + x) * self.out_stride);
                 // SAFETY: this pixel was just written, and no other task does.
@@ -217,19 +229,8 @@ impl Part<'_> {
                     weight = weight.wrapping_add(self.channels);
                 }
             }
-            let (low, high) = (lanes.splat(self.bounds.0), lanes.splat(self.bounds.1));
-            for (p, sums) in sums.into_iter().enumerate() {
-                for (v, mut sum) in sums.into_iter().enumerate() {
-                    let count = if v + 1 < V { L::LANES } else { self.tail };
-                    if !self.residual.is_null() {
-                        let from = self.residual.add(p * self.residual_stride + v * L::LANES);
-                        sum = lanes.add(sum, lanes.load_first(from, count));
-                    }
-                    sum = lanes.at_most(high, lanes.at_least(low, sum));
-                    let out = self.out.add(p * self.out_stride + v * L::LANES);
-                    if whole { lanes.store(out, sum) } else { lanes.store_first(out, sum, count) }
-                }
-            }
+            let to = To { out: self.out, stride: self.out_stride, tail: self.tail, more: false };
+            to.store(lanes, sums, Some(&self.last));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! of channels is written in place.
 
 mod depthwise;
+mod grouped;
 mod im2col;
 mod pool;
 mod winograd;
@@ -34,6 +35,8 @@ enum Kind {
     Product(Vec<PackedMatrix>),
     /// `[height * width, channels]`
     Depthwise(Isa, Vec<f32>),
+    /// Of many small groups.
+    Grouped(Isa, Vec<f32>),
     /// A matrix `[in, out]` for each frequency.
     Winograd(Vec<PackedMatrix>),
 }
@@ -72,6 +75,8 @@ impl ChannelsLastWeights {
                 kernel.iter().enumerate().for_each(|(tap, value)| turned[tap * out + channel] = *value);
             }
             Kind::Depthwise(isa, turned)
+        } else if grouped::fits(isa, shape) {
+            Kind::Grouped(isa, grouped::pack(isa, shape, weight))
         } else if winograd && winograd::pays(shape) {
             Kind::Winograd(winograd::pack(isa, shape, weight))
         } else {
@@ -135,6 +140,7 @@ impl ChannelsLastWeights {
         epilogue.check(pixels, shape.out_channels);
         match &self.kind {
             Kind::Depthwise(isa, weight) => depthwise::forward(*isa, shape, input, weight, epilogue, out, out_stride),
+            Kind::Grouped(isa, weight) => grouped::forward(*isa, shape, input, weight, epilogue, out, out_stride),
             Kind::Winograd(weight) => winograd::forward(shape, input, weight, epilogue, out, out_stride),
             Kind::Product(groups) => {
                 let direct = shape.kernel == [1; 2] && shape.stride == [1; 2] && shape.padding == [[0; 2]; 2];

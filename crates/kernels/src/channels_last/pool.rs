@@ -1,12 +1,12 @@
 //! Pools of images whose channels are side by side.
+#![allow(unsafe_code)]
 
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
-
 use super::Pixels;
+use super::depthwise::inside;
 use crate::ShapeError;
-use crate::arch::Arch;
+use crate::lanes::{Isa, Lanes, Work};
 use crate::parallel::{Shared, alone, each, threads};
 
 /// What a pool makes of a window.
@@ -44,14 +44,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The places of taps inside of the input along an axis.
-    fn taps(&self, axis: usize, at: usize) -> impl Iterator<Item = usize> + Clone + use<> {
-        let start = (at * self.stride[axis]) as isize - self.padding[axis][0] as isize;
-        let (size, dilation) = (self.input[axis] as isize, self.dilation[axis] as isize);
-        (0..self.kernel[axis] as isize)
-            .map(move |tap| start + tap * dilation)
-            .filter(move |at| (0..size).contains(at))
-            .map(|at| at as usize)
+    /// The taps inside of the input along an axis: the place of the first, and how many.
+    #[inline(always)]
+    fn taps(&self, axis: usize, at: usize) -> [usize; 2] {
+        let (stride, padding) = (self.stride[axis], self.padding[axis][0]);
+        let taps = inside(at, stride, padding, self.dilation[axis], self.kernel[axis], self.input[axis]);
+        [(at * stride + taps.start * self.dilation[axis]).saturating_sub(padding), taps.len()]
     }
 
     /// Places of a window along an axis that are inside of the input and its padding.
@@ -93,13 +91,13 @@ impl Pool {
         };
         let columns = self.channels.div_ceil(across);
         let shared = Shared::new(out);
-        let arch = Arch::new();
+        let isa = Isa::best();
         each(lines.div_ceil(down) * columns, operations, |task| {
             let start = task % columns * across;
             let channels = start..self.channels.min(start + across);
             let first = task / columns * down;
             for line in first..lines.min(first + down) {
-                arch.dispatch(Line { pool: self, input, out: shared, out_stride, line, channels: channels.clone() });
+                isa.dispatch(Line { pool: self, input, out: shared, out_stride, line, channels: channels.clone() });
             }
         });
         Ok(())
@@ -115,45 +113,167 @@ struct Line<'a> {
     channels: Range<usize>,
 }
 
-impl WithSimd for Line<'_> {
+impl Work for Line<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { pool, input, channels, .. } = self;
+    fn run<L: Lanes>(self, lanes: L) {
+        lanes.run(
+            #[inline(always)]
+            || self.compute(lanes),
+        );
+    }
+}
+
+/// Vectors of channels that are worked on at once.
+const VECTORS: usize = 4;
+
+/// The pixels that a window sees.
+struct Seen {
+    /// The first.
+    input: *const f32,
+    taps: [usize; 2],
+    /// Between taps down and across.
+    apart: [usize; 2],
+    /// What a sum is multiplied by.
+    factor: f32,
+}
+
+impl Line<'_> {
+    #[inline(always)]
+    fn compute<L: Lanes>(&self, lanes: L) {
+        let Self { pool, input, .. } = self;
         let (sample, y) = (self.line / pool.output[0], self.line % pool.output[0]);
+        let [top, down] = pool.taps(0, y);
         for x in 0..pool.output[1] {
-            let at = (self.line * pool.output[1] + x) * self.out_stride + channels.start;
-            #[allow(unsafe_code)]
-            // SAFETY: the output is as long as was checked, and no other task writes these channels of this line.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.out.at(at), channels.len()) };
-            out.fill(if pool.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 });
-            let mut count = 0;
-            for down in pool.taps(0, y) {
-                for across in pool.taps(1, x) {
-                    let pixel = (sample * pool.input[0] + down) * pool.input[1] + across;
-                    let values = &input.values[pixel * input.stride + channels.start..][..channels.len()];
-                    count += 1;
-                    if pool.kind == PoolKind::Max {
-                        for (out, value) in out.iter_mut().zip(values) {
-                            // Not a number stays what it is.
-                            *out = if *out >= *value { *out } else { *value };
-                        }
+            let [left, across] = pool.taps(1, x);
+            let count = match pool.kind {
+                PoolKind::AverageWithPadding => pool.padded(0, y) * pool.padded(1, x),
+                _ => down * across,
+            };
+            let pixel = (sample * pool.input[0] + top) * pool.input[1] + left;
+            let seen = Seen {
+                input: input.values.as_ptr().wrapping_add(pixel * input.stride),
+                taps: [down, across],
+                apart: [pool.dilation[0] * pool.input[1] * input.stride, pool.dilation[1] * input.stride],
+                factor: 1.0 / count as f32,
+            };
+            let out = self.out.at((self.line * pool.output[1] + x) * self.out_stride);
+            let mut channel = self.channels.start;
+            while channel < self.channels.end {
+                let left = self.channels.end - channel;
+                // SAFETY: the taps are inside of the input, and these channels inside of their pixels, as was checked; no other task
+                // writes them in this line.
+                unsafe {
+                    if left >= VECTORS * L::LANES {
+                        self.channels_at::<L, VECTORS>(lanes, &seen, channel, L::LANES, out);
+                        channel += VECTORS * L::LANES;
                     } else {
-                        for (out, value) in out.iter_mut().zip(values) {
-                            *out += *value;
-                        }
+                        let count = left.min(L::LANES);
+                        self.channels_at::<L, 1>(lanes, &seen, channel, count, out);
+                        channel += count;
                     }
                 }
             }
-            if pool.kind == PoolKind::AverageWithPadding {
-                count = pool.padded(0, y) * pool.padded(1, x);
-            }
-            if pool.kind != PoolKind::Max {
-                let factor = 1.0 / count as f32;
-                for out in out {
-                    *out *= factor;
+        }
+    }
+
+    /// # Safety
+    /// The taps of all channels are inside of the input, and the channels inside of the output: `V` vectors, the last of `count` values.
+    #[inline(always)]
+    unsafe fn channels_at<L: Lanes, const V: usize>(
+        &self,
+        lanes: L,
+        seen: &Seen,
+        channel: usize,
+        count: usize,
+        out: *mut f32,
+    ) {
+        let max = self.pool.kind == PoolKind::Max;
+        let whole = count == L::LANES;
+        let mut results = [lanes.splat(if max { f32::NEG_INFINITY } else { 0.0 }); V];
+        for down in 0..seen.taps[0] {
+            let mut from = seen.input.wrapping_add(down * seen.apart[0] + channel);
+            for _ in 0..seen.taps[1] {
+                for (v, result) in results.iter_mut().enumerate() {
+                    let from = from.wrapping_add(v * L::LANES);
+                    // SAFETY: the caller's.
+                    let value = unsafe { if whole { lanes.load(from) } else { lanes.load_first(from, count) } };
+                    *result = if max { lanes.at_least(*result, value) } else { lanes.add(*result, value) };
                 }
+                from = from.wrapping_add(seen.apart[1]);
+            }
+        }
+        for (v, result) in results.into_iter().enumerate() {
+            let to = out.wrapping_add(channel + v * L::LANES);
+            let scaled = lanes.mul_add(result, lanes.splat(seen.factor), lanes.splat(0.0));
+            let result = if max { result } else { scaled };
+            // SAFETY: the caller's.
+            unsafe { if whole { lanes.store(to, result) } else { lanes.store_first(to, result, count) } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The values of one channel that a window sees.
+    fn seen(pool: &Pool, x: &[f32], stride: usize, [sample, y, x_at, channel]: [usize; 4]) -> Vec<f32> {
+        let at = |axis: usize, out: usize, tap: usize| {
+            let at = (out * pool.stride[axis] + tap * pool.dilation[axis]).checked_sub(pool.padding[axis][0])?;
+            (at < pool.input[axis]).then_some(at)
+        };
+        let mut values = Vec::new();
+        for down in (0..pool.kernel[0]).filter_map(|tap| at(0, y, tap)) {
+            for across in (0..pool.kernel[1]).filter_map(|tap| at(1, x_at, tap)) {
+                values.push(x[((sample * pool.input[0] + down) * pool.input[1] + across) * stride + channel]);
+            }
+        }
+        values
+    }
+
+    proptest! {
+        #[test]
+        fn pools_are_those_of_the_definition(
+            kind in prop::sample::select(vec![PoolKind::Max, PoolKind::Average, PoolKind::AverageWithPadding]),
+            (batch, channels) in (1usize..3, 1usize..70),
+            input in [1usize..12, 1usize..12],
+            kernel in [1usize..5, 1usize..5],
+            stride in [1usize..4, 1usize..4],
+            dilation in [1usize..3, 1usize..3],
+            padding in [[0usize..2, 0usize..2], [0usize..2, 0usize..2]],
+            (in_pad, out_pad) in (0usize..3, 0usize..3),
+        ) {
+            let side = |axis: usize| {
+                let span = (kernel[axis] - 1) * dilation[axis] + 1;
+                (input[axis] + padding[axis][0] + padding[axis][1]).checked_sub(span).map(|rest| rest / stride[axis] + 1)
+            };
+            let (Some(height), Some(width)) = (side(0), side(1)) else { return Ok(()) };
+            let pool = Pool { kind, batch, channels, input, output: [height, width], kernel, stride, padding, dilation };
+            let (in_stride, out_stride) = (channels + in_pad, channels + out_pad);
+            let x: Vec<f32> = (0..batch * input[0] * input[1] * in_stride).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+            let mut out = vec![f32::NAN; batch * height * width * out_stride];
+            pool.forward(Pixels { values: &x, stride: in_stride }, &mut out, out_stride).unwrap();
+            for (at, found) in out.iter().enumerate() {
+                let (pixel, channel) = (at / out_stride, at % out_stride);
+                if channel >= channels {
+                    prop_assert!(found.is_nan());
+                    continue;
+                }
+                let place = [pixel / (height * width), pixel / width % height, pixel % width, channel];
+                let values = seen(&pool, &x, in_stride, place);
+                if values.is_empty() {
+                    continue;
+                }
+                let sum: f32 = values.iter().sum();
+                let expected = match kind {
+                    PoolKind::Max => values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+                    PoolKind::Average => sum / values.len() as f32,
+                    PoolKind::AverageWithPadding => sum / (kernel[0] * kernel[1]) as f32,
+                };
+                prop_assert!((found - expected).abs() < 1e-3, "{pool:?} at {at}: {found} {expected}");
             }
         }
     }

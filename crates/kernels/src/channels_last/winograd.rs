@@ -6,6 +6,7 @@ use crate::Conv2d;
 use crate::gemm::{Block, Epilogue, PackedMatrix};
 use crate::lanes::{Isa, Lanes, Work};
 use crate::parallel::{Shared, each, threads};
+use crate::pointwise::Ends;
 use crate::scratch::with_scratch;
 use crate::winograd::kernel_transform;
 
@@ -241,9 +242,8 @@ impl Output<'_> {
         let [height, width] = self.shape.output();
         let apart = self.count * channels;
         assert!(self.sums.len() >= FREQUENCIES * apart, "sums of all frequencies");
-        let bounds = self.epilogue.function.bounds();
-        let (low, high) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        let (low, high) = (lanes.splat(low), lanes.splat(high));
+        let whole = self.epilogue.function.ends();
+        let ends = whole.unwrap_or(Ends::NONE);
         for tile in 0..self.count {
             let (sample, [y, x]) = place(self.tiles, self.first + tile);
             let (down_count, across_count) = (OUT.min(height - y), OUT.min(width - x));
@@ -279,7 +279,7 @@ impl Output<'_> {
                             value =
                                 lanes.add(value, load(residual.values[pixel * residual.stride + channel..].as_ptr()));
                         }
-                        value = lanes.at_most(high, lanes.at_least(low, value));
+                        value = ends.apply(lanes, value);
                         let to = self.out.at(pixel * self.out_stride + channel);
                         // SAFETY: the pixel is inside of the output, these channels are among its own, and no other task writes it.
                         unsafe {
@@ -293,7 +293,7 @@ impl Output<'_> {
                 }
                 channel += L::LANES;
             }
-            if bounds.is_none() {
+            if whole.is_none() {
                 for down in 0..down_count {
                     for across in 0..across_count {
                         let to = self.out.at((pixel + down * width + across) * self.out_stride);

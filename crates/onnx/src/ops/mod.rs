@@ -66,6 +66,7 @@ pub(crate) use layer_norm::LayerNormalization;
 pub(crate) use matmul::Gemm;
 pub(crate) use movement::{Blocks, Concat, Slice, Transpose};
 pub(crate) use normalize::BatchNormalization;
+pub(crate) use padding::Pad;
 pub(crate) use pool::{AveragePool, MaxPool};
 pub(crate) use reduce::Reduce;
 pub(crate) use shape::{Flatten, Reshape, SingleAxes};

@@ -3,7 +3,7 @@
 use super::later;
 use super::{Inputs, one, sizes};
 use crate::array::{Data, Positions, axis, count, strides};
-use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use crate::{Array, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
@@ -14,7 +14,7 @@ pub(super) const OPERATORS: &[Entry] = &[
             "pads@2<11",
             "value<11",
         ]),
-        pad,
+        |node| parsed(Pad::parse(node)?),
     ),
     Entry::new(Schema::new("CenterCropPad", &[18], (2, 2)).attributes(&["axes"]), |node| later(node, center_crop_pad)),
     Entry::new(Schema::new("Col2Im", &[18], (3, 3)).attributes(&["dilations", "pads", "strides"]), |node| {
@@ -23,7 +23,7 @@ pub(super) const OPERATORS: &[Entry] = &[
 ];
 
 /// What a border is made of.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Mode {
     Constant,
     Reflect,
@@ -50,32 +50,47 @@ impl Mode {
     }
 }
 
-fn pad(node: &RawNode) -> Parsed {
-    let version = node.version;
-    let attributes = &node.attributes;
-    let mode = match attributes.text_or("mode", "constant")? {
-        "constant" => Mode::Constant,
-        "reflect" => Mode::Reflect,
-        "edge" => Mode::Edge,
-        "wrap" => Mode::Wrap,
-        other => return Err(Error::invalid(format!("mode is '{other}', not constant, reflect, edge or wrap"))),
-    };
-    let own_pads = attributes.ints(if version < 2 { "paddings" } else { "pads" })?.unwrap_or_default().to_vec();
-    let value = f64::from(attributes.float_or("value", 0.0)?);
-    eval(move |inputs| {
-        let x = inputs.array(0)?;
-        let pads = match inputs.ints(1)? {
-            Some(pads) if version >= 11 => pads,
-            _ => own_pads.clone(),
+/// `Pad`.
+#[derive(Debug, Clone)]
+pub struct Pad {
+    mode: Mode,
+    /// What is added before and after each axis, where it is an attribute.
+    pads: Vec<i64>,
+    /// Whether an input says it, since version 11.
+    by_input: bool,
+    /// What constant borders are made of, unless an input says so.
+    pub value: f32,
+}
+
+impl Pad {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let attributes = &node.attributes;
+        let mode = match attributes.text_or("mode", "constant")? {
+            "constant" => Mode::Constant,
+            "reflect" => Mode::Reflect,
+            "edge" => Mode::Edge,
+            "wrap" => Mode::Wrap,
+            other => return Err(Error::invalid(format!("mode is '{other}', not constant, reflect, edge or wrap"))),
         };
-        let fill = match inputs.optional(2)? {
-            Some(fill) if !fill.is_empty() => fill.clone(),
-            _ if x.dtype() == crate::DType::Str => Array::scalar(String::new()),
-            _ => Array::filled(x.dtype(), &[], value)?,
-        };
-        let axes = match inputs.ints(3)? {
-            Some(axes) => axes.into_iter().map(|given| axis(given, x.rank())).collect::<Result<_>>()?,
-            None => (0..x.rank()).collect::<Vec<_>>(),
+        let pads = attributes.ints(if node.version < 2 { "paddings" } else { "pads" })?;
+        let pads = pads.unwrap_or_default().to_vec();
+        Ok(Self { mode, pads, by_input: node.version >= 11, value: attributes.float_or("value", 0.0)? })
+    }
+
+    /// Whether the borders are all of one value.
+    pub fn constant(&self) -> bool {
+        matches!(self.mode, Mode::Constant)
+    }
+
+    /// What is added before and after each axis of so many, by the inputs that say so.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub fn borders(&self, pads: Option<Vec<i64>>, axes: Option<Vec<i64>>, rank: usize) -> Result<Vec<(i64, i64)>> {
+        let pads = pads.filter(|_| self.by_input).unwrap_or_else(|| self.pads.clone());
+        let axes = match axes {
+            Some(axes) => axes.into_iter().map(|given| axis(given, rank)).collect::<Result<_>>()?,
+            None => (0..rank).collect::<Vec<_>>(),
         };
         if pads.len() != 2 * axes.len() {
             return Err(Error::invalid(format!(
@@ -84,12 +99,25 @@ fn pad(node: &RawNode) -> Parsed {
                 axes.len()
             )));
         }
-        let mut borders = vec![(0, 0); x.rank()];
+        let mut borders = vec![(0, 0); rank];
         for (i, &axis) in axes.iter().enumerate() {
             borders[axis] = (pads[i], pads[axes.len() + i]);
         }
-        one(padded(x, &borders, mode, &fill)?)
-    })
+        Ok(borders)
+    }
+}
+
+impl Operator for Pad {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let x = inputs.array(0)?;
+        let fill = match inputs.optional(2)? {
+            Some(fill) if !fill.is_empty() => fill.clone(),
+            _ if x.dtype() == crate::DType::Str => Array::scalar(String::new()),
+            _ => Array::filled(x.dtype(), &[], f64::from(self.value))?,
+        };
+        let borders = self.borders(inputs.ints(1)?, inputs.ints(3)?, x.rank())?;
+        one(padded(x, &borders, self.mode, &fill)?)
+    }
 }
 
 /// Adds to each axis so many elements before and after it; negative ones are cut off first.

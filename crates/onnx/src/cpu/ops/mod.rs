@@ -4,6 +4,7 @@ mod conv;
 mod elementwise;
 mod matmul;
 mod movement;
+mod padding;
 mod pool;
 mod recurrent;
 mod reduce;
@@ -32,6 +33,7 @@ const FAMILIES: &[(&[&str], Family)] = &[
     (&["Transpose"], shape::transpose),
     (&["DepthToSpace"], shape::depth_to_space),
     (&["Concat"], movement::concat),
+    (&["Pad"], padding::pad),
     (&["Split"], movement::split),
     (&["Slice"], movement::slice),
     (&["Gather"], movement::gather),
