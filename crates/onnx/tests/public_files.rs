@@ -17,17 +17,23 @@ fn session(model: &ModelProto) -> Result<Session<HostOnly>, Error> {
     Session::new(Model::from_proto(model, &mut External::new(Path::new(".")))?, HostOnly)
 }
 
-/// Runs the first test data of a fixture.
+/// Runs the test data of a fixture.
 fn check(name: &str) {
+    check_within(name, TOLERANCE);
+}
+
+fn check_within(name: &str, tolerance: Tolerance) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     let session = Session::new(Model::open(&folder.join("model.onnx")).expect("a model"), HostOnly).expect("a session");
-    let set = folder.join("test_data_set_0");
     let graph = &session.model().graph;
-    let inputs = read_values(&set, "input", &graph.inputs).expect("inputs");
-    let expected = read_values(&set, "output", &graph.outputs).expect("outputs");
-    assert!(!expected.is_empty());
-    for (found, (name, expected)) in session.run(inputs).expect("outputs").iter().zip(&expected) {
-        assert_eq!(difference(found, expected, TOLERANCE, &mut 0.0).expect("numbers"), None, "{name}");
+    let sets = (0..).map(|set| folder.join(format!("test_data_set_{set}"))).take_while(|set| set.is_dir());
+    for set in sets {
+        let inputs = read_values(&set, "input", &graph.inputs).expect("inputs");
+        let expected = read_values(&set, "output", &graph.outputs).expect("outputs");
+        assert!(!expected.is_empty());
+        for (found, (name, expected)) in session.run(inputs).expect("outputs").iter().zip(&expected) {
+            assert_eq!(difference(found, expected, tolerance, &mut 0.0).expect("numbers"), None, "{name}");
+        }
     }
 }
 
@@ -44,6 +50,20 @@ fn axes_that_are_named_by_a_question_mark_are_each_open() {
 #[test]
 fn a_call_takes_the_function_of_its_overload() {
     check("x07_function_overloads");
+}
+
+#[test]
+fn what_the_quantizer_of_onnx_runtime_writes_runs() {
+    // One step of the result's scale is allowed: 1/255 for probabilities.
+    for name in ["x01_qdq_u8s8", "x01_qoperator_u8s8"] {
+        check_within(name, Tolerance { rtol: 0.0, atol: 0.004 });
+    }
+    check("x02_dynamic_quantize_lstm");
+}
+
+#[test]
+fn a_decoder_block_with_grouped_queries_runs() {
+    check("x04_gqa_llm_block");
 }
 
 #[test]

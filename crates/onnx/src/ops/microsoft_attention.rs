@@ -97,7 +97,7 @@ fn attend(
 }
 
 /// Inputs: words, weights and bias of queries, keys and values beside one another, mask, past, bias of the scores.
-fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+pub(super) fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     if inputs.get(6).is_some() || node.attributes.flag("do_rotary", false)? {
         return Err(Error::beyond("a past of fixed size, or turning of positions inside attention"));
     }

@@ -21,6 +21,8 @@ mod fused;
 mod fused_activation;
 mod gather;
 mod grid_sample;
+mod group_query;
+mod image_decoder;
 mod inputs;
 mod layer_norm;
 mod loss;
@@ -28,6 +30,7 @@ mod matmul;
 mod mersenne;
 mod microsoft;
 mod microsoft_attention;
+mod microsoft_quantized;
 mod ml;
 mod movement;
 mod ngrams;
@@ -94,11 +97,14 @@ pub const FAMILIES: &[&[Entry]] = &[
     einsum::OPERATORS,
     gather::OPERATORS,
     grid_sample::OPERATORS,
+    group_query::OPERATORS,
+    image_decoder::OPERATORS,
     layer_norm::OPERATORS,
     loss::OPERATORS,
     matmul::OPERATORS,
     microsoft::OPERATORS,
     microsoft_attention::OPERATORS,
+    microsoft_quantized::OPERATORS,
     ml::encode::OPERATORS,
     ml::features::OPERATORS,
     ml::linear::OPERATORS,

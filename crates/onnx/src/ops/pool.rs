@@ -123,7 +123,11 @@ impl MaxPool {
 }
 
 impl AveragePool {
-    fn parse(node: &RawNode) -> Result<Self> {
+    /// Reads the attributes.
+    ///
+    /// # Errors
+    /// When one is wrong.
+    pub fn parse(node: &RawNode) -> Result<Self> {
         let with_padding = node.attributes.flag("count_include_pad", false)?;
         Ok(Self { windows: Windows::parse(node, true)?, with_padding })
     }

@@ -2,11 +2,13 @@
 
 use super::Inputs;
 use super::later;
+use super::microsoft_quantized::{dequantized, through_bytes};
 use super::product::{Matrix, Size, add_product, add_strided, transposed};
 use super::real::{Real, permuted, read, with_real, write, zeros};
 use super::recurrent_activation::{Activation, activations};
+use crate::array::Rounding;
 use crate::operator::{Entry, RawNode, Schema};
-use crate::{Array, Error, Result, Value};
+use crate::{Array, DType, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
     Entry::new(
@@ -56,6 +58,18 @@ pub(super) const OPERATORS: &[Entry] = &[
             .weights(),
         |node| later(node, |node, inputs| run(node, inputs, Cell::Lstm)),
     ),
+    Entry::new(
+        Schema::of("com.microsoft", "DynamicQuantizeLSTM", &[1], (12, 12)).attributes(&[
+            "activation_alpha",
+            "activation_beta",
+            "activations",
+            "clip",
+            "direction",
+            "hidden_size",
+            "input_forget",
+        ]),
+        |node| later(node, quantized_lstm),
+    ),
 ];
 
 /// What happens in a step.
@@ -87,7 +101,40 @@ impl Cell {
 
 fn run(node: &RawNode, inputs: &Inputs<'_>, cell: Cell) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
-    with_real!(x.dtype(), T => network::<T>(node, inputs, cell))
+    with_real!(x.dtype(), T => network::<T>(node, inputs, cell, false))
+}
+
+/// `DynamicQuantizeLSTM` of `com.microsoft`: weights are small integers, their matrices transposed; inputs and states become
+/// bytes before each product. Inputs: those of `LSTM`, then scale and zero point of the weights of inputs and of states.
+fn quantized_lstm(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let weights = |position: usize, scale: usize| -> Result<Value> {
+        let codes = inputs.array(position)?;
+        let &[directions, from, gates] = codes.shape() else {
+            return Err(Error::invalid(format!("weights of shape {:?} do not have 3 axes", codes.shape())));
+        };
+        let spread = |array: &Array| {
+            let columns = if array.len() == directions { 1 } else { gates };
+            array.reshaped(vec![directions, 1, columns])
+        };
+        let zero = inputs.optional(scale + 1)?.map(spread).transpose()?;
+        let floats = dequantized(codes, &spread(inputs.array(scale)?)?, zero.as_ref())?;
+        debug_assert_eq!(floats.shape(), [directions, from, gates]);
+        Ok(permuted(&floats, &[0, 2, 1])?.cast(DType::F32, true, Rounding::Nearest)?.into())
+    };
+    let (w, r) = (weights(1, 8)?, weights(2, 10)?);
+    let all = (0..8).map(|position| match position {
+        1 => Some(&w),
+        2 => Some(&r),
+        position => inputs.get(position),
+    });
+    network::<f32>(node, &Inputs::new(all.collect()), Cell::Lstm, true)
+}
+
+/// Values as the bytes that they become and back.
+fn as_bytes<T: Real>(values: &[T]) -> Vec<T> {
+    let mut wide: Vec<f64> = values.iter().map(|value| value.f64()).collect();
+    through_bytes(&mut wide);
+    wide.into_iter().map(T::of).collect()
 }
 
 /// Sizes of a network.
@@ -108,7 +155,7 @@ fn batch_second(array: Option<&Array>, batch_first: bool) -> Result<Option<Array
     if batch_first { permuted(array, &[1, 0, 2]).map(Some) } else { Ok(Some(array.clone())) }
 }
 
-fn network<T: Real>(node: &RawNode, inputs: &Inputs<'_>, cell: Cell) -> Result<Vec<Value>> {
+fn network<T: Real>(node: &RawNode, inputs: &Inputs<'_>, cell: Cell, bytes: bool) -> Result<Vec<Value>> {
     let batch_first = node.attributes.flag("layout", false)?;
     let x = batch_second(inputs.optional(0)?, batch_first)?.ok_or_else(|| Error::invalid("input 0 is missing"))?;
     let (w, r) = (inputs.array(1)?, inputs.array(2)?);
@@ -156,6 +203,7 @@ fn network<T: Real>(node: &RawNode, inputs: &Inputs<'_>, cell: Cell) -> Result<V
     for d in 0..if part == 0 { 0 } else { directions } {
         let layer = Layer {
             cell,
+            bytes,
             size,
             w: &w[d * gates * input..][..gates * input],
             r: &r[d * gates * hidden..][..gates * hidden],
@@ -200,6 +248,8 @@ fn lengths(given: Option<Vec<i64>>, size: Sizes) -> Result<Vec<usize>> {
 /// One direction.
 struct Layer<'l, T> {
     cell: Cell,
+    /// Whether inputs and states become bytes before each product.
+    bytes: bool,
     size: Sizes,
     w: &'l [T],
     r: &'l [T],
@@ -236,6 +286,8 @@ impl<T: Real> Layer<'_, T> {
             }
         }
         let size = Size { m: steps * batch, k: input, n: gates };
+        let quantized = if self.bytes { Some(as_bytes(x)) } else { None };
+        let x = quantized.as_deref().unwrap_or(x);
         add_strided(Matrix::new(x, input), Matrix::transposed(self.w, input), &mut from_x, gates, size);
         // The state's weights, with those of the last gate of a GRU apart: they are used later.
         let early = if self.cell == Cell::Gru { 2 * hidden } else { gates };
@@ -255,7 +307,8 @@ impl<T: Real> Layer<'_, T> {
                 }
             }
             work.early.fill(T::default());
-            add_product(h, &r, &mut work.early, Size { m: batch, k: hidden, n: early });
+            let quantized = if self.bytes { Some(as_bytes(h)) } else { None };
+            add_product(quantized.as_deref().unwrap_or(h), &r, &mut work.early, Size { m: batch, k: hidden, n: early });
             for (row, add) in work.gates.chunks_exact_mut(gates).zip(work.early.chunks_exact(early)) {
                 row.iter_mut().zip(add).for_each(|(slot, &add)| *slot += add);
             }

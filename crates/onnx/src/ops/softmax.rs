@@ -43,6 +43,14 @@ pub enum Kind {
 }
 
 impl Softmax {
+    /// `Softmax` of a node.
+    ///
+    /// # Errors
+    /// When its attribute is wrong.
+    pub fn probabilities(node: &RawNode) -> Result<Self> {
+        Self::parse(node, Kind::Softmax)
+    }
+
     fn parse(node: &RawNode, kind: Kind) -> Result<Self> {
         let flattened = node.version < 13;
         Ok(Self { kind, axis: node.attributes.int_or("axis", if flattened { 1 } else { -1 })?, flattened })
