@@ -1,7 +1,7 @@
 //! The ONNX project's node tests on the devices of this machine.
 //!
-//! `cargo run --release --example onnx_nodes -- CASES [DEVICE...] [--only PART] [--write]` runs every case of a folder on the host
-//! and on each device (flex when none is named), prints those that do not pass, and counts by operator. It fails when a case
+//! `cargo run --release --example onnx_nodes -- CASES [DEVICE...] [--only PART] [--write]` runs every case of a folder plainly, on the CPU
+//! runtime, and by Burn's tensors on each device (flex when none is named), prints those that do not pass, and counts by operator. It fails when a case
 //! of `tests/fixtures/onnx/passing.txt` no longer passes; with `--write` it writes that list and `docs/onnx-operators.md` instead.
 //! The cases are written by Python's `onnx` package: `python tests/fixtures/onnx/write_cases.py CASES`.
 
@@ -11,16 +11,17 @@ use std::process::ExitCode;
 
 use rekindle::device::DeviceName;
 use rekindle::onnx::run::BurnDevice;
-use rekindle_onnx::HostOnly;
 use rekindle_onnx::conformance::{Case, Outcome, Tally, cases};
+use rekindle_onnx::{Cpu, HostOnly};
 
 const PASSING: &str = "tests/fixtures/onnx/passing.txt";
 const TABLE: &str = "docs/onnx-operators.md";
 
 const HEAD: &str = "# ONNX operators
 
-What passes of the ONNX project's own node tests, by operator: on the host alone, and on devices, where float operators run on
-the device and the rest on the host. Written by `cargo run --release --example onnx_nodes -- CASES --write`.
+What passes of the ONNX project's own node tests, by operator and runtime: plainly (the referee of the others), on the CPU runtime, which
+`rekindle` takes for flex and ndarray, and by Burn's tensors on devices, which GPUs and training take; what these cannot do runs plainly.
+Written by `cargo run --release --example onnx_nodes -- CASES --write`.
 
 ";
 
@@ -43,16 +44,17 @@ fn main() -> ExitCode {
         .iter()
         .map(|name| name.parse::<DeviceName>().expect("a device").open().expect("a device that opens"))
         .collect();
-    let mut tally = Tally::new(std::iter::once("host".to_string()).chain(names).collect());
+    let mut tally = Tally::new(["plain", "cpu"].map(String::from).into_iter().chain(names).collect());
     let mut passing = BTreeSet::new();
     let chosen = |case: &&Case| only.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
     let cases = cases(Path::new(&folder)).expect("a list of cases");
     rekindle::error::without_panic_output(|| {
         for case in cases.iter().filter(chosen) {
-            let mut passed = show(&mut tally, 0, case, &case.run(HostOnly), "host");
+            let mut passed = show(&mut tally, 0, case, &case.run(HostOnly), "plain");
+            passed &= show(&mut tally, 1, case, &case.run(Cpu), "cpu");
             for (position, device) in devices.iter().enumerate() {
                 let outcome = case.run(BurnDevice::taking_all(&device.device));
-                passed &= show(&mut tally, position + 1, case, &outcome, &device.name);
+                passed &= show(&mut tally, position + 2, case, &outcome, &device.name);
             }
             if passed {
                 passing.insert(case.name.as_str());

@@ -19,6 +19,7 @@ const PLACE: &str = "the training";
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use burn::tensor::Device;
 /// use rekindle::prelude::*;
 ///
 /// rekindle::init()?;

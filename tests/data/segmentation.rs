@@ -132,7 +132,7 @@ fn a_network_for_segmentation_trains_and_is_evaluated() {
     assert_eq!(evaluated["items"], 1);
     assert!((0.0..=1.0).contains(&evaluated["pixel_accuracy"].as_f64().unwrap()), "{evaluated}");
     // A classifier does not take masks, and this network no classes of images.
-    let other = recipe.replace("lraspp_mobilenet_v3_large", "resnet18");
+    let other = recipe.replace("lraspp_mobilenet_v3_large", "resnet18").replace("pixel_accuracy", "loss");
     fs::write(dir.path("other.toml"), other).unwrap();
     let refused = dir.run(&["train", "other.toml", "--device", "flex"]);
     assert!(refused.error().contains("for each pixel"), "{}", refused.stderr);

@@ -45,12 +45,13 @@ fn names_order_shapes_and_types_are_torchvisions() {
 /// compute in 32.
 const TOLERANCE: f64 = 3e-4;
 
-/// Networks of which single gradients are further apart than rounding explains. Why is not known yet: a flipped ReLU of a channel
-/// with few positions is one candidate. The limit keeps them from getting worse.
-const FURTHER: [&str; 4] = ["mnasnet0_5", "inception_v3", "resnext50_32x4d", "swin_v2_t"];
+/// Networks in which rounding decides on which side of zero a ReLU's input is, so that single gradients jump: PyTorch's own in 32 bits
+/// are as far from its 64 bits in another layout of memory (channels last): 7e-2 of the largest for mnasnet0_5, 2e-1 for inception_v3,
+/// 4e-2 for resnext50_32x4d.
+const FLIPPED: [&str; 3] = ["mnasnet0_5", "inception_v3", "resnext50_32x4d"];
 
 fn tolerance(network: &str) -> f64 {
-    if FURTHER.contains(&network) { 5e-2 } else { TOLERANCE }
+    if FLIPPED.contains(&network) { 5e-2 } else { TOLERANCE }
 }
 
 /// Gradients below this part of the network's largest are nothing but rounding: those of a bias that batch normalization takes out
