@@ -14,6 +14,8 @@ use rekindle::optim::{OptimizerConfig, Schedule, cross_entropy, module_optimizer
 use rekindle::train::trained_parameters;
 use rekindle_state::{DType, StateDict, Value};
 
+use super::support::numbers::greatest;
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/programs").join(name)
 }
@@ -69,7 +71,7 @@ fn scores(output: Output) -> Tensor<2> {
 /// The greatest difference of two lists, relative to `1 + |b|` times the tolerance: over 1 is too far.
 fn apart(a: &[f32], b: &[f32], rtol: f32, atol: f32) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs() / (atol + rtol * b.abs())).fold(0.0, f32::max)
+    greatest(a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs() / (atol + rtol * b.abs())))) as f32
 }
 
 /// Takes some steps of training on a network.

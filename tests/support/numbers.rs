@@ -17,13 +17,14 @@ pub fn tensor_values(tensor: &rekindle_state::Tensor) -> Vec<f32> {
     tensor.bytes().unwrap().as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
 }
 
+/// The largest of some differences. One that is no number is infinite: `f64::max` would pass over it.
+pub fn greatest(differences: impl Iterator<Item = f64>) -> f64 {
+    differences.map(|one| if one.is_nan() { f64::INFINITY } else { one }).fold(0.0, f64::max)
+}
+
 /// The largest difference between two lists of numbers, relative to the second with a floor of a hundredth of its largest.
 pub fn distance(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let floor = expected.iter().fold(f32::MIN_POSITIVE, |largest, value| largest.max(value.abs() * 0.01));
-    let gap = |(a, b): (&f32, &f32)| {
-        let gap = f64::from((a - b).abs()) / f64::from(b.abs().max(floor));
-        if gap.is_nan() { f64::INFINITY } else { gap }
-    };
-    found.iter().zip(expected).map(gap).fold(0.0, f64::max)
+    greatest(found.iter().zip(expected).map(|(a, b)| f64::from((a - b).abs()) / f64::from(b.abs().max(floor))))
 }

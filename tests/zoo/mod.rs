@@ -11,7 +11,7 @@ use rekindle::tasks::Objective;
 use rekindle_state::{DType, StateDict};
 use serde_json::Value as Json;
 
-use super::support::numbers::tensor_values;
+use super::support::numbers::{greatest, tensor_values};
 
 const STEPS: &str = include_str!("steps.json");
 
@@ -127,10 +127,10 @@ fn numbers(json: &Json) -> Vec<f64> {
 /// The greatest difference of a tensor from what PyTorch has of it (largest absolute value, three elements), in units of its largest.
 fn apart(found: &[f32], expected: &[f64], least: f64) -> f64 {
     let scale = expected[0].max(least);
-    let largest = found.iter().fold(0.0_f64, |largest, &value| largest.max(f64::from(value).abs()));
+    let largest = greatest(found.iter().map(|&value| f64::from(value).abs()));
     let places = [0, found.len() / 3, found.len() - 1].map(|at| f64::from(found[at]));
     let pairs = places.iter().zip(&expected[1..4]).map(|(found, expected)| (found - expected).abs());
-    pairs.fold((largest - expected[0]).abs(), f64::max) / scale
+    greatest(pairs.chain([(largest - expected[0]).abs()])) / scale
 }
 
 fn scores(outputs: rekindle::models::Outputs) -> Vec<f32> {
@@ -173,7 +173,7 @@ fn check(case: &Json, device: &Device) {
             let expected = numbers(&case["logits"]);
             let scale = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
             let worst = logits.iter().zip(&expected).map(|(found, expected)| (f64::from(*found) - expected).abs());
-            let worst = worst.fold(0.0, f64::max) / scale;
+            let worst = greatest(worst) / scale;
             assert!(worst < TOLERANCE, "{name}: logits {worst:.2e} apart");
             compare_gradients(name, &gradients(&network, &all), case["gradients"].as_object().unwrap());
         }
@@ -196,7 +196,7 @@ fn check(case: &Json, device: &Device) {
     let expected = numbers(&case["evaluated"]);
     let scale = expected.iter().fold(1.0_f64, |largest, value| largest.max(value.abs()));
     let apart = found.iter().zip(&expected).map(|(found, expected)| (f64::from(*found) - expected).abs() / scale);
-    let apart = apart.fold(0.0, f64::max);
+    let apart = greatest(apart);
     assert!(apart < 10.0 * tolerance(name), "{name}: {apart:.2e} apart in evaluation mode");
 }
 
@@ -217,7 +217,7 @@ fn compare_gradients(network: &str, found: &[(String, Vec<f32>)], expected: &ser
         let product: f64 = signed.map(|(g, u)| if u < 0.0 { -f64::from(*g) } else { f64::from(*g) }).sum();
         // Rounding of independent elements adds up by the root of their number.
         let products = (product - numbers[4]).abs() / (numbers[0].max(least) * (gradient.len() as f64).sqrt());
-        let distance = apart(gradient, &numbers, least).max(products);
+        let distance = greatest([apart(gradient, &numbers, least), products].into_iter());
         if distance > worst.0 {
             worst = (distance, name.clone());
         }

@@ -220,9 +220,10 @@ fn relative_coordinates([height, width]: [usize; 2]) -> Vec<f32> {
     rows.flat_map(|y| (0..2 * width - 1).flat_map(move |x| [scaled(y, height), scaled(x, width)])).collect()
 }
 
-/// Vectors of length 1 along the last axis, as `torch.nn.functional.normalize` makes them.
+/// Vectors of length 1 along the last axis, as `torch.nn.functional.normalize` makes them. The square is cut off, not its root: keys of
+/// padding are zero, and the root of zero has no gradient.
 fn unit(x: Tensor<4>) -> Tensor<4> {
-    let length = x.clone().square().sum_dim(3).sqrt().clamp_min(1e-12);
+    let length = x.clone().square().sum_dim(3).clamp_min(1e-24).sqrt();
     x / length
 }
 
