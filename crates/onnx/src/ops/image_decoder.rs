@@ -35,7 +35,7 @@ fn image_decoder(node: &RawNode) -> Parsed {
     };
     eval(move |inputs| {
         let bytes = inputs.array(0)?.expect::<u8>()?;
-        let mut reader = ImageReader::new(Cursor::new(&bytes[..]))
+        let mut reader = ImageReader::new(Cursor::new(bytes))
             .with_guessed_format()
             .map_err(|error| Error::invalid(format!("the image cannot be read: {error}")))?;
         if reader.format().is_none() {
