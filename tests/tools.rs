@@ -1,6 +1,7 @@
 //! What makes the program pleasant: reports, the table of runs, new folders, completions and manual pages.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -129,6 +130,25 @@ fn a_new_folder_trains_as_it_is() {
     let again = dir.run(&["new", "my flowers"]);
     assert_eq!(again.code, 2);
     assert!(again.error().contains("it is there already"), "{}", again.stderr);
+}
+
+#[test]
+fn a_new_crate_has_the_network_that_the_example_compiles() {
+    let dir = Dir::new();
+    let answer = dir.run(&["new", "2 mine", "--rust"]).done();
+    assert!(answer.stdout.ends_with("cd 2 mine\n  cargo run --release -- train recipe.toml\n"), "{}", answer.stdout);
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = |path: &Path| fs::read_to_string(path).unwrap().parse::<toml::Table>().unwrap();
+    let (example, new) =
+        (table(&checkout.join("examples/own_model/Cargo.toml")), table(&dir.path("2 mine/Cargo.toml")));
+    assert_eq!(new["package"]["name"].as_str(), Some("my_2_mine"));
+    assert_eq!(new["dependencies"]["rekindle"]["path"].as_str(), checkout.to_str());
+    for name in ["burn", "serde"] {
+        assert_eq!(new["dependencies"][name], example["dependencies"][name]);
+    }
+    let compiled = checkout.join("examples/own_model").join(example["bin"][0]["path"].as_str().unwrap());
+    assert_eq!(fs::read(compiled).unwrap(), fs::read(dir.path("2 mine/src/main.rs")).unwrap());
+    assert_eq!(table(&dir.path("2 mine/recipe.toml"))["name"].as_str(), Some("2_mine"));
 }
 
 #[test]

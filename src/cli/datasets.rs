@@ -1,8 +1,8 @@
 //! `rekindle datasets`: the data sets that can be fetched.
 
+use super::downloads::Bar;
 use super::output::{json, line, table};
 use super::{Answer, Exit};
-use crate::data::download::Progress;
 use crate::data::{cache_dir, catalog, fetch};
 
 /// List the data sets, or fetch one.
@@ -31,7 +31,7 @@ enum Action {
 pub fn run(args: &Args) -> Answer {
     match &args.action {
         Some(Action::Fetch { name, mirror }) => {
-            let fetched = fetch(name, mirror.as_deref(), None, Progress::Bar)?;
+            let fetched = fetch(name, mirror.as_deref(), None, &mut Bar::default().listener())?;
             let (new, kept) = (fetched.downloaded.len(), fetched.kept.len());
             line(format!("{}: {new} files downloaded, {kept} were there; every hash is right", fetched.dir.display()))?;
         }

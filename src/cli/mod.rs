@@ -8,6 +8,7 @@ mod datasets;
 mod devices;
 mod diff;
 mod doctor;
+mod downloads;
 mod eval;
 mod export;
 mod import;
@@ -29,6 +30,7 @@ mod runs;
 mod serve;
 mod signals;
 mod source;
+mod sparkline;
 mod train;
 
 use std::ffi::OsString;

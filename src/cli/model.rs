@@ -6,12 +6,13 @@ use anyhow::bail;
 use burn::tensor::Device;
 use rekindle_state::ModelFile;
 
+use super::downloads::Bar;
 use super::output::say;
 use crate::checkpoint::{Checkpoint, Contents, Manifest, Run, Which};
 use crate::data::Split;
-use crate::data::download::{Progress, download};
+use crate::data::download::download;
 use crate::data::prepare::{Preparation, class_names};
-use crate::models::import::{ImportOptions, import};
+use crate::models::import::{ImportOptions, import_file};
 use crate::models::published::{self, Published};
 use crate::models::weights::Layout;
 use crate::models::{self, Architecture, Entry, GraphConfig, Network, Registry, infer};
@@ -39,6 +40,20 @@ pub struct Model {
 }
 
 impl Model {
+    /// A network of which nothing else is known.
+    fn new(architecture: Architecture, network: Network, description: String) -> Self {
+        Self {
+            architecture,
+            network,
+            recipe: None,
+            told: Told::default(),
+            published: None,
+            manifest: None,
+            base: PathBuf::new(),
+            description,
+        }
+    }
+
     /// How images become its inputs: as its recipe, its file, its published weights or `normalize` (which wins) say.
     pub fn preparation(&self, normalize: Option<&str>) -> anyhow::Result<Preparation> {
         let shape = self.architecture.input_shape();
@@ -109,10 +124,14 @@ pub fn resolve(
         && path.is_file()
         && let Ok(file) = rekindle_state::open(path)
     {
-        return from_weights(registry, path, &file, layout);
+        return from_weights(registry, file, layout);
     }
-    let (architecture, recipe, base) = match registry.find(name) {
-        Ok(entry) => (configured(entry, weights)?, None, PathBuf::new()),
+    match registry.find(name) {
+        Ok(entry) => {
+            let Some(weights) = weights.open()? else { bail!("{}", without_weights(name)) };
+            let architecture = configured(entry, &weights)?;
+            with_weights(name, architecture, &weights, layout)
+        }
         Err(unknown) => {
             let is_recipe =
                 path.is_file() || recipe::EMBEDDED.iter().chain(recipe::ZOO).any(|(known, _)| *known == name);
@@ -122,67 +141,86 @@ pub fn resolve(
                 );
             }
             let loaded = recipe::load(registry, path, &[])?;
-            (recipe::architecture(registry, &loaded.recipe)?, Some(loaded.recipe), loaded.base)
+            let architecture = recipe::architecture(registry, &loaded.recipe)?;
+            let model = match weights.open()? {
+                Some(weights) => with_weights(name, architecture, &weights, layout)?,
+                // A file has weights of its own.
+                None if loaded.recipe.model.file().is_some() => {
+                    let network = architecture.build(&Device::flex());
+                    Model::new(architecture, network, format!("{name} before training"))
+                }
+                None => bail!("{}", without_weights(name)),
+            };
+            Ok(Model { recipe: Some(loaded.recipe), base: loaded.base, ..model })
         }
-    };
-    let Some(source) = &weights.weights else {
-        if recipe.as_ref().is_some_and(|recipe| recipe.model.file().is_some()) {
-            let (network, description) = (architecture.build(&Device::flex()), format!("{name} before training"));
-            return Ok(Model {
-                architecture,
-                network,
-                recipe,
-                told: Told::default(),
-                published: None,
-                manifest: None,
-                base,
-                description,
-            });
+    }
+}
+
+fn without_weights(name: &str) -> String {
+    format!("'{name}' has no weights of its own: give them with --weights FILE, or name a run")
+}
+
+/// A weight file that is open, and what it was called.
+struct Weights {
+    source: String,
+    file: ModelFile,
+    partial: bool,
+}
+
+impl WeightArgs {
+    /// Opens the weights that are asked for, after a download if need be.
+    fn open(&self) -> anyhow::Result<Option<Weights>> {
+        let Some(source) = &self.weights else { return Ok(None) };
+        let file = rekindle_state::open(weight_file(source, &self.mirror)?)?;
+        Ok(Some(Weights { source: source.clone(), file, partial: self.partial }))
+    }
+}
+
+impl Weights {
+    /// The published weights that they are.
+    fn published(&self) -> Option<&'static Published> {
+        published_by(&self.source)
+    }
+
+    /// Puts them into a network, and says what did not fit as it was.
+    fn load(&self, network: Network, layout: Layout) -> anyhow::Result<Network> {
+        let options = ImportOptions { partial: self.partial, layout, ..ImportOptions::default() };
+        let (network, report) = import_file(network, &self.file, &options)?;
+        let plain = report.matching.is_complete() && !report.matching.searched && report.matching.helps.is_empty();
+        if !plain || !report.notes.is_empty() {
+            say!("{report}");
         }
-        bail!("'{name}' has no weights of its own: give them with --weights FILE, or name a run");
-    };
-    let network = load(architecture.build(&Device::flex()), source, weights, layout)?;
-    let network = train::drawn(network, 0);
-    Ok(Model {
-        architecture,
-        network,
-        recipe,
-        told: Told::default(),
-        published: published_by(source),
-        manifest: None,
-        base,
-        description: format!("{name} with {source}"),
-    })
+        Ok(network)
+    }
+}
+
+/// A network of the registry or of a recipe with weights from a file.
+fn with_weights(name: &str, architecture: Architecture, weights: &Weights, layout: Layout) -> anyhow::Result<Model> {
+    let network = weights.load(architecture.build(&Device::flex()), layout)?;
+    let description = format!("{name} with {}", weights.source);
+    let published = weights.published();
+    Ok(Model { published, ..Model::new(architecture, train::drawn(network, 0), description) })
 }
 
 /// A weight file as a model: the network of the registry that its names and shapes fit.
-fn from_weights(registry: &Registry, path: &Path, file: &ModelFile, layout: Layout) -> anyhow::Result<Model> {
-    let place = path.display();
-    let Some(found) = models::recognise(registry, file).into_iter().next() else {
+fn from_weights(registry: &Registry, file: ModelFile, layout: Layout) -> anyhow::Result<Model> {
+    let place = file.path.display().to_string();
+    let Some(found) = models::recognise(registry, &file).into_iter().next() else {
         bail!(
             "{place}: no built-in network has exactly these names and shapes; name the network, and give the file with --weights {place}"
         );
     };
     say!("{place}: the weights of {}", found.describe());
     let models::Recognised { entry, mut keys, .. } = found;
-    let source = path.to_string_lossy();
-    let published = published_by(&source).filter(|row| row.model == entry.name);
+    let weights = Weights { source: place, file, partial: false };
+    let published = weights.published().filter(|row| row.model == entry.name);
     if let Some(row) = published {
         keys.extend(row.keys.clone());
     }
     let architecture = entry.configure(&keys)?;
-    let network = load(architecture.build(&Device::flex()), &source, &WeightArgs::default(), layout)?;
-    let description = format!("{} with {place}", entry.name);
-    Ok(Model {
-        architecture,
-        network,
-        recipe: None,
-        told: Told::default(),
-        published,
-        manifest: None,
-        base: PathBuf::new(),
-        description,
-    })
+    let network = weights.load(architecture.build(&Device::flex()), layout)?;
+    let description = format!("{} with {}", entry.name, weights.source);
+    Ok(Model { published, ..Model::new(architecture, network, description) })
 }
 
 /// The published weights that a source is, by their name or by that of their file.
@@ -192,13 +230,11 @@ pub fn published_by(source: &str) -> Option<&'static Published> {
 }
 
 /// A built-in network with the sizes that its weights tell, or with the published ones.
-fn configured(entry: &Entry, weights: &WeightArgs) -> anyhow::Result<Architecture> {
-    let Some(source) = &weights.weights else { return Ok(entry.standard()?) };
-    let file = rekindle_state::open(weight_file(source, &weights.mirror)?)?;
-    if let Some(row) = published_by(source).filter(|row| row.model == entry.name && !row.keys.is_empty()) {
+fn configured(entry: &Entry, weights: &Weights) -> anyhow::Result<Architecture> {
+    if let Some(row) = weights.published().filter(|row| row.model == entry.name && !row.keys.is_empty()) {
         return Ok(entry.configure(&row.keys)?);
     }
-    let Some(config) = infer::configuration(entry, &file) else { return Ok(entry.standard()?) };
+    let Some(config) = infer::configuration(entry, &weights.file) else { return Ok(entry.standard()?) };
     let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     say!(
         "{}: sizes taken from the weights: {}; what weights do not tell keeps its default",
@@ -211,25 +247,13 @@ fn configured(entry: &Entry, weights: &WeightArgs) -> anyhow::Result<Architectur
 /// A file that is a network, with its own weights or with others under the same names.
 fn from_file(path: &Path, architecture: Architecture, weights: &WeightArgs, layout: Layout) -> anyhow::Result<Model> {
     let told = architecture.get::<GraphConfig>().map(GraphConfig::told).unwrap_or_default();
-    let network = architecture.build(&Device::flex());
+    let mut network = architecture.build(&Device::flex());
     let mut description = path.display().to_string();
-    let network = match &weights.weights {
-        Some(source) => {
-            description = format!("{description} with {source}");
-            load(network, source, weights, layout)?
-        }
-        None => network,
-    };
-    Ok(Model {
-        architecture,
-        network,
-        recipe: None,
-        told,
-        published: None,
-        manifest: None,
-        base: PathBuf::new(),
-        description,
-    })
+    if let Some(weights) = weights.open()? {
+        network = weights.load(network, layout)?;
+        description = format!("{description} with {}", weights.source);
+    }
+    Ok(Model { told, ..Model::new(architecture, network, description) })
 }
 
 fn from_run(
@@ -248,29 +272,12 @@ fn from_run(
     let architecture = recipe::architecture(registry, &recipe)?;
     let mut network = train::restored(&architecture, &contents, &place)?;
     let mut description = place;
-    if let Some(source) = &weights.weights {
-        network = load(network, source, weights, layout)?;
-        description = format!("{description} with {source}");
+    if let Some(weights) = weights.open()? {
+        network = weights.load(network, layout)?;
+        description = format!("{description} with {}", weights.source);
     }
-    Ok(Model {
-        architecture,
-        network,
-        recipe: Some(recipe),
-        told: Told::default(),
-        published: None,
-        manifest: Some(contents.manifest),
-        base: PathBuf::new(),
-        description,
-    })
-}
-
-fn load(network: Network, source: &str, weights: &WeightArgs, layout: Layout) -> anyhow::Result<Network> {
-    let (file, partial) = (weight_file(source, &weights.mirror)?, weights.partial);
-    let (network, report) = import(network, &file, &ImportOptions { partial, layout, ..ImportOptions::default() })?;
-    if !report.matching.is_complete() || !report.matching.helps.is_empty() || !report.notes.is_empty() {
-        say!("{report}");
-    }
-    Ok(network)
+    let model = Model::new(architecture, network, description);
+    Ok(Model { recipe: Some(recipe), manifest: Some(contents.manifest), ..model })
 }
 
 /// Where torchvision publishes; a mirror holds the same file names.
@@ -314,7 +321,7 @@ fn cached(url: &str) -> anyhow::Result<PathBuf> {
     // Two addresses may end in the same file name.
     let file = cache.join("rekindle").join("weights").join(digest).join(name);
     if !file.exists() {
-        download(url, &file, digits_in_name(name), Progress::Bar)?;
+        download(url, &file, digits_in_name(name), &mut Bar::default().listener())?;
     }
     Ok(file)
 }

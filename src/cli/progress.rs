@@ -1,4 +1,4 @@
-//! Progress of a training for people: bars on a terminal, a line an epoch elsewhere. Everything goes to stderr.
+//! Progress of a training for people: a bar with a curve of the loss on a terminal, a line an epoch elsewhere. Everything goes to stderr.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{is_quiet, say};
+use super::sparkline::Sparkline;
 use crate::tasks::Metric;
 use crate::train::{EpochReport, Event, Observer};
 
@@ -13,12 +14,14 @@ use crate::train::{EpochReport, Event, Observer};
 pub struct Progress {
     metric: &'static Metric,
     bar: Option<ProgressBar>,
+    /// Of the loss since the training began.
+    curve: Sparkline,
 }
 
 impl Progress {
     /// For a training that is measured by a metric.
     pub fn new(metric: &'static Metric) -> Self {
-        Self { metric, bar: None }
+        Self { metric, bar: None, curve: Sparkline::default() }
     }
 
     fn start(&mut self, epoch: usize, epochs: usize, items: u64, done: u64) {
@@ -33,12 +36,13 @@ impl Progress {
         }
     }
 
-    fn step(&self, items: u64, loss: Option<f64>, score: Option<f64>) {
+    fn step(&mut self, items: u64, loss: Option<f64>, score: Option<f64>) {
         let Some(bar) = &self.bar else { return };
         bar.set_position(items);
+        self.curve.push(loss.unwrap_or(f64::NAN));
         if let (Some(loss), Some(score)) = (loss, score) {
             let (name, score, speed) = (self.metric.name, (self.metric.show)(score), bar.per_sec());
-            bar.set_message(format!("loss {loss:.4}  {name} {score}  {speed:.0} items/s"));
+            bar.set_message(format!("loss {loss:.4} {}  {name} {score}  {speed:.0} items/s", self.curve));
         }
     }
 

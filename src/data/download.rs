@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rekindle_state::fs::{move_into_place, sha256_file};
 use ureq::Agent;
 use ureq::http::header;
@@ -75,14 +74,19 @@ pub enum DownloadError {
     },
 }
 
-/// Whether a bar is drawn.
+/// How far a download has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// A bar on stderr, if that is a terminal.
-    Bar,
-    /// Nothing.
-    Silent,
+pub struct Received<'a> {
+    /// The address.
+    pub url: &'a str,
+    /// Bytes that are here, those of earlier tries included.
+    pub bytes: u64,
+    /// Bytes of the whole file, if the server says it.
+    pub of: Option<u64>,
 }
+
+/// Hears how downloads go on, after each block of bytes.
+pub type Listener<'a> = &'a mut dyn FnMut(Received<'_>);
 
 /// Downloads `url` to the file `dest`, whose folder is made if needed.
 ///
@@ -92,12 +96,12 @@ pub enum Progress {
 /// Without it, nothing could tell a mixture of two files apart, so every call starts anew.
 ///
 /// What was at `dest` stays until the new file is whole; it takes its place by one rename.
-pub fn download(url: &str, dest: &Path, sha256: Option<&str>, progress: Progress) -> Result<(), DownloadError> {
+pub fn download(url: &str, dest: &Path, sha256: Option<&str>, heard: Listener<'_>) -> Result<(), DownloadError> {
     if let Some(folder) = dest.parent() {
         fs::create_dir_all(folder).map_err(io(folder, "create the folder"))?;
     }
-    let transfer =
-        Transfer { url, part: part_of(dest), expected: sha256.map(str::to_ascii_lowercase), progress, agent: agent() };
+    let (part, expected) = (part_of(dest), sha256.map(str::to_ascii_lowercase));
+    let mut transfer = Transfer { url, part, expected, heard, agent: agent() };
     transfer.run()?;
     move_into_place(&transfer.part, dest).map_err(io(dest, "rename the finished download"))
 }
@@ -139,7 +143,7 @@ struct Transfer<'a> {
     url: &'a str,
     part: PathBuf,
     expected: Option<String>,
-    progress: Progress,
+    heard: Listener<'a>,
     agent: Agent,
 }
 
@@ -159,7 +163,7 @@ impl From<DownloadError> for Broken {
 
 impl Transfer<'_> {
     /// Fills the part file and checks it.
-    fn run(&self) -> Result<(), DownloadError> {
+    fn run(&mut self) -> Result<(), DownloadError> {
         if self.expected.is_none() {
             self.forget()?;
         }
@@ -171,7 +175,7 @@ impl Transfer<'_> {
         }
     }
 
-    fn fill_and_check(&self) -> Result<(), DownloadError> {
+    fn fill_and_check(&mut self) -> Result<(), DownloadError> {
         let mut tries = 1;
         loop {
             match self.request() {
@@ -198,7 +202,7 @@ impl Transfer<'_> {
     }
 
     /// One request, for what is missing.
-    fn request(&self) -> Result<(), Broken> {
+    fn request(&mut self) -> Result<(), Broken> {
         let have = self.have();
         let mut request = self.agent.get(self.url);
         if have > 0 {
@@ -235,7 +239,7 @@ impl Transfer<'_> {
     }
 
     /// Writes the body behind the first `from` bytes of the part file.
-    fn receive(&self, mut body: impl Read, from: u64, length: Option<u64>) -> Result<(), Broken> {
+    fn receive(&mut self, mut body: impl Read, from: u64, length: Option<u64>) -> Result<(), Broken> {
         let mut file = OpenOptions::new()
             .create(true)
             .append(from > 0)
@@ -243,7 +247,7 @@ impl Transfer<'_> {
             .truncate(from == 0)
             .open(&self.part)
             .map_err(io(&self.part, "write the file"))?;
-        let bar = self.bar(from, length);
+        let of = length.map(|length| from + length);
         let mut chunk = vec![0; CHUNK];
         let mut received = 0;
         loop {
@@ -252,7 +256,7 @@ impl Transfer<'_> {
                 Ok(count) => {
                     file.write_all(&chunk[..count]).map_err(io(&self.part, "write the file"))?;
                     received += count as u64;
-                    bar.inc(count as u64);
+                    (self.heard)(Received { url: self.url, bytes: from + received, of });
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Broken::Again(error.to_string())),
@@ -261,9 +265,7 @@ impl Transfer<'_> {
         if let Some(length) = length.filter(|&length| length != received) {
             return Err(Broken::Again(format!("{received} of {length} bytes arrived")));
         }
-        file.sync_all().map_err(io(&self.part, "write the file"))?;
-        bar.finish_and_clear();
-        Ok(())
+        Ok(file.sync_all().map_err(io(&self.part, "write the file"))?)
     }
 
     /// Bytes that earlier requests left.
@@ -301,26 +303,6 @@ impl Transfer<'_> {
 
     fn address(&self, reason: impl fmt::Display) -> DownloadError {
         DownloadError::Address { url: self.url.to_string(), reason: reason.to_string() }
-    }
-
-    fn bar(&self, from: u64, length: Option<u64>) -> ProgressBar {
-        if self.progress == Progress::Silent || !std::io::stderr().is_terminal() {
-            return ProgressBar::hidden();
-        }
-        let bar = match length {
-            Some(length) => ProgressBar::new(from + length),
-            None => ProgressBar::no_length(),
-        };
-        bar.set_draw_target(ProgressDrawTarget::stderr());
-        // The template is fixed; should it ever be wrong, the default one draws.
-        let style = ProgressStyle::with_template(
-            "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
-        );
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let name = self.url.rsplit('/').next().unwrap_or_default();
-        bar.set_message(name.to_string());
-        bar.set_position(from);
-        bar
     }
 }
 

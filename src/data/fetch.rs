@@ -6,7 +6,7 @@ use super::DataError;
 use super::cache::cache_dir;
 use super::catalog::{Published, published};
 use super::config::nearest;
-use super::download::{Progress, download, sha256_of};
+use super::download::{Listener, download, sha256_of};
 
 /// The variable that names a mirror when none is given.
 pub const MIRROR_VARIABLE: &str = "REKINDLE_MIRROR";
@@ -28,7 +28,7 @@ pub struct Fetched {
 /// A mirror holds a folder for each data set: `MIRROR/fashion-mnist/train-images-idx3-ubyte.gz`.
 /// Without one, the address in `REKINDLE_MIRROR` is used, and without that the publishers' own.
 /// Sums are the same wherever a file comes from.
-pub fn fetch(name: &str, mirror: Option<&str>, dest: Option<&Path>, progress: Progress) -> Result<Fetched, DataError> {
+pub fn fetch(name: &str, mirror: Option<&str>, dest: Option<&Path>, heard: Listener<'_>) -> Result<Fetched, DataError> {
     let set = published().find(|(known, _)| *known == name).map(|(_, set)| set).ok_or_else(|| {
         let names: Vec<&str> = published().map(|(name, _)| name).collect();
         DataError::Unsuitable {
@@ -42,7 +42,7 @@ pub fn fetch(name: &str, mirror: Option<&str>, dest: Option<&Path>, progress: Pr
         Some(dest) => dest.to_path_buf(),
         None => cache_dir(name)?,
     };
-    fetch_set(name, set, mirror, &dest, progress)
+    fetch_set(name, set, mirror, &dest, heard)
 }
 
 /// Fetches the files of `set` into the folder `dest`. Files that are there with the right sum are
@@ -52,7 +52,7 @@ pub fn fetch_set(
     set: &Published,
     mirror: Option<&str>,
     dest: &Path,
-    progress: Progress,
+    heard: Listener<'_>,
 ) -> Result<Fetched, DataError> {
     let from_environment = std::env::var(MIRROR_VARIABLE).ok();
     let mirror = mirror.or(from_environment.as_deref()).filter(|mirror| !mirror.is_empty());
@@ -67,7 +67,7 @@ pub fn fetch_set(
             Some(mirror) => format!("{}/{name}/{}", mirror.trim_end_matches('/'), file.name),
             None => format!("{}/{}", set.address, file.name),
         };
-        download(&url, &path, Some(file.sha256), progress)?;
+        download(&url, &path, Some(file.sha256), heard)?;
         fetched.downloaded.push(file.name.to_string());
     }
     Ok(fetched)

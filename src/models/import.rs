@@ -29,10 +29,18 @@ pub struct ImportOptions {
 /// # Errors
 /// When the file cannot be read, or does not fit and `partial` is off: the error holds the table of names.
 pub fn import<M: Module>(module: M, path: &Path, options: &ImportOptions) -> Result<(M, Report), ModelError> {
-    let file = rekindle_state::open(path)?;
+    import_file(module, &rekindle_state::open(path)?, options)
+}
+
+/// Loads weights from an open file into a module.
+///
+/// # Errors
+/// As for [`import`].
+pub fn import_file<M: Module>(module: M, file: &ModelFile, options: &ImportOptions) -> Result<(M, Report), ModelError> {
+    let path = &file.path;
     let entries = weights::entries(&module);
     let wanted = wanted(&entries);
-    let record = from_record(&entries, &file)?;
+    let record = from_record(&entries, file)?;
     let root = record.as_ref().unwrap_or(&file.content.root);
     let mut matching = match_weights(root, &wanted, &options.matching).map_err(|error| error.at(path))?;
     matching.helps.extend(file.notes.iter().cloned());
@@ -158,8 +166,11 @@ const LISTED: usize = 12;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Matching { matched, missing, unused, shape_differs, suggestions, helps, .. } = &self.matching;
+        let Matching { path, searched, matched, missing, unused, shape_differs, suggestions, helps } = &self.matching;
         write!(f, "{}: {} of {} parameters matched", self.file, matched.len(), self.wanted)?;
+        if *searched {
+            write!(f, "\n  took the weights under '{path}'")?;
+        }
         for help in helps.iter().chain(&self.notes) {
             write!(f, "\n  {help}")?;
         }

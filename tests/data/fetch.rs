@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rekindle::data::catalog::{Published, PublishedFile, published};
-use rekindle::data::download::{Progress, download};
+use rekindle::data::download::download;
 use rekindle::data::fetch;
 use rekindle::data::fetch::{MIRROR_VARIABLE, fetch_set};
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ fn sum(bytes: &[u8]) -> String {
 
 fn get(server: &Server, dest: &Path, sha256: Option<&str>) -> Result<(), String> {
     let url = format!("{}/file", server.url);
-    download(&url, dest, sha256, Progress::Silent).map_err(|error| error.to_string().replace(&server.url, "URL"))
+    download(&url, dest, sha256, &mut |_| {}).map_err(|error| error.to_string().replace(&server.url, "URL"))
 }
 
 /// A set of one file whose own address leads nowhere.
@@ -57,6 +57,13 @@ fn continues_what_broke_off() {
     get(&server, &dest, Some(&sum(&content()))).unwrap();
     assert_eq!(fs::read(&dest).unwrap(), content());
     assert_eq!(server.requests(), [("/file".to_owned(), Some("bytes=1000-".to_owned()))]);
+    // Whoever listens hears of the whole file, from where the first try ended.
+    fs::write(&part, &content()[..1000]).unwrap();
+    let mut heard = Vec::new();
+    let url = format!("{}/file", server.url);
+    download(&url, &dest, Some(&sum(&content())), &mut |got| heard.push((got.bytes, got.of))).unwrap();
+    assert!(heard.is_sorted() && heard.len() > 1 && heard[0].0 > 1000, "{heard:?}");
+    assert_eq!(heard.last(), Some(&(300_000, Some(300_000))));
 
     // A server that ignores the range sends everything, and everything is taken.
     fs::write(&part, &content()[..1000]).unwrap();
@@ -136,13 +143,13 @@ fn refusals_are_one_sentence() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}/file");
     assert_eq!(
-        download(&url, &dest, None, Progress::Silent).unwrap_err().to_string(),
+        download(&url, &dest, None, &mut |_| {}).unwrap_err().to_string(),
         format!(
             "{url}: the download failed (connection refused); check the network and run the \
              command again"
         )
     );
-    let text = download("no address", &dest, None, Progress::Silent).unwrap_err().to_string();
+    let text = download("no address", &dest, None, &mut |_| {}).unwrap_err().to_string();
     assert!(text.starts_with("no address: expected an address such as https://host/file, but it is not one"), "{text}");
 }
 
@@ -151,7 +158,7 @@ fn fetches_a_set_from_a_mirror_and_keeps_what_is_right() {
     let dir = tempdir().unwrap();
     let server = Server::start(&[("/base/small/file", &content())], Manners::default());
     let mirror = format!("{}/base/", server.url);
-    let fetch = || fetch_set("small", &small_set(), Some(&mirror), dir.path(), Progress::Silent).unwrap();
+    let fetch = || fetch_set("small", &small_set(), Some(&mirror), dir.path(), &mut |_| {}).unwrap();
     assert_eq!(fetch().downloaded, ["file"]);
     assert_eq!(fetch().kept, ["file"]);
     assert_eq!(server.requests().len(), 1);
@@ -179,14 +186,14 @@ fn the_environment_names_a_mirror() {
 #[test]
 fn fetches_from_the_environments_mirror() {
     if let Some(dest) = std::env::var_os("REKINDLE_TEST_DEST") {
-        fetch_set("small", &small_set(), None, Path::new(&dest), Progress::Silent).unwrap();
+        fetch_set("small", &small_set(), None, Path::new(&dest), &mut |_| {}).unwrap();
     }
 }
 
 #[test]
 fn unknown_sets_are_refused_with_the_nearest_name() {
     assert_eq!(
-        fetch("fashion-mnits", None, None, Progress::Silent).unwrap_err().to_string(),
+        fetch("fashion-mnits", None, None, &mut |_| {}).unwrap_err().to_string(),
         "data set \"fashion-mnits\": expected one of mnist, fashion-mnist, cifar-10, found a name \
          that is not published; did you mean \"fashion-mnist\"?"
     );
