@@ -99,11 +99,13 @@ pub mod device;
 pub mod distributed;
 pub mod error;
 pub mod kernels;
+mod keys;
 pub mod layers;
 pub mod models;
 pub mod onnx;
 pub mod optim;
 pub mod prelude;
+pub mod random;
 pub mod report;
 #[cfg(feature = "serve")]
 pub mod serve;

@@ -1,5 +1,5 @@
-//! Randomness that can be repeated: a function of its arguments, the same in every release, on
-//! every machine and for any number of threads. Nothing here keeps a state between calls.
+//! Randomness that can be repeated: everything that follows from the seed of a recipe. Each is a function of its arguments, the same
+//! in every release, on every machine and for any number of threads. Nothing here keeps a state between calls.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -19,6 +19,26 @@ pub fn order(seed: u64, epoch: usize, len: usize) -> Vec<usize> {
 /// The draws that augment image `index` in epoch `epoch`.
 pub(crate) fn augmentation(seed: u64, epoch: usize, index: usize) -> Draws {
     Draws::new("augmentation", &[seed, epoch as u64, index as u64])
+}
+
+/// The seed of the device before initial weights are drawn.
+pub(crate) fn weights(seed: u64) -> u64 {
+    mixed(seed, u64::MAX)
+}
+
+/// The seed of the device before each batch of a step, for dropout.
+pub(crate) fn batch(seed: u64, step: u64, number: usize) -> u64 {
+    let step = mixed(seed, step);
+    // The first batch has the step's own.
+    if number == 0 { step } else { mixed(step, number as u64) }
+}
+
+/// The splitmix64 mix of a seed and a number.
+fn mixed(seed: u64, number: u64) -> u64 {
+    let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// A stream of random numbers. The generator is fixed (ChaCha with 8 rounds) and the numbers are

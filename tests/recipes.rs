@@ -69,8 +69,8 @@ fn unknown_keys_name_the_line_and_the_nearest_key() {
     );
     assert_eq!(
         message("monitor", "zzz"),
-        "r.toml: line 17: unknown key 'zzz', expected one of every_epochs, every_steps, every_minutes, keep_last, keep_all, top_k, monitor, \
-         mode, max_total_size, weights_only, on_exception"
+        "r.toml: line 17: unknown key 'zzz', expected one of every_epochs, every_steps, every_minutes, keep_last, keep_all, top_k, max_total_size, \
+         monitor, mode, weights_only, on_exception"
     );
 }
 
@@ -218,7 +218,7 @@ fn unknown_names_list_those_that_exist() {
     );
     assert_eq!(
         message("[train]", "[scheduler]\nname = \"poly\"\n[train]"),
-        "r.toml: line 12: unknown scheduler 'poly': expected one of constant, step, exponential, cosine, linear, polynomial, warm_restarts"
+        "r.toml: line 12: unknown scheduler 'poly': expected one of constant, step, multi_step, exponential, cosine, linear, polynomial, warm_restarts, one_cycle"
     );
     assert_eq!(
         message("\"fashion-mnist-sample\"", "\"imagenet\""),
@@ -387,6 +387,11 @@ fn every_key_is_documented() {
         ("name = \"step\"\nstep_size = 1", "name = \"exponential\"\ngamma = 0.9"),
         ("name = \"step\"\nstep_size = 1", "name = \"cosine\"\nt_max = 3"),
         ("name = \"step\"\nstep_size = 1", "name = \"linear\""),
+        ("name = \"step\"\nstep_size = 1", "name = \"multi_step\"\nmilestones = [1]"),
+        (
+            "name = \"step\"\nstep_size = 1\nper = \"step\"\nwarmup = 2\nwarmup_start_factor = 0.5",
+            "name = \"one_cycle\"\nmax_lr = 0.1",
+        ),
         ("clip_grad_norm", "clip_grad_value"),
     ] {
         assert!(EVERYTHING.contains(old), "{old}");

@@ -19,20 +19,25 @@ mod error;
 mod lock;
 mod log;
 mod manifest;
+mod policy;
 mod publish;
-mod retention;
 mod run;
 mod saved;
 mod seal;
+mod size;
 mod writer;
 
 pub use delete::delete;
 pub use error::CheckpointError;
 pub use manifest::{Best, EarlyState, EpochSums, FORMAT, FileEntry, Manifest};
+pub use policy::{
+    Candidate, CheckpointSection, EveryEpochs, EveryMinutes, EverySteps, KeepAll, KeepLast, MaxTotalSize, Mode, Moment,
+    Policy, Ranked, TopK, Verdict, judge,
+};
 pub use publish::Scratch;
-pub use retention::{Candidate, Policy, Verdict, judge};
 pub use run::{Newest, Run, Which};
 pub use saved::{Checkpoint, Contents};
+pub use size::ByteSize;
 pub use writer::RunWriter;
 
 /// The files of a checkpoint besides its manifest.

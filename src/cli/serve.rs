@@ -10,6 +10,7 @@ use anyhow::{anyhow, bail};
 use super::model::{self, Model, WeightArgs};
 use super::output::say;
 use super::{Answer, Exit, signals};
+use crate::checkpoint::ByteSize;
 use crate::checkpoint::Run;
 use crate::device::{DeviceName, OpenDevice};
 use crate::models::Registry;
@@ -17,7 +18,6 @@ use crate::models::weights::Layout;
 use crate::onnx::open;
 use crate::serve::http::Limits;
 use crate::serve::{self, Batching, Loaded, Options, Source};
-use crate::train::ByteSize;
 
 /// Answer requests over HTTP: labels and probabilities of images, images of images, tensors.
 ///

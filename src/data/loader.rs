@@ -10,9 +10,9 @@ use burn::tensor::Device;
 
 use super::batch::HostBatch;
 use super::prefetch::Prefetch;
-use super::random::order;
 use super::transform::{Pipeline, Transforms};
 use super::{Batch, DataError, ImageDataset, Shape};
+use crate::random::order;
 
 /// More threads than this help nobody.
 const MOST_WORKERS: usize = 256;

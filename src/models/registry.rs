@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{Architecture, GraphConfig, Invalid, ModelConfig, ModelError, graph};
+use crate::keys::read_json;
 
 /// The networks of a program. Other people's programs add theirs to the built-in ones:
 ///
@@ -158,18 +159,18 @@ fn overlay<C: ModelConfig>(name: &str, standard: &C, keys: &Map<String, Value>) 
         };
         values.insert(field, value.clone());
         // After each key, so that the message can name it.
-        if let Err(error) = serde_json::from_value::<C>(Value::Object(values.clone())) {
+        if let Err(error) = read_json::<C>(&values) {
             return Err(wrong(key, error.to_string()));
         }
     }
-    let config: C = serde_json::from_value(Value::Object(values)).map_err(|error| broken(error.to_string()))?;
+    let config: C = read_json(&values).map_err(|error| broken(error.to_string()))?;
     config.check().map_err(|Invalid { key, problem }| wrong(&key, problem))?;
     Ok(config)
 }
 
 /// The field that a key is another name of (serde's `alias`): the one whose value it can take the place of.
 fn aliased<C: ModelConfig>(key: &str, standard: &Map<String, Value>) -> Option<String> {
-    let reads = |values: Map<String, Value>| serde_json::from_value::<C>(Value::Object(values)).ok();
+    let reads = |values: Map<String, Value>| read_json::<C>(&values).ok();
     let with = |key: &str| {
         let mut values = standard.clone();
         values.insert(key.to_string(), Value::Null);

@@ -3,10 +3,11 @@
 use burn::Tensor;
 use rekindle_state::{StateDict, Value};
 
-use super::kind::{Class, Limits, OptimizerKind, Slot};
+use super::State;
+use super::field::Field;
+use super::kind::{Class, OptimizerKind};
 use super::math::{penalised, signed};
 use super::state::Buffer;
-use super::{OptimError, State};
 
 /// `torch.optim.Adagrad` without its learning rate.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,38 +38,21 @@ impl OptimizerKind for Adagrad {
         &[Class { name: "adagrad", torch: "Adagrad", lr: 1e-2, new: Self::default }];
     const BUFFERS: &'static [Buffer] = &[SUM];
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+    fn fields(&mut self) -> Vec<Field<'_>> {
         vec![
-            ("lr_decay", Slot::Number(&mut self.lr_decay)),
-            ("eps", Slot::Number(&mut self.eps)),
-            ("weight_decay", Slot::Number(&mut self.weight_decay)),
-            ("initial_accumulator_value", Slot::Number(&mut self.initial_accumulator_value)),
-            ("maximize", Slot::Flag(&mut self.maximize)),
+            Field::number("lr_decay", &mut self.lr_decay).not_negative(),
+            Field::number("eps", &mut self.eps).not_negative(),
+            Field::number("weight_decay", &mut self.weight_decay).not_negative(),
+            Field::number("initial_accumulator_value", &mut self.initial_accumulator_value).not_negative(),
+            Field::constant("foreach", Value::None),
+            Field::flag("maximize", &mut self.maximize),
+            Field::constant("differentiable", false),
+            Field::constant("fused", Value::None),
         ]
-    }
-
-    fn check(&self, limits: &Limits) -> Result<(), OptimError> {
-        limits.not_negative("lr_decay", self.lr_decay)?;
-        limits.not_negative("weight_decay", self.weight_decay)?;
-        limits.not_negative("initial_accumulator_value", self.initial_accumulator_value)?;
-        limits.not_negative("eps", self.eps)
     }
 
     fn written_by(group: &StateDict, _: &str) -> Option<&'static str> {
         (group.get("lr_decay").is_some() && group.get("initial_accumulator_value").is_some()).then_some("Adagrad")
-    }
-
-    fn group(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("lr_decay", self.lr_decay.into()),
-            ("eps", self.eps.into()),
-            ("weight_decay", self.weight_decay.into()),
-            ("initial_accumulator_value", self.initial_accumulator_value.into()),
-            ("foreach", Value::None),
-            ("maximize", self.maximize.into()),
-            ("differentiable", false.into()),
-            ("fused", Value::None),
-        ]
     }
 
     /// s ← s + g²; θ ← θ − γ/(1 + (t−1)η) · g / (√s + ε).

@@ -3,10 +3,11 @@
 use burn::Tensor;
 use rekindle_state::{StateDict, Value};
 
-use super::kind::{Class, Limits, OptimizerKind, Slot, pair};
+use super::field::Field;
+use super::kind::{Class, OptimizerKind};
 use super::math::{decayed, lerp, running_mean, signed};
 use super::state::Buffer;
-use super::{OptimError, State, fused};
+use super::{State, fused};
 
 /// `torch.optim.Adam` and, with `decoupled`, `torch.optim.AdamW`, without the learning rate.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,20 +62,19 @@ impl OptimizerKind for Adam {
         usize::from(self.decoupled)
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+    fn fields(&mut self) -> Vec<Field<'_>> {
         vec![
-            ("betas", Slot::Pair(&mut self.betas)),
-            ("eps", Slot::Number(&mut self.eps)),
-            ("weight_decay", Slot::Number(&mut self.weight_decay)),
-            ("amsgrad", Slot::Flag(&mut self.amsgrad)),
-            ("maximize", Slot::Flag(&mut self.maximize)),
+            Field::pair("betas", &mut self.betas).below_one(),
+            Field::number("eps", &mut self.eps).not_negative(),
+            Field::number("weight_decay", &mut self.weight_decay).not_negative(),
+            Field::flag("amsgrad", &mut self.amsgrad),
+            Field::flag("maximize", &mut self.maximize),
+            Field::constant("foreach", Value::None),
+            Field::constant("capturable", false),
+            Field::constant("differentiable", false),
+            Field::constant("fused", Value::None),
+            Field::constant("decoupled_weight_decay", self.decoupled),
         ]
-    }
-
-    fn check(&self, limits: &Limits) -> Result<(), OptimError> {
-        limits.not_negative("eps", self.eps)?;
-        limits.not_negative("weight_decay", self.weight_decay)?;
-        limits.betas(self.betas)
     }
 
     fn buffers(&self) -> Vec<Buffer> {
@@ -91,21 +91,6 @@ impl OptimizerKind for Adam {
             Some(false) => Some("Adam"),
             None => Some(if expected == "AdamW" { "AdamW" } else { "Adam" }),
         }
-    }
-
-    fn group(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("betas", pair(self.betas)),
-            ("eps", self.eps.into()),
-            ("weight_decay", self.weight_decay.into()),
-            ("amsgrad", self.amsgrad.into()),
-            ("maximize", self.maximize.into()),
-            ("foreach", Value::None),
-            ("capturable", false.into()),
-            ("differentiable", false.into()),
-            ("fused", Value::None),
-            ("decoupled_weight_decay", self.decoupled.into()),
-        ]
     }
 
     /// m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − γ/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε).

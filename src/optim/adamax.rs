@@ -3,11 +3,12 @@
 use burn::Tensor;
 use rekindle_state::{StateDict, Value};
 
+use super::State;
 use super::adam::MEAN;
-use super::kind::{Class, Limits, OptimizerKind, Slot, pair};
+use super::field::Field;
+use super::kind::{Class, OptimizerKind};
 use super::math::{lerp, penalised, signed};
 use super::state::Buffer;
-use super::{OptimError, State};
 
 /// `torch.optim.Adamax` without its learning rate.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,19 +36,16 @@ impl OptimizerKind for Adamax {
     const CLASSES: &'static [Class<Self>] = &[Class { name: "adamax", torch: "Adamax", lr: 2e-3, new: Self::default }];
     const BUFFERS: &'static [Buffer] = &[MEAN, MAXIMUM];
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+    fn fields(&mut self) -> Vec<Field<'_>> {
         vec![
-            ("betas", Slot::Pair(&mut self.betas)),
-            ("eps", Slot::Number(&mut self.eps)),
-            ("weight_decay", Slot::Number(&mut self.weight_decay)),
-            ("maximize", Slot::Flag(&mut self.maximize)),
+            Field::pair("betas", &mut self.betas).below_one(),
+            Field::number("eps", &mut self.eps).not_negative(),
+            Field::number("weight_decay", &mut self.weight_decay).not_negative(),
+            Field::constant("foreach", Value::None),
+            Field::flag("maximize", &mut self.maximize),
+            Field::constant("differentiable", false),
+            Field::constant("capturable", false),
         ]
-    }
-
-    fn check(&self, limits: &Limits) -> Result<(), OptimError> {
-        limits.not_negative("eps", self.eps)?;
-        limits.not_negative("weight_decay", self.weight_decay)?;
-        limits.betas(self.betas)
     }
 
     fn written_by(group: &StateDict, _: &str) -> Option<&'static str> {
@@ -56,18 +54,6 @@ impl OptimizerKind for Adamax {
         let has = |key: &&str| group.get(key).is_some();
         (["betas", "eps", "weight_decay", "foreach", "capturable"].iter().all(has) && !others.iter().any(has))
             .then_some("Adamax")
-    }
-
-    fn group(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("betas", pair(self.betas)),
-            ("eps", self.eps.into()),
-            ("weight_decay", self.weight_decay.into()),
-            ("foreach", Value::None),
-            ("maximize", self.maximize.into()),
-            ("differentiable", false.into()),
-            ("capturable", false.into()),
-        ]
     }
 
     /// m ← β₁m + (1−β₁)g; u ← max(β₂u, |g| + ε); θ ← θ − γ/(1−β₁ᵗ) · m/u.

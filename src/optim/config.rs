@@ -1,5 +1,7 @@
 //! The optimizer of a recipe: PyTorch's names, keys, defaults and limits, with parameter groups.
 
+use std::sync::LazyLock;
+
 use regex::Regex;
 use serde::de::MapAccess;
 use serde::ser::SerializeMap;
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::config;
 use super::rule::keys;
-use super::settings::{Own, SettingKind, Table};
+use super::settings::{Own, SettingKind, Table, names};
 use super::{Group, OptimError, ParameterInfo, Rule, Settings};
 
 /// An optimizer with its hyper-parameters and parameter groups.
@@ -48,6 +50,11 @@ impl Own for OptimizerKeys {
         keys()
     }
 
+    fn known() -> &'static [&'static str] {
+        static KNOWN: LazyLock<Vec<&str>> = LazyLock::new(|| names(OptimizerKeys::KEYS, keys()));
+        &KNOWN
+    }
+
     fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "name" => self.name = Some(map.next_value()?),
@@ -77,6 +84,11 @@ impl Own for GroupKeys {
 
     fn settings() -> &'static [(&'static str, SettingKind)] {
         keys()
+    }
+
+    fn known() -> &'static [&'static str] {
+        static KNOWN: LazyLock<Vec<&str>> = LazyLock::new(|| names(GroupKeys::KEYS, keys()));
+        &KNOWN
     }
 
     fn read<'de, A: MapAccess<'de>>(&mut self, _: &str, map: &mut A) -> Result<(), A::Error> {

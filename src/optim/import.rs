@@ -232,7 +232,7 @@ fn read_group(dict: &StateDict, expected: &Group, position: usize) -> Result<Gro
             Setting::Number(_) => number(dict, key, position)?.map(Setting::Number),
             Setting::Flag(_) => flag(dict, key, position)?.map(Setting::Flag),
             Setting::Pair(_) => pair(dict, key, position)?.map(Setting::Pair),
-            Setting::Length(_) => None,
+            Setting::Length(_) | Setting::Lengths(_) => None,
         };
         if let Some(found) = found {
             settings = settings.with(key, found);
@@ -301,7 +301,7 @@ pub fn scalar(value: &Value) -> Option<f64> {
 fn compare(position: usize, expected: &Group, found: &Group, differences: &mut Vec<Difference>) {
     let found_settings = found.rule.settings(found.lr);
     for (key, expected) in expected.rule.settings(expected.lr).iter() {
-        if let Some(found) = found_settings.get(key).filter(|found| *found != expected) {
+        if let Some(found) = found_settings.get(key).filter(|found| *found != *expected) {
             let (expected, found) = (expected.to_string(), found.to_string());
             differences.push(Difference { group: position, key, expected, found });
         }

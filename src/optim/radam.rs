@@ -3,11 +3,12 @@
 use burn::Tensor;
 use rekindle_state::{StateDict, Value};
 
+use super::State;
 use super::adam::{MEAN, SQUARES};
-use super::kind::{Class, Limits, OptimizerKind, Slot, pair};
+use super::field::Field;
+use super::kind::{Class, OptimizerKind};
 use super::math::{decayed, lerp, running_mean, signed};
 use super::state::Buffer;
-use super::{OptimError, State};
 
 /// `torch.optim.RAdam` without its learning rate.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,38 +47,22 @@ impl OptimizerKind for RAdam {
     const CLASSES: &'static [Class<Self>] = &[Class { name: "radam", torch: "RAdam", lr: 1e-3, new: Self::default }];
     const BUFFERS: &'static [Buffer] = &[MEAN, SQUARES];
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+    fn fields(&mut self) -> Vec<Field<'_>> {
         vec![
-            ("betas", Slot::Pair(&mut self.betas)),
-            ("eps", Slot::Number(&mut self.eps)),
-            ("weight_decay", Slot::Number(&mut self.weight_decay)),
-            ("decoupled_weight_decay", Slot::Flag(&mut self.decoupled_weight_decay)),
-            ("maximize", Slot::Flag(&mut self.maximize)),
+            Field::pair("betas", &mut self.betas).below_one(),
+            Field::number("eps", &mut self.eps).not_negative(),
+            Field::number("weight_decay", &mut self.weight_decay).not_negative(),
+            Field::flag("maximize", &mut self.maximize),
+            Field::constant("foreach", Value::None),
+            Field::constant("capturable", false),
+            Field::flag("decoupled_weight_decay", &mut self.decoupled_weight_decay),
+            Field::constant("differentiable", false),
         ]
-    }
-
-    fn check(&self, limits: &Limits) -> Result<(), OptimError> {
-        limits.not_negative("eps", self.eps)?;
-        limits.not_negative("weight_decay", self.weight_decay)?;
-        limits.betas(self.betas)
     }
 
     fn written_by(group: &StateDict, _: &str) -> Option<&'static str> {
         let has = |key: &str| group.get(key).is_some();
         (has("betas") && has("decoupled_weight_decay") && !has("amsgrad") && !has("momentum_decay")).then_some("RAdam")
-    }
-
-    fn group(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("betas", pair(self.betas)),
-            ("eps", self.eps.into()),
-            ("weight_decay", self.weight_decay.into()),
-            ("maximize", self.maximize.into()),
-            ("foreach", Value::None),
-            ("capturable", false.into()),
-            ("decoupled_weight_decay", self.decoupled_weight_decay.into()),
-            ("differentiable", false.into()),
-        ]
     }
 
     /// m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − γ/(1−β₁ᵗ) · m, times r · √(1−β₂ᵗ) / (√v + ε) once r is defined.

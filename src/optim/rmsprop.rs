@@ -3,11 +3,12 @@
 use burn::Tensor;
 use rekindle_state::{StateDict, Value};
 
-use super::kind::{Class, Limits, OptimizerKind, Slot};
+use super::State;
+use super::field::Field;
+use super::kind::{Class, OptimizerKind};
 use super::math::{lerp, penalised, running_mean, signed};
 use super::sgd::VELOCITY;
 use super::state::Buffer;
-use super::{OptimError, State};
 
 /// `torch.optim.RMSprop` without its learning rate.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,22 +43,18 @@ impl OptimizerKind for RmsProp {
         &[Class { name: "rmsprop", torch: "RMSprop", lr: 1e-2, new: Self::default }];
     const BUFFERS: &'static [Buffer] = &[SQUARES, VELOCITY, MEAN];
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+    fn fields(&mut self) -> Vec<Field<'_>> {
         vec![
-            ("alpha", Slot::Number(&mut self.alpha)),
-            ("eps", Slot::Number(&mut self.eps)),
-            ("weight_decay", Slot::Number(&mut self.weight_decay)),
-            ("momentum", Slot::Number(&mut self.momentum)),
-            ("centered", Slot::Flag(&mut self.centered)),
-            ("maximize", Slot::Flag(&mut self.maximize)),
+            Field::number("momentum", &mut self.momentum).not_negative(),
+            Field::number("alpha", &mut self.alpha).not_negative(),
+            Field::number("eps", &mut self.eps).not_negative(),
+            Field::flag("centered", &mut self.centered),
+            Field::number("weight_decay", &mut self.weight_decay).not_negative(),
+            Field::constant("capturable", false),
+            Field::constant("foreach", Value::None),
+            Field::flag("maximize", &mut self.maximize),
+            Field::constant("differentiable", false),
         ]
-    }
-
-    fn check(&self, limits: &Limits) -> Result<(), OptimError> {
-        limits.not_negative("alpha", self.alpha)?;
-        limits.not_negative("eps", self.eps)?;
-        limits.not_negative("weight_decay", self.weight_decay)?;
-        limits.not_negative("momentum", self.momentum)
     }
 
     fn buffers(&self) -> Vec<Buffer> {
@@ -67,20 +64,6 @@ impl OptimizerKind for RmsProp {
 
     fn written_by(group: &StateDict, _: &str) -> Option<&'static str> {
         (group.get("alpha").is_some() && group.get("centered").is_some()).then_some("RMSprop")
-    }
-
-    fn group(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("momentum", self.momentum.into()),
-            ("alpha", self.alpha.into()),
-            ("eps", self.eps.into()),
-            ("centered", self.centered.into()),
-            ("weight_decay", self.weight_decay.into()),
-            ("capturable", false.into()),
-            ("foreach", Value::None),
-            ("maximize", self.maximize.into()),
-            ("differentiable", false.into()),
-        ]
     }
 
     /// v ← αv + (1−α)g²; d ← √v + ε, centered √(v − ḡ²) + ε; θ ← θ − γg/d, with momentum b ← μb + g/d and θ ← θ − γb.

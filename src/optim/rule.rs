@@ -9,7 +9,8 @@ use burn::tensor::Device;
 use rekindle_state::{StateDict, Value};
 
 use super::error::config;
-use super::kind::{Class, Limits, OptimizerKind, Slot};
+use super::field::{self, Field};
+use super::kind::{Class, OptimizerKind};
 use super::settings::SettingKind;
 use super::state::Buffer;
 use super::{Adagrad, Adam, Adamax, NAdam, OptimError, RAdam, RmsProp, Setting, Settings, Sgd, State};
@@ -47,12 +48,12 @@ macro_rules! optimizers {
                 match self { $(Self::$kind(kind) => names(&<$kind>::CLASSES[kind.class()]),)* }
             }
 
-            fn slots(&mut self) -> Vec<(&'static str, Slot<'_>)> {
-                match self { $(Self::$kind(kind) => kind.settings(),)* }
+            fn fields(&mut self) -> Vec<Field<'_>> {
+                match self { $(Self::$kind(kind) => kind.fields(),)* }
             }
 
-            fn check_limits(&self, limits: &Limits) -> Result<(), OptimError> {
-                match self { $(Self::$kind(kind) => kind.check(limits),)* }
+            fn check(&self) -> Result<(), OptimError> {
+                match self { $(Self::$kind(kind) => kind.check(),)* }
             }
 
             /// Whether the state counts updates.
@@ -75,10 +76,6 @@ macro_rules! optimizers {
                 match self { $(Self::$kind(_) => <$kind>::SCALARS,)* }
             }
 
-            /// Everything of one of `param_groups` between the learning rate and the parameters.
-            pub(super) fn group(&self) -> Vec<(&'static str, Value)> {
-                match self { $(Self::$kind(kind) => kind.group(),)* }
-            }
         }
 
         impl Optimizer for Rule {
@@ -127,11 +124,7 @@ pub(super) fn keys() -> &'static [(&'static str, SettingKind)] {
     static KEYS: LazyLock<Vec<(&str, SettingKind)>> = LazyLock::new(|| {
         let mut keys = vec![("lr", SettingKind::Number)];
         for (.., mut rule) in classes() {
-            for (key, slot) in rule.slots() {
-                if keys.iter().all(|(known, _)| *known != key) {
-                    keys.push((key, slot.kind()));
-                }
-            }
+            field::kinds(&mut keys, &rule.fields());
         }
         keys
     });
@@ -198,33 +191,26 @@ impl Rule {
     /// # Errors
     /// When a setting does not belong to the rule, or a value is one that PyTorch refuses.
     pub fn with(&self, lr: f64, settings: &Settings) -> Result<(f64, Self), OptimError> {
-        let (mut lr, mut rule, name) = (lr, self.clone(), self.name());
-        let mut slots = rule.slots();
-        slots.insert(0, ("lr", Slot::Number(&mut lr)));
-        for (key, value) in settings.iter() {
-            let Some(place) = slots.iter().position(|(known, _)| *known == key) else {
-                let known: Vec<_> = slots.iter().map(|(key, _)| *key).collect();
-                let known = known.join(", ");
-                return config(format!("optimizer '{name}' has no setting '{key}': it knows {known}"));
-            };
-            let slot = &mut slots[place].1;
-            if !slot.set(&value) {
-                let expected = slot.expected();
-                return config(format!("optimizer '{name}' cannot have {key} = {value}: expected {expected}"));
-            }
-        }
-        drop(slots);
-        let limits = Limits { optimizer: name };
-        limits.not_negative("lr", lr)?;
-        rule.check_limits(&limits)?;
+        let (mut lr, mut rule, owner) = (lr, self.clone(), format!("optimizer '{}'", self.name()));
+        let mut fields = rule.fields();
+        fields.insert(0, Field::number("lr", &mut lr).not_negative());
+        field::lay(&owner, fields, settings, &[])?;
+        rule.check()?;
         Ok((lr, rule))
     }
 
-    /// Every setting of this rule with its value.
-    pub fn settings(&self, lr: f64) -> Settings {
+    /// Everything of one of `param_groups` between the learning rate and the parameters.
+    pub(super) fn group(&self) -> Vec<(&'static str, Value)> {
         let mut rule = self.clone();
-        let slots = rule.slots();
-        slots.iter().fold(Settings::new().with("lr", lr), |settings, (key, slot)| settings.with(key, slot.get()))
+        rule.fields().into_iter().map(|field| (field.torch, field.value())).collect()
+    }
+
+    /// Every setting of this rule with its value.
+    pub fn settings(&self, mut lr: f64) -> Settings {
+        let mut rule = self.clone();
+        let mut fields = rule.fields();
+        fields.insert(0, Field::number("lr", &mut lr));
+        field::settings(&fields)
     }
 
     /// One setting.

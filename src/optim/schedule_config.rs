@@ -1,12 +1,15 @@
 //! The scheduler of a recipe: names and defaults of `torch.optim.lr_scheduler`.
 
+use std::sync::LazyLock;
+
 use serde::de::MapAccess;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::config;
-use super::schedules::{keys, start_factor};
-use super::settings::{Own, SettingKind, Table};
+use super::field::Field;
+use super::schedules::keys;
+use super::settings::{Own, SettingKind, Table, names};
 use super::{Curve, OptimError, Schedule, Warmup};
 
 /// A learning-rate schedule as a recipe describes it.
@@ -52,6 +55,11 @@ impl Own for SchedulerKeys {
         keys()
     }
 
+    fn known() -> &'static [&'static str] {
+        static KNOWN: LazyLock<Vec<&str>> = LazyLock::new(|| names(SchedulerKeys::KEYS, keys()));
+        &KNOWN
+    }
+
     fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "name" => self.name = map.next_value()?,
@@ -86,7 +94,11 @@ impl TryFrom<Table<SchedulerKeys>> for SchedulerConfig {
         let warmup = match (warmup, warmup_start_factor) {
             (Some(steps), factor) if steps > 0 => {
                 // PyTorch's default is a third.
-                let start_factor = start_factor("warmup_start_factor", factor.unwrap_or(1.0 / 3.0))?;
+                let mut start_factor = factor.unwrap_or(1.0 / 3.0);
+                Field::number("warmup_start_factor", &mut start_factor).factor().check("a scheduler")?;
+                if let Curve::OneCycle(_) = curve {
+                    return config("scheduler 'one_cycle' rises by itself: leave warmup out");
+                }
                 Some(Warmup { steps, start_factor })
             }
             (_, Some(_)) => {

@@ -13,8 +13,21 @@ pub struct RestoredSchedule {
     pub count: u64,
     /// The base learning rate of each group.
     pub base_lrs: Vec<f64>,
-    /// What the checkpoint has otherwise than the configuration, a sentence each.
-    pub differences: Vec<String>,
+    /// Arguments that the checkpoint has otherwise than the configuration.
+    pub differences: Vec<ScheduleDifference>,
+    /// Groups whose rate is not what the schedule gives, a sentence each. They may follow from an argument.
+    pub rates: Vec<String>,
+}
+
+/// An argument of a schedule that differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleDifference {
+    /// The class and its argument.
+    pub argument: String,
+    /// Its value in the checkpoint.
+    pub found: String,
+    /// Its value in the configuration.
+    pub expected: String,
 }
 
 impl Curve {
@@ -82,25 +95,26 @@ impl Schedule {
                     .and_then(|items| items.first())
                     .and_then(Value::as_int);
                 if milestone != i64::try_from(warmup.steps).ok() {
-                    differences.push(format!(
-                        "the checkpoint's warm-up ends after {} steps, the configuration's after {}",
-                        milestone.map_or("an unknown number of".to_string(), |steps| steps.to_string()),
-                        warmup.steps
-                    ));
+                    differences.push(ScheduleDifference {
+                        argument: "SequentialLR: milestones".to_string(),
+                        found: milestone.map_or("unknown".to_string(), |steps| steps.to_string()),
+                        expected: warmup.steps.to_string(),
+                    });
                 }
                 check(&warmup.curve(), rise, &mut differences)?;
                 check(&self.curve, main, &mut differences)?
             }
         };
+        let mut other_rates = Vec::new();
         for (group, (&base, found)) in base_lrs.iter().zip(rates(dict, "_last_lr")).enumerate() {
             let expected = self.lr(base, count);
             if (found - expected).abs() > 1e-6 * base.abs() {
-                differences.push(format!(
+                other_rates.push(format!(
                     "the learning rate of group {group} is {found} in the checkpoint, the schedule gives {expected} after {count} steps"
                 ));
             }
         }
-        Ok(RestoredSchedule { count, base_lrs, differences })
+        Ok(RestoredSchedule { count, base_lrs, differences, rates: other_rates })
     }
 }
 
@@ -128,7 +142,7 @@ fn read_curve(dict: &StateDict) -> Option<Curve> {
 }
 
 /// Compares a scheduler's arguments and gives its base rates.
-fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<String>) -> Result<Vec<f64>, OptimError> {
+fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<ScheduleDifference>) -> Result<Vec<f64>, OptimError> {
     let name = curve.torch_name();
     if scheduler_class(dict) != name {
         return state(format!(
@@ -141,7 +155,8 @@ fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<String>) -> Resu
         if let (Some(found), Some(expected)) = (found, expected.as_float())
             && found != expected
         {
-            differences.push(format!("{name}: {key} is {found} in the checkpoint, {expected} in the configuration"));
+            let argument = format!("{name}: {key}");
+            differences.push(ScheduleDifference { argument, found: found.to_string(), expected: expected.to_string() });
         }
     }
     let base_lrs = rates(dict, "base_lrs");

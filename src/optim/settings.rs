@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A hyper-parameter's value.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Setting {
     /// A number.
@@ -15,6 +15,8 @@ pub enum Setting {
     Pair([f64; 2]),
     /// A whole number.
     Length(u64),
+    /// Whole numbers.
+    Lengths(Vec<u64>),
     /// A switch.
     Flag(bool),
 }
@@ -35,6 +37,7 @@ impl std::fmt::Display for Setting {
             Self::Number(value) => write!(f, "{value:?}"),
             Self::Pair(values) => write!(f, "{values:?}"),
             Self::Length(value) => write!(f, "{value}"),
+            Self::Lengths(values) => write!(f, "{values:?}"),
             Self::Flag(value) => write!(f, "{value}"),
         }
     }
@@ -58,12 +61,21 @@ impl From<u64> for Setting {
     }
 }
 
+impl From<Vec<u64>> for Setting {
+    fn from(values: Vec<u64>) -> Self {
+        Self::Lengths(values)
+    }
+}
+
 impl From<Setting> for Value {
     fn from(setting: Setting) -> Self {
         match setting {
             Setting::Number(value) => Self::Float(value),
             Setting::Pair(values) => Self::Tuple(values.map(Self::Float).to_vec()),
             Setting::Length(value) => i64::try_from(value).map_or(Self::BigInt(value.into()), Self::Int),
+            Setting::Lengths(values) => {
+                Self::List(values.into_iter().map(|value| Setting::Length(value).into()).collect())
+            }
             Setting::Flag(value) => Self::Bool(value),
         }
     }
@@ -100,12 +112,12 @@ impl Settings {
 
     /// The value under a key.
     pub fn get(&self, key: &str) -> Option<Setting> {
-        self.pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
+        self.pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone())
     }
 
     /// Keys and values in the order in which they were given.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Setting)> {
-        self.pairs.iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Setting)> {
+        self.pairs.iter().map(|(key, value)| (*key, value))
     }
 
     /// These settings without one.
@@ -116,7 +128,7 @@ impl Settings {
 
     /// These settings without those that `common` has with the same value.
     pub(super) fn without(mut self, common: &Self) -> Self {
-        self.pairs.retain(|(key, value)| common.get(key) != Some(*value));
+        self.pairs.retain(|(key, value)| common.get(key).as_ref() != Some(value));
         self
     }
 }
@@ -136,6 +148,9 @@ pub(super) trait Own: Default {
     /// The other keys with the kind of their values.
     fn settings() -> &'static [(&'static str, SettingKind)];
 
+    /// The names of all keys.
+    fn known() -> &'static [&'static str];
+
     /// Reads the value of one of them.
     fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
 
@@ -151,7 +166,7 @@ impl<T: Own> Serialize for Table<T> {
         let mut map = serializer.serialize_map(None)?;
         self.own.write(&mut map)?;
         for (key, value) in self.settings.iter() {
-            map.serialize_entry(key, &value)?;
+            map.serialize_entry(key, value)?;
         }
         map.end()
     }
@@ -165,12 +180,12 @@ impl<'de, T: Own> Deserialize<'de> for Table<T> {
             type Value = Table<T>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("struct OptimizerTable")
+                f.write_str("a section of keys and values")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let (mut own, mut settings) = (T::default(), Settings::new());
-                while let Some(key) = map.next_key_seed(KeySeed { own: T::KEYS, settings: T::settings() })? {
+                while let Some(key) = map.next_key_seed(KeySeed::<T>(std::marker::PhantomData))? {
                     match key {
                         (key, None) => own.read(key, &mut map)?,
                         (key, Some(kind)) => settings = settings.with(key, map.next_value_seed(kind)?),
@@ -188,31 +203,26 @@ impl<'de, T: Own> Deserialize<'de> for Table<T> {
 }
 
 /// Reads a key: one of the table's own, or a hyper-parameter with the kind of its values. An error is then at the key.
-struct KeySeed {
-    own: &'static [&'static str],
-    settings: &'static [(&'static str, SettingKind)],
-}
+struct KeySeed<T>(std::marker::PhantomData<T>);
 
-impl<'de> DeserializeSeed<'de> for KeySeed {
+impl<'de, T: Own> DeserializeSeed<'de> for KeySeed<T> {
     type Value = (&'static str, Option<SettingKind>);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let name = String::deserialize(deserializer)?;
-        if let Some(key) = self.own.iter().find(|key| **key == name) {
+        if let Some(key) = T::KEYS.iter().find(|key| **key == name) {
             return Ok((key, None));
         }
-        if let Some((key, kind)) = self.settings.iter().find(|(key, _)| *key == name) {
-            return Ok((key, Some(*kind)));
+        match T::settings().iter().find(|(key, _)| *key == name) {
+            Some((key, kind)) => Ok((key, Some(*kind))),
+            None => Err(serde::de::Error::unknown_field(&name, T::known())),
         }
-        let known: Vec<&str> = self.own.iter().copied().chain(self.settings.iter().map(|(key, _)| *key)).collect();
-        Err(serde::de::Error::custom(unknown(&name, &known)))
     }
 }
 
-/// serde's own sentence for a field that a structure does not have.
-fn unknown(name: &str, known: &[&str]) -> String {
-    let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
-    format!("unknown field `{name}`, expected one of {}", known.join(", "))
+/// A table's own keys with those of its settings.
+pub(super) fn names(own: &[&'static str], settings: &[(&'static str, SettingKind)]) -> Vec<&'static str> {
+    own.iter().copied().chain(settings.iter().map(|(key, _)| *key)).collect()
 }
 
 /// Reads a value of one kind.
@@ -221,6 +231,7 @@ pub(super) enum SettingKind {
     Number,
     Pair,
     Length,
+    Lengths,
     Flag,
 }
 
@@ -232,6 +243,7 @@ impl<'de> DeserializeSeed<'de> for SettingKind {
             Self::Number => f64::deserialize(deserializer).map(Setting::Number),
             Self::Pair => <[f64; 2]>::deserialize(deserializer).map(Setting::Pair),
             Self::Length => u64::deserialize(deserializer).map(Setting::Length),
+            Self::Lengths => Vec::deserialize(deserializer).map(Setting::Lengths),
             Self::Flag => bool::deserialize(deserializer).map(Setting::Flag),
         }
     }

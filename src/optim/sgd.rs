@@ -4,7 +4,8 @@ use burn::Tensor;
 use rekindle_state::{StateDict, Value};
 
 use super::error::config;
-use super::kind::{Class, Limits, OptimizerKind, Slot};
+use super::field::Field;
+use super::kind::{Class, OptimizerKind};
 use super::math::{penalised, scaled, signed};
 use super::state::Buffer;
 use super::{OptimError, State, fused};
@@ -38,22 +39,20 @@ impl OptimizerKind for Sgd {
     const BUFFERS: &'static [Buffer] = &[VELOCITY];
     const COUNTS: bool = false;
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+    fn fields(&mut self) -> Vec<Field<'_>> {
         vec![
-            ("momentum", Slot::Number(&mut self.momentum)),
-            ("dampening", Slot::Number(&mut self.dampening)),
-            ("weight_decay", Slot::Number(&mut self.weight_decay)),
-            ("nesterov", Slot::Flag(&mut self.nesterov)),
-            ("maximize", Slot::Flag(&mut self.maximize)),
+            Field::number("momentum", &mut self.momentum).not_negative(),
+            Field::number("dampening", &mut self.dampening),
+            Field::number("weight_decay", &mut self.weight_decay).not_negative(),
+            Field::flag("nesterov", &mut self.nesterov),
+            Field::flag("maximize", &mut self.maximize),
+            Field::constant("foreach", Value::None),
+            Field::constant("differentiable", false),
+            Field::constant("fused", Value::None),
         ]
     }
 
-    fn check(&self, limits: &Limits) -> Result<(), OptimError> {
-        limits.not_negative("momentum", self.momentum)?;
-        limits.not_negative("weight_decay", self.weight_decay)?;
-        if !self.dampening.is_finite() {
-            return config(format!("optimizer 'sgd' cannot have dampening = {}: expected a number", self.dampening));
-        }
+    fn check(&self) -> Result<(), OptimError> {
         if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
             return config(format!(
                 "optimizer 'sgd' with nesterov = true needs a momentum above 0 and dampening = 0: found momentum = {} and dampening = {}",
@@ -69,19 +68,6 @@ impl OptimizerKind for Sgd {
 
     fn written_by(group: &StateDict, _: &str) -> Option<&'static str> {
         (group.get("nesterov").is_some() && group.get("dampening").is_some()).then_some("SGD")
-    }
-
-    fn group(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("momentum", self.momentum.into()),
-            ("dampening", self.dampening.into()),
-            ("weight_decay", self.weight_decay.into()),
-            ("nesterov", self.nesterov.into()),
-            ("maximize", self.maximize.into()),
-            ("foreach", Value::None),
-            ("differentiable", false.into()),
-            ("fused", Value::None),
-        ]
     }
 
     /// g ← ±∇ + λθ; v ← g at first, then μv + (1−τ)g; g ← g + μv with Nesterov, else v; θ ← θ − γg.

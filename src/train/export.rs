@@ -39,7 +39,7 @@ impl Snapshot {
         if let Some((schedule, count)) = &schedule {
             for group in &mut groups {
                 let base = group.lr;
-                group.initial_lr = Some(base);
+                group.initial_lr = Some(schedule.curve.initial_lr(base));
                 group.lr = schedule.lr(base, *count);
             }
         }
@@ -73,6 +73,8 @@ impl Snapshot {
                 let members = settings.members.iter().filter_map(|&member| self.parameters.get(member));
                 let names = members.map(|parameter| Value::Str(parameter.name.clone())).collect();
                 if let Value::Dict(group) = group {
+                    let keys = self.schedule.iter().flat_map(|(schedule, _)| schedule.curve.group_keys());
+                    keys.for_each(|(key, rate)| drop(group.insert(key, rate)));
                     group.insert("param_names", Value::List(names));
                 }
             }

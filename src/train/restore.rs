@@ -6,12 +6,12 @@ use burn::tensor::{Bytes, Device};
 
 use super::TrainError;
 use super::recipe::Recipe;
-use super::standing::step_seed;
 use crate::checkpoint::Contents;
 use crate::data::Loader;
 use crate::device;
 use crate::models::{Architecture, Network, weights};
 use crate::optim::{ParameterInfo, ParameterPart};
+use crate::random;
 
 /// The recipe that a checkpoint was trained with.
 ///
@@ -32,7 +32,7 @@ pub fn fresh(architecture: &Architecture, seed: u64) -> Network {
 /// The same network, with the weights that it has not got yet drawn from a seed.
 pub fn drawn(network: Network, seed: u64) -> Network {
     let _seeds = device::seed_lock();
-    device::seed(&Device::flex(), step_seed(seed, u64::MAX));
+    device::seed(&Device::flex(), random::weights(seed));
     network.materialize()
 }
 

@@ -16,7 +16,9 @@ use burn::train::metric::store::EventStoreClient;
 use serde_json::{Value, json};
 
 use super::events::{Event, Observers};
-use crate::checkpoint::{Candidate, CheckpointError, FILES, Manifest, Policy, RunWriter, Scratch, Which, judge};
+use crate::checkpoint::{
+    Candidate, CheckpointError, CheckpointSection, FILES, Manifest, RunWriter, Scratch, Which, judge,
+};
 use crate::error::{panic_text, without_panic_output};
 
 /// Where the parts of a checkpoint meet. A clone is the same place.
@@ -27,7 +29,7 @@ pub(super) struct Staging {
 
 struct Shared {
     run: Arc<RunWriter>,
-    policy: Policy,
+    policy: CheckpointSection,
     observers: Observers,
     state: Mutex<State>,
     changed: Condvar,
@@ -110,7 +112,7 @@ impl Drop for Stall {
 }
 
 impl Staging {
-    pub(super) fn new(run: Arc<RunWriter>, policy: Policy, observers: Observers) -> Self {
+    pub(super) fn new(run: Arc<RunWriter>, policy: CheckpointSection, observers: Observers) -> Self {
         Self { shared: Arc::new(Shared { run, policy, observers, state: Mutex::default(), changed: Condvar::new() }) }
     }
 

@@ -21,7 +21,7 @@ use super::standing::Standing;
 use super::strategy::{Outcome, Strategy};
 use super::tensorboard::TensorBoard;
 use super::with_loss::WithLoss;
-use crate::checkpoint::{CheckpointError, Contents, Newest, Policy, RECIPE, Run, RunWriter, Which};
+use crate::checkpoint::{CheckpointError, Contents, Newest, RECIPE, Run, RunWriter, Which};
 use crate::data::Split;
 use crate::device::{self, DeviceName, OpenDevice};
 use crate::distributed::Group;
@@ -407,14 +407,7 @@ impl Plan {
         if let Some(group) = &here.group {
             ranks::check_data(group, [&train, &valid])?;
         }
-        let section = &self.recipe.checkpoint;
-        let policy = Policy {
-            keep_last: (!section.keep_all).then_some(section.keep_last),
-            top_k: section.top_k,
-            monitor: section.monitor.clone(),
-            minimize: section.mode() == recipe::Mode::Min,
-            max_total: section.max_total_size.map(|size| size.0),
-        };
+        let policy = self.recipe.checkpoint.clone();
         // Last, so that a recipe that cannot be trained leaves no folder behind.
         let writer = here.agree(|| Ok(if here.is_first() { Some(Arc::new(run()?)) } else { None }))?;
         let path = writer.as_ref().map(|writer| writer.path().to_path_buf()).unwrap_or_default();

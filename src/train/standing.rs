@@ -54,17 +54,3 @@ impl Standing {
         state.is_some_and(|(stopping, state)| state.bad_epochs >= stopping.patience)
     }
 }
-
-/// A seed for each step: the splitmix64 mix of the run's seed and the step.
-pub(super) fn step_seed(seed: u64, step: u64) -> u64 {
-    let mut z = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// A seed for each batch of a step: the first batch has the step's own.
-pub(super) fn batch_seed(seed: u64, step: u64, number: usize) -> u64 {
-    let step = step_seed(seed, step);
-    if number == 0 { step } else { step_seed(step, number as u64) }
-}

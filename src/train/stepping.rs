@@ -9,12 +9,13 @@ use burn::train::Learner;
 use super::gradients::Window;
 use super::metrics::Sums;
 use super::ranks::Told;
-use super::standing::batch_seed;
 use super::strategy::{Loop, Strategy};
 use super::{Reported, StepInput, TrainError};
+use crate::checkpoint::Moment;
 use crate::data::Batches;
 use crate::models::Network;
 use crate::optim;
+use crate::random;
 
 impl Strategy {
     /// Takes one step of the optimizer; all ranks take it together.
@@ -77,7 +78,7 @@ impl Strategy {
             let batch = batch?;
             let items = batch.len;
             // The random numbers of a batch are a function of the seed, the step and its place: a resumed run draws the same.
-            let seed = batch_seed(self.recipe.train.seed, state.at.step, number - all.start);
+            let seed = random::batch(self.recipe.train.seed, state.at.step, number - all.start);
             crate::device::seed(&self.device, seed);
             let output = state.learner.train_step(StepInput { batch, objective: self.objective.clone() });
             reported.push(output.item.reported()?);
@@ -103,12 +104,10 @@ impl Strategy {
 
     /// Whether it is time for a checkpoint in the middle of an epoch.
     pub(super) fn is_due(&self, state: &Loop, told: &Told) -> bool {
-        let every = self.recipe.checkpoint.every_steps;
-        told.due || every.is_some_and(|every| state.at.step.is_multiple_of(every as u64))
+        told.due || self.recipe.checkpoint.is_due(Moment::Step(state.at.step))
     }
 
     fn is_due_by_time(&self, state: &Loop) -> bool {
-        let every = self.recipe.checkpoint.every_minutes;
-        every.is_some_and(|minutes| state.saved.elapsed().as_secs_f64() >= minutes * 60.0)
+        self.recipe.checkpoint.is_due(Moment::Since(state.saved.elapsed()))
     }
 }

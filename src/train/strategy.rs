@@ -20,7 +20,7 @@ use super::recipe::Recipe;
 use super::saving::{Draft, Staging};
 use super::standing::Standing;
 use super::{StepInput, TrainError};
-use crate::checkpoint::{EpochSums, Manifest, Run, Which};
+use crate::checkpoint::{EpochSums, Manifest, Moment, Run, Which};
 use crate::data::{Loader, Share};
 use crate::device::Backend;
 use crate::distributed::Group;
@@ -209,8 +209,7 @@ impl Strategy {
             }));
             let patience_over = at.patience_over(&self.recipe);
             let last = at.epoch == epochs || patience_over;
-            let every = self.recipe.checkpoint.every_epochs;
-            let is_kept = is_best || last || (every > 0 && at.epoch.is_multiple_of(every));
+            let is_kept = is_best || last || self.recipe.checkpoint.is_due(Moment::Epoch(at.epoch));
             let line = self.line(state, seconds);
             if is_kept {
                 self.save(state, Reason::Policy, Some(line))?;

@@ -9,8 +9,9 @@ use burn::tensor::Device;
 use rekindle::data::transform::{Augment, Extent, Normalize, RandomCrop, RandomHorizontalFlip, Transforms};
 use rekindle::data::{
     Batch, BatchTarget, DataError, FolderDataset, Image, ImageDataset, Loader, LoaderConfig, Sample, Shape, Split,
-    SuperResolution, Target, cifar, order, sample,
+    SuperResolution, Target, cifar, sample,
 };
+use rekindle::random::order;
 use tempfile::tempdir;
 
 use super::folder::write_image;

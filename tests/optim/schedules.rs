@@ -44,8 +44,8 @@ fn states_are_those_of_torch() {
             assert_same_dict(&schedule.to_state_dict(count, &base_lrs), &expected, 0.0, &label);
             let restored = schedule.from_state_dict(&expected).unwrap();
             assert_eq!(
-                (restored.count, restored.base_lrs, restored.differences),
-                (count, base_lrs.clone(), Vec::new()),
+                (restored.count, restored.base_lrs, restored.differences, restored.rates),
+                (count, base_lrs.clone(), Vec::new(), Vec::new()),
                 "{label}"
             );
         }
@@ -67,8 +67,13 @@ fn states_of_another_schedule_are_refused_or_reported() {
 
     let restored = step.from_state_dict(&state_dict(&fixture["step"]["states"]["3"])).unwrap();
     assert_eq!(restored.count, 3);
-    assert_eq!(restored.differences[0], "StepLR: step_size is 3 in the checkpoint, 4 in the configuration");
-    assert!(restored.differences[1].starts_with("the learning rate of group 0 is 0.010"), "{:?}", restored.differences);
+    let difference = &restored.differences[0];
+    assert_eq!(
+        (&difference.argument[..], &difference.found[..], &difference.expected[..]),
+        ("StepLR: step_size", "3", "4")
+    );
+    assert_eq!((restored.differences.len(), restored.rates.len()), (1, 2));
+    assert!(restored.rates[0].starts_with("the learning rate of group 0 is 0.010"), "{:?}", restored.rates);
 }
 
 #[test]
@@ -101,7 +106,7 @@ fn tables_with_unknown_or_impossible_settings_are_refused() {
     for (table, message) in [
         (
             json!({"name": "plateau"}),
-            "unknown scheduler 'plateau': expected one of constant, step, exponential, cosine, linear, polynomial, warm_restarts",
+            "unknown scheduler 'plateau': expected one of constant, step, multi_step, exponential, cosine, linear, polynomial, warm_restarts, one_cycle",
         ),
         (json!({"name": "step"}), "scheduler 'step' needs the setting 'step_size'"),
         (json!({"name": "step", "step_size": 0}), "scheduler 'step' cannot have step_size = 0: expected 1 or more"),
@@ -115,7 +120,15 @@ fn tables_with_unknown_or_impossible_settings_are_refused() {
         ),
         (
             json!({"name": "linear", "start_factor": 0.0}),
-            "a scheduler cannot have start_factor = 0: expected a number from 0 to 1, 0 excluded",
+            "scheduler 'linear' cannot have start_factor = 0: expected a number from 0 to 1, 0 excluded",
+        ),
+        (
+            json!({"name": "multi_step", "milestones": [3, 3]}),
+            "scheduler 'multi_step' cannot have milestones = [3, 3]: expected whole numbers from 1 on, each larger than the one before",
+        ),
+        (
+            json!({"name": "one_cycle", "max_lr": 0.1, "warmup": 2}),
+            "scheduler 'one_cycle' rises by itself: leave warmup out",
         ),
         (
             json!({"name": "constant", "warmup_start_factor": 0.5}),

@@ -25,6 +25,7 @@ fn assert_same(found: &Value, expected: &Value, tolerance: f64, at: &str) {
         (Value::Dict(a), Value::Dict(b)) => assert_same_dict(a, b, tolerance, at),
         (Value::None, Value::None) => {}
         (Value::Bool(a), Value::Bool(b)) => assert_eq!(a, b, "{at}"),
+        (Value::Str(a), Value::Str(b)) => assert_eq!(a, b, "{at}"),
         (Value::Tensor(a), Value::Tensor(b)) => {
             assert_eq!(a.shape(), b.shape(), "{at}");
             let gap = distance(&tensor_values(a), &tensor_values(b));

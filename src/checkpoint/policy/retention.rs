@@ -1,21 +1,7 @@
 //! Which checkpoints are kept.
 
-use super::{Checkpoint, Manifest};
-
-/// How many checkpoints of a run are kept.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// The newest; none for all.
-    pub keep_last: Option<usize>,
-    /// The best by the monitored metric.
-    pub top_k: usize,
-    /// The monitored metric.
-    pub monitor: String,
-    /// Whether less of it is better.
-    pub minimize: bool,
-    /// Bytes that all of them together may take.
-    pub max_total: Option<u64>,
-}
+use super::{CheckpointSection, Mode};
+use crate::checkpoint::{Checkpoint, Manifest};
 
 /// A checkpoint, as far as keeping it goes.
 #[derive(Debug, Clone)]
@@ -30,7 +16,16 @@ pub struct Candidate {
     pub bytes: u64,
 }
 
-/// What the policy decides.
+/// The checkpoints of a run in two orders.
+#[derive(Debug)]
+pub struct Ranked<'a> {
+    /// The newest first.
+    pub newest: Vec<&'a Candidate>,
+    /// Those that stand for an epoch, the best by the monitored metric first.
+    pub best: Vec<&'a Candidate>,
+}
+
+/// What the policies decide.
 #[derive(Debug, Default)]
 pub struct Verdict {
     /// The checkpoints that go, in this order.
@@ -50,27 +45,31 @@ impl Candidate {
     }
 }
 
-/// Decides which checkpoints go. `last` and `best` are kept whatever the numbers say, because the pointers name them.
-pub fn judge(all: &[Candidate], policy: &Policy, last: u64, best: Option<u64>) -> Verdict {
+/// Decides which checkpoints go. `last` and `best` are kept whatever the policies say, because the pointers name them.
+pub fn judge(all: &[Candidate], section: &CheckpointSection, last: u64, best: Option<u64>) -> Verdict {
     let mut newest: Vec<&Candidate> = all.iter().collect();
     newest.sort_by_key(|candidate| std::cmp::Reverse((candidate.save, candidate.checkpoint.step)));
     let mut ranked: Vec<&Candidate> = newest.iter().copied().filter(|candidate| candidate.value.is_some()).collect();
-    let value = |candidate: &Candidate| candidate.value.unwrap_or(f64::NAN) * if policy.minimize { 1.0 } else { -1.0 };
+    let sign = if section.mode() == Mode::Min { 1.0 } else { -1.0 };
+    let value = |candidate: &Candidate| candidate.value.unwrap_or(f64::NAN) * sign;
     ranked.sort_by(|a, b| value(a).total_cmp(&value(b)));
-    let top: Vec<u64> = ranked.iter().take(policy.top_k).map(|candidate| candidate.checkpoint.step).collect();
+    let run = Ranked { newest, best: ranked };
+    let held = section.keeps(&run);
     let pinned = |candidate: &Candidate| candidate.checkpoint.step == last || Some(candidate.checkpoint.step) == best;
-    let keep_last = policy.keep_last.unwrap_or(usize::MAX).max(1);
-    let (mut kept, gone): (Vec<_>, Vec<_>) = newest.into_iter().enumerate().partition(|(age, candidate)| {
-        *age < keep_last || top.contains(&candidate.checkpoint.step) || pinned(candidate)
-    });
+    let (mut kept, gone): (Vec<_>, Vec<_>) = run
+        .newest
+        .iter()
+        .enumerate()
+        .partition(|(age, candidate)| *age == 0 || held.contains(&candidate.checkpoint.step) || pinned(candidate));
     let mut verdict = Verdict {
         doomed: gone.iter().rev().map(|(_, candidate)| candidate.checkpoint.clone()).collect(),
         above_limit: 0,
     };
-    let Some(limit) = policy.max_total else { return verdict };
+    let Some(limit) = section.limit() else { return verdict };
     let mut total: u64 = kept.iter().map(|(_, candidate)| candidate.bytes).sum();
     // First the oldest of those that are no best ones, then the worst of the best ones.
-    let rank = |candidate: &Candidate| top.iter().position(|step| *step == candidate.checkpoint.step);
+    let top = &run.best[..section.top_k.0.min(run.best.len())];
+    let rank = |candidate: &Candidate| top.iter().position(|best| best.checkpoint.step == candidate.checkpoint.step);
     kept.sort_by_key(|(age, candidate)| match rank(candidate) {
         None => (0, std::cmp::Reverse(*age)),
         Some(rank) => (1, std::cmp::Reverse(rank)),
@@ -89,6 +88,7 @@ pub fn judge(all: &[Candidate], policy: &Policy, last: u64, best: Option<u64>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{ByteSize, KeepAll, KeepLast, MaxTotalSize, TopK};
 
     /// Checkpoints of 100 bytes, one a save, with these values of the metric.
     fn run(values: &[Option<f64>]) -> Vec<Candidate> {
@@ -100,12 +100,12 @@ mod tests {
         values.iter().enumerate().map(candidate).collect()
     }
 
-    fn policy(keep_last: usize, top_k: usize) -> Policy {
-        Policy { keep_last: Some(keep_last), top_k, monitor: "valid.loss".into(), minimize: true, max_total: None }
+    fn policy(keep_last: usize, top_k: usize) -> CheckpointSection {
+        CheckpointSection { keep_last: KeepLast(keep_last), top_k: TopK(top_k), ..CheckpointSection::default() }
     }
 
     #[track_caller]
-    fn gone(all: &[Candidate], policy: &Policy, last: u64, best: Option<u64>) -> Vec<u64> {
+    fn gone(all: &[Candidate], policy: &CheckpointSection, last: u64, best: Option<u64>) -> Vec<u64> {
         judge(all, policy, last, best).doomed.iter().map(|checkpoint| checkpoint.step).collect()
     }
 
@@ -115,8 +115,11 @@ mod tests {
         assert_eq!(gone(&all, &policy(1, 1), 60, Some(20)), [10, 30, 40, 50]);
         assert_eq!(gone(&all, &policy(2, 2), 60, Some(20)), [10, 30]);
         assert_eq!(gone(&all, &policy(1, 0), 60, None), [10, 20, 30, 40, 50]);
-        assert_eq!(gone(&all, &Policy { minimize: false, ..policy(1, 1) }, 60, Some(30)), [10, 20, 40, 50]);
-        assert_eq!(gone(&all, &Policy { keep_last: None, ..policy(1, 0) }, 60, None), [0_u64; 0]);
+        assert_eq!(
+            gone(&all, &CheckpointSection { mode: Some(Mode::Max), ..policy(1, 1) }, 60, Some(30)),
+            [10, 20, 40, 50]
+        );
+        assert_eq!(gone(&all, &CheckpointSection { keep_all: KeepAll(true), ..policy(1, 0) }, 60, None), [0_u64; 0]);
     }
 
     #[test]
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn a_limit_on_size_takes_the_oldest_then_the_worst() {
         let all = run(&[Some(0.3), Some(0.1), Some(0.2), Some(0.9), Some(0.8)]);
-        let limited = |bytes| Policy { max_total: Some(bytes), ..policy(3, 3) };
+        let limited = |bytes| CheckpointSection { max_total_size: MaxTotalSize(Some(ByteSize(bytes))), ..policy(3, 3) };
         assert_eq!(gone(&all, &limited(500), 50, Some(20)), [0_u64; 0]);
         assert_eq!(gone(&all, &limited(400), 50, Some(20)), [40]);
         assert_eq!(gone(&all, &limited(300), 50, Some(20)), [40, 10]);

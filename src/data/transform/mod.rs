@@ -7,8 +7,8 @@ mod settings;
 pub use augment::{Augment, RandomCrop, RandomHorizontalFlip, RandomVerticalFlip};
 pub use settings::{Extent, Normalize};
 
-use super::random;
 use super::{DataError, IGNORED, Image, ImageDataset, Sample, Shape, Target};
+use crate::random;
 pub use pixels::Filter;
 use pixels::{centre_crop, luma, nearest, replicate, resize};
 

@@ -237,7 +237,7 @@ impl GraphConfig {
         path: &Path,
         keys: &serde_json::Map<String, serde_json::Value>,
     ) -> Result<Architecture, ModelError> {
-        let settings = serde_json::from_value(serde_json::Value::Object(keys.clone()))
+        let settings = crate::keys::read_json(keys)
             .map_err(|error| ModelError::Config { name: path.display().to_string(), problem: error.to_string() })?;
         Ok(Architecture::named(path.display().to_string(), Self::with(path, settings)?))
     }

@@ -1,8 +1,8 @@
 //! The base rate throughout.
 
-use rekindle_state::{StateDict, Value};
+use rekindle_state::StateDict;
 
-use super::{CurveKind, OptimError, Slot};
+use super::{CurveKind, Field};
 
 /// The base rate throughout: `ConstantLR(factor=1, total_iters=0)`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -12,20 +12,12 @@ impl CurveKind for Constant {
     const NAME: &'static str = "constant";
     const TORCH: &'static str = "ConstantLR";
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
-        Vec::new()
-    }
-
-    fn check(&self) -> Result<(), OptimError> {
-        Ok(())
+    fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![Field::constant("factor", 1.0), Field::constant("total_iters", 0)]
     }
 
     fn lr(&self, base: f64, _: u64) -> f64 {
         base
-    }
-
-    fn state(&self, _: u64) -> Vec<(&'static str, Value)> {
-        vec![("factor", Value::Float(1.0)), ("total_iters", Value::Int(0))]
     }
 
     fn read(state: &StateDict) -> Option<Self> {

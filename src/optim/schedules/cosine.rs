@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::{CurveKind, OptimError, Slot, length, not_negative};
+use super::{CurveKind, Field};
 
 /// `CosineAnnealingLR`: half a cosine from the base rate down to `eta_min` in `t_max` steps, and up again after it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,17 +24,11 @@ impl CurveKind for Cosine {
     const TORCH: &'static str = "CosineAnnealingLR";
     const LENGTH: Option<&'static str> = Some("t_max");
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
-        vec![("t_max", Slot::Length(&mut self.t_max)), ("eta_min", Slot::Number(&mut self.eta_min))]
-    }
-
-    fn torch_key(key: &'static str) -> &'static str {
-        if key == "t_max" { "T_max" } else { key }
-    }
-
-    fn check(&self) -> Result<(), OptimError> {
-        not_negative(Self::NAME, "eta_min", self.eta_min)?;
-        length(Self::NAME, "t_max", self.t_max)
+    fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![
+            Field::length("t_max", &mut self.t_max).torch("T_max"),
+            Field::number("eta_min", &mut self.eta_min).not_negative(),
+        ]
     }
 
     fn lr(&self, base: f64, count: u64) -> f64 {

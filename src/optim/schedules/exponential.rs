@@ -1,6 +1,6 @@
 //! `ExponentialLR`.
 
-use super::{CurveKind, OptimError, Slot, not_negative};
+use super::{CurveKind, Field};
 
 /// `ExponentialLR`: times `gamma` every step.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,12 +20,8 @@ impl CurveKind for Exponential {
     const TORCH: &'static str = "ExponentialLR";
     const NEEDED: &'static [&'static str] = &["gamma"];
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
-        vec![("gamma", Slot::Number(&mut self.gamma))]
-    }
-
-    fn check(&self) -> Result<(), OptimError> {
-        not_negative(Self::NAME, "gamma", self.gamma)
+    fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![Field::number("gamma", &mut self.gamma).not_negative()]
     }
 
     fn lr(&self, base: f64, count: u64) -> f64 {

@@ -1,6 +1,6 @@
 //! `LinearLR`.
 
-use super::{CurveKind, OptimError, Slot, config, length, start_factor};
+use super::{CurveKind, Field};
 
 /// `LinearLR`: a factor from `start_factor` to `end_factor` in `total_iters` steps, then `end_factor`.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,23 +23,12 @@ impl CurveKind for Linear {
     const NAME: &'static str = "linear";
     const TORCH: &'static str = "LinearLR";
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+    fn fields(&mut self) -> Vec<Field<'_>> {
         vec![
-            ("start_factor", Slot::Number(&mut self.start_factor)),
-            ("end_factor", Slot::Number(&mut self.end_factor)),
-            ("total_iters", Slot::Length(&mut self.total_iters)),
+            Field::number("start_factor", &mut self.start_factor).factor(),
+            Field::number("end_factor", &mut self.end_factor).share(),
+            Field::length("total_iters", &mut self.total_iters),
         ]
-    }
-
-    fn check(&self) -> Result<(), OptimError> {
-        start_factor("start_factor", self.start_factor)?;
-        if !(0.0..=1.0).contains(&self.end_factor) {
-            return config(format!(
-                "scheduler 'linear' cannot have end_factor = {}: expected a number from 0 to 1",
-                self.end_factor
-            ));
-        }
-        length(Self::NAME, "total_iters", self.total_iters)
     }
 
     fn lr(&self, base: f64, count: u64) -> f64 {

@@ -7,6 +7,8 @@ mod constant;
 mod cosine;
 mod exponential;
 mod linear;
+mod multi_step;
+mod one_cycle;
 mod polynomial;
 mod step;
 mod warm_restarts;
@@ -18,15 +20,17 @@ pub use constant::Constant;
 pub use cosine::Cosine;
 pub use exponential::Exponential;
 pub use linear::Linear;
+pub use multi_step::MultiStep;
+pub use one_cycle::OneCycle;
 pub use polynomial::Polynomial;
 use rekindle_state::{StateDict, Value};
 pub use step::Step;
 pub use warm_restarts::WarmRestarts;
 
 use super::error::config;
-use super::kind::Slot;
+use super::field::{self, Field};
 use super::settings::SettingKind;
-use super::{OptimError, Settings};
+use super::{OptimError, Setting, Settings};
 
 /// A curve of the learning rate.
 pub trait CurveKind: Debug + Clone + PartialEq + Default {
@@ -39,28 +43,26 @@ pub trait CurveKind: Debug + Clone + PartialEq + Default {
     /// The key whose absence means the length of the training.
     const LENGTH: Option<&'static str> = None;
 
-    /// Every setting under its key in a recipe, in the order of PyTorch's state.
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)>;
-
-    /// PyTorch's key of a setting.
-    fn torch_key(key: &'static str) -> &'static str {
-        key
-    }
-
-    /// Limits of the settings.
-    ///
-    /// # Errors
-    /// With the first setting that is wrong.
-    fn check(&self) -> Result<(), OptimError>;
+    /// Its arguments in the order of PyTorch's state, with their limits, and constants.
+    fn fields(&mut self) -> Vec<Field<'_>>;
 
     /// The rate after `count` steps.
     fn lr(&self, base: f64, count: u64) -> f64;
 
+    /// What PyTorch keeps as a group's `initial_lr`.
+    fn initial_lr(&self, base: f64) -> f64 {
+        base
+    }
+
+    /// What PyTorch's class keeps in each of `param_groups` beside it.
+    fn group_keys(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
     /// The arguments under PyTorch's keys, and what else its state has before the base rates.
     fn state(&self, _count: u64) -> Vec<(&'static str, Value)> {
         let mut this = self.clone();
-        let settings = this.settings();
-        settings.iter().map(|(key, slot)| (Self::torch_key(key), slot.get().into())).collect()
+        this.fields().into_iter().map(|field| (field.torch, field.value())).collect()
     }
 
     /// PyTorch's count of calls after `count` steps.
@@ -71,15 +73,19 @@ pub trait CurveKind: Debug + Clone + PartialEq + Default {
     /// The curve with the arguments of a state of PyTorch's class.
     fn read(state: &StateDict) -> Option<Self> {
         let mut this = Self::default();
-        for (key, mut slot) in this.settings() {
-            let value = state.get(Self::torch_key(key))?;
-            match &mut slot {
-                Slot::Length(slot) => **slot = u64::try_from(value.as_int()?).ok()?,
-                Slot::Number(slot) => **slot = value.as_float().filter(|value| value.is_finite())?,
-                Slot::Pair(_) | Slot::Flag(_) => return None,
-            }
-        }
-        this.check().is_ok().then_some(this)
+        let fields = this.fields().into_iter().map(|mut field| {
+            let value = state.get(field.torch)?;
+            let read = match field.kind()? {
+                SettingKind::Length => Setting::Length(u64::try_from(value.as_int()?).ok()?),
+                SettingKind::Number => Setting::Number(value.as_float()?),
+                SettingKind::Flag => Setting::Flag(value.as_bool()?),
+                SettingKind::Pair | SettingKind::Lengths => return None,
+            };
+            field.set(&read);
+            field.check("").ok()
+        });
+        fields.collect::<Option<()>>()?;
+        Some(this)
     }
 }
 
@@ -117,17 +123,23 @@ macro_rules! curves {
                 match self { $(Self::$kind(_) => <$kind>::TORCH,)* }
             }
 
-            fn slots(&mut self) -> Vec<(&'static str, Slot<'_>)> {
-                match self { $(Self::$kind(curve) => curve.settings(),)* }
-            }
-
-            fn check(&self) -> Result<(), OptimError> {
-                match self { $(Self::$kind(curve) => curve.check(),)* }
+            fn fields(&mut self) -> Vec<Field<'_>> {
+                match self { $(Self::$kind(curve) => curve.fields(),)* }
             }
 
             /// The rate after `count` steps.
             pub fn lr(&self, base: f64, count: u64) -> f64 {
                 match self { $(Self::$kind(curve) => curve.lr(base, count),)* }
+            }
+
+            /// What PyTorch keeps as a group's `initial_lr`.
+            pub fn initial_lr(&self, base: f64) -> f64 {
+                match self { $(Self::$kind(curve) => curve.initial_lr(base),)* }
+            }
+
+            /// What PyTorch's class keeps in each of `param_groups` beside it.
+            pub fn group_keys(&self) -> Vec<(&'static str, f64)> {
+                match self { $(Self::$kind(curve) => curve.group_keys(),)* }
             }
 
             /// What PyTorch's state has before the base rates.
@@ -149,7 +161,7 @@ macro_rules! curves {
     };
 }
 
-curves! { Constant, Step, Exponential, Cosine, Linear, Polynomial, WarmRestarts, }
+curves! { Constant, Step, MultiStep, Exponential, Cosine, Linear, Polynomial, WarmRestarts, OneCycle, }
 
 impl Default for Curve {
     fn default() -> Self {
@@ -162,11 +174,7 @@ pub(super) fn keys() -> &'static [(&'static str, SettingKind)] {
     static KEYS: LazyLock<Vec<(&str, SettingKind)>> = LazyLock::new(|| {
         let mut keys: Vec<(&str, SettingKind)> = Vec::new();
         for (mut curve, ..) in kinds() {
-            for (key, slot) in curve.slots() {
-                if keys.iter().all(|(known, _)| *known != key) {
-                    keys.push((key, slot.kind()));
-                }
-            }
+            field::kinds(&mut keys, &curve.fields());
         }
         keys
     });
@@ -188,33 +196,22 @@ impl Curve {
         let Some((mut curve, needed, length)) = kinds().into_iter().find(|(curve, ..)| curve.name() == name) else {
             return config(format!("unknown scheduler '{name}': expected one of {names}"));
         };
-        let mut slots = curve.slots();
-        for (key, value) in settings.iter() {
-            let Some(place) = slots.iter().position(|(known, _)| *known == key) else {
-                let known: Vec<_> = slots.iter().map(|(key, _)| *key).collect();
-                let known = if known.is_empty() { "none of its own".to_string() } else { known.join(", ") };
-                return config(format!(
-                    "scheduler '{name}' has no setting '{key}': it knows {known}, per, warmup and warmup_start_factor"
-                ));
-            };
-            let slot = &mut slots[place].1;
-            if !slot.set(&value) {
-                let expected = slot.expected();
-                return config(format!("scheduler '{name}' cannot have {key} = {value}: expected {expected}"));
-            }
-        }
-        drop(slots);
+        field::lay(
+            &format!("scheduler '{name}'"),
+            curve.fields(),
+            settings,
+            &["per", "warmup", "warmup_start_factor"],
+        )?;
         if let Some(key) = needed.iter().find(|key| settings.get(key).is_none()) {
             return config(format!("scheduler '{name}' needs the setting '{key}'"));
         }
-        curve.check()?;
         Ok((curve, length.is_some_and(|key| settings.get(key).is_none())))
     }
 
     /// Every setting with its value.
     pub(super) fn settings(&self) -> Settings {
         let mut this = self.clone();
-        this.slots().iter().fold(Settings::new(), |settings, (key, slot)| settings.with(key, slot.get()))
+        field::settings(&this.fields())
     }
 
     /// The key of its length.
@@ -225,33 +222,9 @@ impl Curve {
     /// The same curve with another length.
     pub(super) fn with_length(mut self, length: u64) -> Self {
         let key = self.length_key();
-        if let Some((_, Slot::Length(slot))) = self.slots().into_iter().find(|(known, _)| Some(*known) == key) {
-            *slot = length;
+        if let Some(mut field) = self.fields().into_iter().find(|field| Some(field.key) == key) {
+            field.set(&Setting::Length(length));
         }
         self
     }
-}
-
-/// Refuses a length of 0.
-fn length(name: &str, key: &str, value: u64) -> Result<(), OptimError> {
-    match value {
-        0 => config(format!("scheduler '{name}' cannot have {key} = 0: expected 1 or more")),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses numbers below 0.
-fn not_negative(name: &str, key: &str, value: f64) -> Result<(), OptimError> {
-    if value.is_finite() && value >= 0.0 {
-        return Ok(());
-    }
-    config(format!("scheduler '{name}' cannot have {key} = {value}: expected a number that is 0 or more"))
-}
-
-/// Refuses a factor to start from that is not above 0, or above 1.
-pub(super) fn start_factor(key: &str, factor: f64) -> Result<f64, OptimError> {
-    if factor > 0.0 && factor <= 1.0 {
-        return Ok(factor);
-    }
-    config(format!("a scheduler cannot have {key} = {factor}: expected a number from 0 to 1, 0 excluded"))
 }

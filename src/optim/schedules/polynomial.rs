@@ -1,6 +1,6 @@
 //! `PolynomialLR`.
 
-use super::{CurveKind, OptimError, Slot, length, not_negative};
+use super::{CurveKind, Field};
 
 /// `PolynomialLR`: from the base rate to 0 in `total_iters` steps, along a power of what is left.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,13 +22,11 @@ impl CurveKind for Polynomial {
     const TORCH: &'static str = "PolynomialLR";
     const LENGTH: Option<&'static str> = Some("total_iters");
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
-        vec![("total_iters", Slot::Length(&mut self.total_iters)), ("power", Slot::Number(&mut self.power))]
-    }
-
-    fn check(&self) -> Result<(), OptimError> {
-        length(Self::NAME, "total_iters", self.total_iters)?;
-        not_negative(Self::NAME, "power", self.power)
+    fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![
+            Field::length("total_iters", &mut self.total_iters),
+            Field::number("power", &mut self.power).not_negative(),
+        ]
     }
 
     fn lr(&self, base: f64, count: u64) -> f64 {

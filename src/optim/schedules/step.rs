@@ -1,6 +1,6 @@
 //! `StepLR`.
 
-use super::{CurveKind, OptimError, Slot, length, not_negative};
+use super::{CurveKind, Field};
 
 /// `StepLR`: times `gamma` every `step_size` steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,13 +22,8 @@ impl CurveKind for Step {
     const TORCH: &'static str = "StepLR";
     const NEEDED: &'static [&'static str] = &["step_size"];
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
-        vec![("step_size", Slot::Length(&mut self.step_size)), ("gamma", Slot::Number(&mut self.gamma))]
-    }
-
-    fn check(&self) -> Result<(), OptimError> {
-        length(Self::NAME, "step_size", self.step_size)?;
-        not_negative(Self::NAME, "gamma", self.gamma)
+    fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![Field::length("step_size", &mut self.step_size), Field::number("gamma", &mut self.gamma).not_negative()]
     }
 
     fn lr(&self, base: f64, count: u64) -> f64 {

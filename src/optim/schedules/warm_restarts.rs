@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use rekindle_state::Value;
 
-use super::{CurveKind, OptimError, Slot, length, not_negative};
+use super::{CurveKind, Field};
 
 /// `CosineAnnealingWarmRestarts`: half a cosine down to `eta_min` in `t_0` steps, then from the base rate again, each time in
 /// `t_mult` times as many steps.
@@ -45,26 +45,12 @@ impl CurveKind for WarmRestarts {
     const TORCH: &'static str = "CosineAnnealingWarmRestarts";
     const NEEDED: &'static [&'static str] = &["t_0"];
 
-    fn settings(&mut self) -> Vec<(&'static str, Slot<'_>)> {
+    fn fields(&mut self) -> Vec<Field<'_>> {
         vec![
-            ("t_0", Slot::Length(&mut self.t_0)),
-            ("t_mult", Slot::Length(&mut self.t_mult)),
-            ("eta_min", Slot::Number(&mut self.eta_min)),
+            Field::length("t_0", &mut self.t_0).torch("T_0"),
+            Field::length("t_mult", &mut self.t_mult).torch("T_mult"),
+            Field::number("eta_min", &mut self.eta_min).not_negative(),
         ]
-    }
-
-    fn torch_key(key: &'static str) -> &'static str {
-        match key {
-            "t_0" => "T_0",
-            "t_mult" => "T_mult",
-            other => other,
-        }
-    }
-
-    fn check(&self) -> Result<(), OptimError> {
-        length(Self::NAME, "t_0", self.t_0)?;
-        length(Self::NAME, "t_mult", self.t_mult)?;
-        not_negative(Self::NAME, "eta_min", self.eta_min)
     }
 
     fn lr(&self, base: f64, count: u64) -> f64 {

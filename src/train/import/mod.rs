@@ -172,7 +172,7 @@ impl Import {
             Err(ModelError::Weights { table }) => return Err(misfit(&table)),
             Err(error) => return Err(error.into()),
         };
-        self.notes.extend(matching.helps.iter().filter(|help| !help.starts_with("took the weights under")).cloned());
+        self.notes.extend(matching.helps.iter().cloned());
         self.notes.extend(notes);
         if !matching.unused.is_empty() {
             self.notes.push(format!("not used, as they belong to another module: {}", matching.unused.join(", ")));
@@ -319,10 +319,11 @@ impl Import {
             .from_state_dict(dict)
             .map_err(|error| self.refuse(format!("{key}: {error}")))?;
         // A rate that only follows from another argument is no difference of its own.
-        let differences = restored.differences.iter().filter(|text| !text.starts_with("the learning rate"));
-        let differences: Vec<String> = differences
-            .map(|text| text.replace("the checkpoint", "the file").replace("the configuration", "the recipe"))
-            .collect();
+        let differences = restored.differences.iter().map(|difference| {
+            let optim::ScheduleDifference { argument, found, expected } = difference;
+            format!("{argument} is {found} in the file, {expected} in the recipe")
+        });
+        let differences: Vec<String> = differences.collect();
         if !differences.is_empty() {
             self.plan.recipe.scheduler = SchedulerConfig { per: config.per, ..found.clone() };
         }

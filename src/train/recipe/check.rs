@@ -1,7 +1,6 @@
 //! What the types of a recipe's values do not say.
 
 use super::source::Source;
-use super::words::in_words;
 use super::{Recipe, RecipeError, architecture};
 use crate::models::{ModelError, Registry};
 use crate::tasks;
@@ -9,7 +8,11 @@ use crate::tasks;
 /// Checks values that types alone do not.
 pub(super) fn check(registry: &Registry, recipe: &Recipe, source: &Source<'_>) -> Result<(), RecipeError> {
     let wrong = |key: &str, problem: String| {
-        Err(RecipeError::Value { place: source.place_of(key), key: key.to_string(), problem })
+        Err(RecipeError::Value {
+            place: source.place_of(&key.split('.').collect::<Vec<_>>()),
+            key: key.to_string(),
+            problem,
+        })
     };
     let train = &recipe.train;
     if recipe.name.is_empty() || recipe.name.contains(['/', '\\']) || recipe.name.starts_with('.') {
@@ -21,16 +24,11 @@ pub(super) fn check(registry: &Registry, recipe: &Recipe, source: &Source<'_>) -
         ("train.accumulate", Some(train.accumulate)),
         ("train.global_batch", train.global_batch),
         ("train.early_stopping.patience", train.early_stopping.as_ref().map(|stopping| stopping.patience)),
-        ("checkpoint.every_steps", recipe.checkpoint.every_steps),
     ];
     if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
         return wrong(key, "must be at least 1, found 0".into());
     }
-    let positive = [
-        ("train.clip_grad_norm", train.clip_grad_norm),
-        ("train.clip_grad_value", train.clip_grad_value),
-        ("checkpoint.every_minutes", recipe.checkpoint.every_minutes),
-    ];
+    let positive = [("train.clip_grad_norm", train.clip_grad_norm), ("train.clip_grad_value", train.clip_grad_value)];
     for (key, value) in positive {
         if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
             return wrong(key, format!("must be positive, found {value}"));
@@ -52,8 +50,8 @@ pub(super) fn check(registry: &Registry, recipe: &Recipe, source: &Source<'_>) -
             return wrong("train.freeze", format!("'{pattern}' is not a regular expression: {reason}"));
         }
     }
-    if recipe.checkpoint.keep_last == 0 {
-        return wrong("checkpoint.keep_last", "must be at least 1: the newest checkpoint is always kept".into());
+    if let Err((key, problem)) = recipe.checkpoint.check() {
+        return wrong(&format!("checkpoint.{key}"), problem);
     }
     let architecture = architecture(registry, recipe).map_err(|error| model_error(&error, source))?;
     let kind = architecture.task().kind();
@@ -81,13 +79,12 @@ pub(super) fn check(registry: &Registry, recipe: &Recipe, source: &Source<'_>) -
 
 /// A network's error with the line of the key that it is about.
 fn model_error(error: &ModelError, source: &Source<'_>) -> RecipeError {
-    let place = |key: &str| source.place_of(&format!("model.{key}"));
+    let place = |key: &str| source.place_of(&["model", key]);
     match error {
-        ModelError::Key { name, key, problem } => RecipeError::Key {
-            place: place(key),
-            problem: format!("model '{name}': key '{key}': {}", in_words(problem)),
-        },
+        ModelError::Key { name, key, problem } => {
+            RecipeError::Key { place: place(key), problem: format!("model '{name}': key '{key}': {problem}") }
+        }
         ModelError::UnknownKey { key, .. } => RecipeError::Key { place: place(key), problem: error.to_string() },
-        other => RecipeError::Key { place: source.place_of("model.name"), problem: other.to_string() },
+        other => RecipeError::Key { place: source.place_of(&["model", "name"]), problem: other.to_string() },
     }
 }

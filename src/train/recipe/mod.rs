@@ -5,7 +5,6 @@
 mod check;
 mod sections;
 mod source;
-mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,15 +12,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataConfig;
+use crate::keys::read_toml;
 use crate::models::{Architecture, ModelError, Registry};
 use crate::optim::{OptimizerConfig, SchedulerConfig};
 use crate::tasks;
 
-pub use sections::{CheckpointSection, EarlyStopping, InitSection, Mode, ModelSection, TrainSection};
+pub use crate::checkpoint::{CheckpointSection, Mode};
+pub use sections::{EarlyStopping, InitSection, ModelSection, TrainSection};
 
 use check::check;
 use source::Source;
-use words::in_words;
 
 /// A recipe with every decision made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -154,8 +154,9 @@ fn parse_in(
     base: &Path,
 ) -> Result<Recipe, RecipeError> {
     let source = Source::new(text, overrides, place)?;
-    let recipe: Recipe = toml::from_str(text).map_err(|error| source.key_error(&error))?;
-    let mut recipe = if overrides.is_empty() { recipe } else { override_keys(&source)? };
+    let table = source.table()?;
+    let recipe: Recipe = read_toml(&table).map_err(|mistake| source.error(&mistake))?;
+    let mut recipe = if overrides.is_empty() { recipe } else { override_keys(&source, table)? };
     if let Some((kind, path)) = recipe.model.file() {
         let path = base.join(path);
         let path = std::fs::canonicalize(&path).unwrap_or(path);
@@ -163,7 +164,7 @@ fn parse_in(
     }
     if recipe.model.name.is_empty() && recipe.model.file().is_none() {
         return Err(RecipeError::Key {
-            place: source.place_of("model"),
+            place: source.place_of(&["model"]),
             problem: "model: the key 'name' is missing".into(),
         });
     }
@@ -181,8 +182,7 @@ pub fn changed(registry: &Registry, recipe: &Recipe, overrides: &[String], place
     parse(registry, &text, overrides, place)
 }
 
-fn override_keys(source: &Source<'_>) -> Result<Recipe, RecipeError> {
-    let mut table: toml::Table = toml::from_str(source.text).map_err(|error| source.key_error(&error))?;
+fn override_keys(source: &Source<'_>, mut table: toml::Table) -> Result<Recipe, RecipeError> {
     for setting in source.overrides {
         let flag = format!("--set {setting}");
         let Some((path, value)) = setting.split_once('=') else {
@@ -191,11 +191,10 @@ fn override_keys(source: &Source<'_>) -> Result<Recipe, RecipeError> {
         set_key(&mut table, path.trim(), value.trim())
             .map_err(|problem| RecipeError::Key { place: flag.clone(), problem })?;
         // Reading the recipe after each setting names the one that is wrong.
-        Recipe::deserialize(table.clone())
-            .map_err(|error| RecipeError::Key { place: flag, problem: in_words(error.message()) })?;
+        read_toml::<Recipe>(&table)
+            .map_err(|mistake| RecipeError::Key { place: flag, problem: mistake.to_string() })?;
     }
-    let read = Recipe::deserialize(table);
-    read.map_err(|error| RecipeError::Key { place: source.place.to_string(), problem: in_words(error.message()) })
+    read_toml(&table).map_err(|mistake| source.error(&mistake))
 }
 
 /// Sets `a.b.c` in a table to a TOML value; what is no TOML value is taken as text.

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Mode;
 use crate::models::{FILES, FileKind};
 use crate::optim::LossConfig;
-use crate::train::ByteSize;
 
 /// The network of a recipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(expecting = "a section such as { name = \"net\" }")]
 pub struct ModelSection {
     /// A name of the registry; none when a file is named (`onnx = "model.onnx"`, relative to the recipe's folder).
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -109,88 +110,6 @@ pub struct EarlyStopping {
 
 fn default_monitor() -> String {
     "valid.loss".to_string()
-}
-
-/// Which direction of a metric is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Less is better.
-    Min,
-    /// More is better.
-    Max,
-}
-
-impl Mode {
-    /// The direction that fits a metric's name: losses fall, the others rise.
-    pub fn of(metric: &str) -> Self {
-        if metric.ends_with("loss") { Self::Min } else { Self::Max }
-    }
-
-    /// Whether `new` is better than `old` by more than `min_delta`.
-    pub fn better(self, new: f64, old: f64, min_delta: f64) -> bool {
-        match self {
-            Self::Min => new < old - min_delta,
-            Self::Max => new > old + min_delta,
-        }
-    }
-}
-
-/// The section `[checkpoint]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CheckpointSection {
-    /// A checkpoint every so many epochs; 0 for none but the last.
-    pub every_epochs: usize,
-    /// A checkpoint every so many steps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub every_steps: Option<usize>,
-    /// A checkpoint when so many minutes have passed since the one before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub every_minutes: Option<f64>,
-    /// How many of the newest checkpoints are kept.
-    pub keep_last: usize,
-    /// Whether none is ever removed because of its age.
-    pub keep_all: bool,
-    /// How many of the best checkpoints are kept.
-    pub top_k: usize,
-    /// The metric that says which is best.
-    pub monitor: String,
-    /// Whether less or more of it is better; by default, what fits the metric.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// How much all checkpoints of the run may take together; `last` and `best` are kept in any case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_total_size: Option<ByteSize>,
-    /// Whether the optimizer's state is left out, without which a run cannot go on.
-    pub weights_only: bool,
-    /// Whether a training that breaks off on an error saves first.
-    pub on_exception: bool,
-}
-
-impl Default for CheckpointSection {
-    fn default() -> Self {
-        Self {
-            every_epochs: 1,
-            every_steps: None,
-            every_minutes: None,
-            keep_last: 2,
-            keep_all: false,
-            top_k: 1,
-            monitor: default_monitor(),
-            mode: None,
-            max_total_size: None,
-            weights_only: false,
-            on_exception: true,
-        }
-    }
-}
-
-impl CheckpointSection {
-    /// The direction of the metric that is monitored.
-    pub fn mode(&self) -> Mode {
-        self.mode.unwrap_or_else(|| Mode::of(&self.monitor))
-    }
 }
 
 impl ModelSection {

@@ -1,10 +1,10 @@
 //! Where in a recipe's text a key is.
 
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::RecipeError;
-use super::words::{in_words, one_line};
+use crate::keys::Mistake;
 
 /// A recipe's text with the position of every key, and the overrides that go on top of it.
 pub(super) struct Source<'a> {
@@ -16,72 +16,59 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn new(text: &'a str, overrides: &'a [String], place: &'a str) -> Result<Self, RecipeError> {
-        match DeTable::parse(text) {
-            Ok(table) => Ok(Self { text, overrides, place, table }),
-            Err(error) => {
-                let at = error
-                    .span()
-                    .map_or_else(|| place.to_string(), |span| format!("{place}: line {}", line(text, span.start)));
-                Err(RecipeError::Key {
-                    place: at,
-                    problem: format!("this is not valid TOML: {}", one_line(error.message())),
-                })
-            }
-        }
+        let table = DeTable::parse(text).map_err(|error| syntax(text, place, &error))?;
+        Ok(Self { text, overrides, place, table })
     }
 
-    /// Where a key was set: the flag, or the file and the line. Keys that are nowhere take the place of their section.
-    pub(super) fn place_of(&self, path: &str) -> String {
-        let sets = |setting: &&String| setting.split_once('=').is_some_and(|(key, _)| key.trim() == path);
+    /// The text's keys and values.
+    pub(super) fn table(&self) -> Result<toml::Table, RecipeError> {
+        toml::from_str(self.text).map_err(|error| syntax(self.text, self.place, &error))
+    }
+
+    /// Where a key was set, given with its sections: the flag, or the file and the line. Keys that are nowhere take the place of
+    /// their section.
+    pub(super) fn place_of(&self, path: &[&str]) -> String {
+        let key = path.join(".");
+        let sets = |setting: &&String| setting.split_once('=').is_some_and(|(set, _)| set.trim() == key);
         if let Some(setting) = self.overrides.iter().rev().find(sets) {
             return format!("--set {setting}");
         }
-        let mut at = self.table.get_ref();
-        let mut found = None;
-        for key in path.split('.') {
-            let Some((key, value)) = at.get_key_value(key) else { break };
-            found = Some(key.span().start);
-            let Some(inner) = value.get_ref().as_table() else { break };
+        let mut at = path.first().and_then(|key| entry(self.table.get_ref(), key));
+        for part in path.iter().skip(1) {
+            let inner = match at.map(|(_, value)| value.get_ref()) {
+                Some(DeValue::Table(table)) => entry(table, part),
+                Some(DeValue::Array(list)) => {
+                    let item = part.parse().ok().and_then(|place: usize| list.get(place));
+                    item.map(|value| (value.span().start, value))
+                }
+                _ => None,
+            };
+            if inner.is_none() {
+                break;
+            }
             at = inner;
         }
-        found.map_or_else(|| self.place.to_string(), |start| format!("{}: line {}", self.place, line(self.text, start)))
+        let line = at.map_or_else(String::new, |(start, _)| format!(": line {}", line(self.text, start)));
+        format!("{}{line}", self.place)
     }
 
-    /// The path of the innermost value at a position of the text: `train.epochs`, `optimizer.groups`.
-    fn path_at(&self, position: usize) -> String {
-        fn find<'t>(table: &'t DeTable<'_>, position: usize, path: &mut Vec<&'t str>) -> bool {
-            table.iter().any(|(key, value)| {
-                path.push(key.get_ref());
-                // The span of a section is its header alone, so what is inside is looked at in any case.
-                let inside = value.get_ref().as_table().is_some_and(|table| find(table, position, path));
-                let found = inside || value.span().contains(&position);
-                if !found {
-                    path.pop();
-                }
-                found
-            })
-        }
-        let mut path = Vec::new();
-        find(self.table.get_ref(), position, &mut path);
-        path.join(".")
-    }
-
-    /// serde's message with the line, the key and, for an unknown key, the nearest known one.
-    pub(super) fn key_error(&self, error: &toml::de::Error) -> RecipeError {
-        let message = error.message();
-        let problem = in_words(message);
-        let Some(span) = error.span() else { return RecipeError::Key { place: self.place.to_string(), problem } };
-        let path = self.path_at(span.start);
-        if message.starts_with("missing field") && path.is_empty() {
-            // A section that is nowhere has no line.
-            return RecipeError::Key { place: self.place.to_string(), problem };
-        }
-        let place = format!("{}: line {}", self.place, line(self.text, span.start));
-        let names_value =
-            ["invalid", "unknown variant", "missing field"].iter().any(|start| message.starts_with(start));
-        let problem = if names_value && !path.is_empty() { format!("{path}: {problem}") } else { problem };
+    /// A mistake in the text, with its line and key.
+    pub(super) fn error(&self, mistake: &Mistake) -> RecipeError {
+        let place = self.place_of(&mistake.place());
+        let problem = mistake.key().map_or_else(|| mistake.to_string(), |key| format!("{key}: {mistake}"));
         RecipeError::Key { place, problem }
     }
+}
+
+/// A key of a table with its position and value.
+fn entry<'t, 'a>(table: &'t DeTable<'a>, key: &str) -> Option<(usize, &'t Spanned<DeValue<'a>>)> {
+    table.get_key_value(key).map(|(key, value)| (key.span().start, value))
+}
+
+fn syntax(text: &str, place: &str, error: &toml::de::Error) -> RecipeError {
+    let line = error.span().map_or_else(String::new, |span| format!(": line {}", line(text, span.start)));
+    let reason = error.message().trim().replace('\n', "; ").replace('`', "'");
+    RecipeError::Key { place: format!("{place}{line}"), problem: format!("this is not valid TOML: {reason}") }
 }
 
 /// The number of the line of a position, from 1.

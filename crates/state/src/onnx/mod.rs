@@ -2,6 +2,8 @@
 
 mod external;
 mod outline;
+// Its comments are those of onnx.proto.
+#[allow(rustdoc::bare_urls)]
 pub mod proto;
 mod tensor;
 

@@ -13,8 +13,8 @@ use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::super::random::Draws;
 use super::super::{DataError, Image, Target};
+use crate::random::Draws;
 
 /// A random change of a training image, with its settings.
 pub(crate) trait Augmentation: fmt::Debug + Clone + PartialEq + Serialize + DeserializeOwned {

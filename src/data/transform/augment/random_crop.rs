@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::super::random::Draws;
 use super::super::super::{DataError, IGNORED, Image, Target};
 use super::super::pixels::crop;
 use super::super::{Extent, check_size, unaligned};
 use super::Augmentation;
+use crate::random::Draws;
 
 /// A part of the image at a random place: torchvision's `RandomCrop(size, padding)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

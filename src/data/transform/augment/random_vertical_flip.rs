@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::super::random::Draws;
 use super::super::super::{DataError, Image, Target};
 use super::super::pixels::flip_vertically;
 use super::{Augmentation, half, probability};
+use crate::random::Draws;
 
 /// Top and bottom change places with a probability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
