@@ -2,7 +2,7 @@
 
     python continue_torch.py ORACLE OUT
 
-OUT is what `cargo run --example continuations` wrote; ORACLE holds oracle_models.py. Each checkpoint is read with weights_only=True,
+OUT is what `cargo xtask continuations` wrote; ORACLE holds oracle_models.py. Each checkpoint is read with weights_only=True,
 its weights with strict=True; optimizer and scheduler are PyTorch's own, made with other hyper-parameters than the checkpoint's, and
 restored by load_state_dict. Losses, learning rates and every parameter of the five steps must agree within rtol 1e-4; without the
 optimizer's state they must not.

@@ -2,7 +2,7 @@
 //! the same (`.ci/continue_torch.py`).
 //!
 //! ```text
-//! cargo run --release --locked --example continuations -- OUT
+//! cargo xtask continuations OUT
 //! ```
 //!
 //! For each case, `OUT/NAME.pth` is the exported checkpoint and `OUT/NAME.safetensors` has the batches `x0`, `y0`, …, the losses as
@@ -76,9 +76,10 @@ const SCHEDULES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [out] = arguments.as_slice() else { return Err("usage: continuations OUT".into()) };
+/// Trains, and writes everything into a folder.
+pub fn run(arguments: Vec<String>) -> Result<bool, Box<dyn Error>> {
+    let [out] = arguments.as_slice() else { return Err("usage: cargo xtask continuations OUT".into()) };
+    let out = &PathBuf::from(out);
     std::fs::create_dir_all(out)?;
     let mut cases = Vec::new();
     for (place, (model, _)) in MODELS.iter().enumerate() {
@@ -99,7 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     std::fs::write(out.join("cases.json"), serde_json::to_string_pretty(&cases)?)?;
     println!("{} checkpoints", cases.len());
-    Ok(())
+    Ok(true)
 }
 
 /// One network with its optimizer and schedule, each by its name above.

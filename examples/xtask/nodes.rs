@@ -1,13 +1,13 @@
 //! The ONNX project's node tests on the devices of this machine.
 //!
-//! `cargo run --release --example onnx_nodes -- CASES [DEVICE...] [--only PART] [--write]` runs every case of a folder plainly, on the CPU
+//! `cargo xtask nodes CASES [DEVICE...] [--only PART] [--write]` runs every case of a folder plainly, on the CPU
 //! runtime, and by Burn's tensors on each device (flex when none is named), prints those that do not pass, and counts by operator. It fails when a case
 //! of `tests/fixtures/onnx/passing.txt` no longer passes; with `--write` it writes that list and `docs/onnx-operators.md` instead.
 //! The cases are written by Python's `onnx` package: `python tests/fixtures/onnx/write_cases.py CASES`.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::path::Path;
-use std::process::ExitCode;
 
 use rekindle::device::DeviceName;
 use rekindle::onnx::run::BurnDevice;
@@ -21,13 +21,14 @@ const HEAD: &str = "# ONNX operators
 
 What passes of the ONNX project's own node tests, by operator and runtime: plainly (the referee of the others), on the CPU runtime, which
 `rekindle` takes for flex and ndarray, and by Burn's tensors on devices, which GPUs and training take; what these cannot do runs plainly.
-Written by `cargo run --release --example onnx_nodes -- CASES --write`.
+Written by `cargo xtask nodes CASES --write`.
 
 ";
 
-fn main() -> ExitCode {
+/// Runs the cases; whether all that passed before pass.
+pub fn run(arguments: Vec<String>) -> Result<bool, Box<dyn Error>> {
     let (mut folder, mut names, mut only, mut write) = (None, Vec::new(), None, false);
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--write" => write = true,
@@ -39,15 +40,13 @@ fn main() -> ExitCode {
     if names.is_empty() {
         names.push("flex".to_string());
     }
-    let folder = folder.expect("a folder of cases");
-    let devices: Vec<_> = names
-        .iter()
-        .map(|name| name.parse::<DeviceName>().expect("a device").open().expect("a device that opens"))
-        .collect();
+    let folder = folder.ok_or("a folder of cases is missing")?;
+    let devices = names.iter().map(|name| Ok(name.parse::<DeviceName>()?.open()?));
+    let devices = devices.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     let mut tally = Tally::new(["plain", "cpu"].map(String::from).into_iter().chain(names).collect());
     let mut passing = BTreeSet::new();
     let chosen = |case: &&Case| only.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
-    let cases = cases(Path::new(&folder)).expect("a list of cases");
+    let cases = cases(Path::new(&folder))?;
     rekindle::error::without_panic_output(|| {
         for case in cases.iter().filter(chosen) {
             let mut passed = show(&mut tally, 0, case, &case.run(HostOnly), "plain");
@@ -66,7 +65,7 @@ fn main() -> ExitCode {
         std::fs::write(PASSING, passing.iter().map(|name| format!("{name}\n")).collect::<String>())
             .expect("the list is written");
         std::fs::write(TABLE, format!("{HEAD}{}", tally.markdown())).expect("the table is written");
-        return ExitCode::SUCCESS;
+        return Ok(true);
     }
     let before = std::fs::read_to_string(PASSING).expect("the list of cases that passed");
     let lost: Vec<&str> =
@@ -74,10 +73,10 @@ fn main() -> ExitCode {
     let lost: Vec<&str> =
         lost.into_iter().filter(|name| only.as_ref().is_none_or(|part| name.contains(part.as_str()))).collect();
     if lost.is_empty() {
-        return ExitCode::SUCCESS;
+        return Ok(true);
     }
     println!("{} cases passed before and do not any more: {}", lost.len(), lost.join(", "));
-    ExitCode::FAILURE
+    Ok(false)
 }
 
 /// Counts an outcome and prints it unless it is a pass.

@@ -1,10 +1,11 @@
 //! How long an ONNX model takes once it is loaded, and how much memory.
 //!
-//! `cargo run --release --example onnx_speed -- MODEL [DEVICE] [REPEATS] [AXIS=SIZE...]` runs a model on made-up inputs and prints the
+//! `cargo xtask speed MODEL [DEVICE] [REPEATS] [AXIS=SIZE...]` runs a model on made-up inputs and prints the
 //! time to load it, the first answer, the median of the others, and the most memory that the process held. Free axes are 1
 //! unless a size is given for their name. With `--plain` the graph runs as it is in the file.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::time::Instant;
 
 use rekindle::device::DeviceName;
@@ -12,10 +13,11 @@ use rekindle::onnx::run::BurnDevice;
 use rekindle_onnx::graph::Kind;
 use rekindle_onnx::{Array, Axis, DType, Model, Port, Session, Value};
 
-fn main() {
-    let plain = std::env::args().any(|argument| argument == "--plain");
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--plain");
-    let path = arguments.next().expect("a model");
+/// Times a model.
+pub fn run(arguments: Vec<String>) -> Result<bool, Box<dyn Error>> {
+    let plain = arguments.iter().any(|argument| argument == "--plain");
+    let mut arguments = arguments.into_iter().filter(|argument| argument != "--plain");
+    let path = arguments.next().ok_or("a model is missing")?;
     let name = arguments.next().unwrap_or_else(|| "flex".to_string());
     let repeats: usize = arguments.next().map_or(50, |text| text.parse().expect("how often"));
     let sizes: HashMap<String, usize> = arguments
@@ -56,6 +58,7 @@ fn main() {
         times[times.len() / 2],
         times[0],
     );
+    Ok(true)
 }
 
 /// Floats between -1 and 1, and small integers.
