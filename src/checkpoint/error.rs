@@ -1,6 +1,6 @@
 //! What can be wrong with a run or a checkpoint.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a run or a checkpoint cannot be used. Its text is one sentence.
@@ -74,15 +74,7 @@ pub enum CheckpointError {
 
 impl CheckpointError {
     pub(crate) fn io(doing: &'static str, path: &Path, error: &io::Error) -> Self {
-        let reason = match error.kind() {
-            ErrorKind::NotFound => "no such file or folder".to_string(),
-            ErrorKind::PermissionDenied => "permission denied".to_string(),
-            ErrorKind::StorageFull => "the disk is full".to_string(),
-            ErrorKind::QuotaExceeded => "the disk quota is used up".to_string(),
-            ErrorKind::FileTooLarge => "the file would be larger than is allowed here (see `ulimit -f`)".to_string(),
-            ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_string(),
-            _ => error.to_string(),
-        };
+        let reason = rekindle_state::reason(error);
         Self::Io { path: path.to_path_buf(), doing, reason }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
-use super::output::line;
+use super::output::{cannot, line};
 use super::{Answer, Exit};
 
 /// Write manual pages: rekindle.1, and one for each verb.
@@ -23,12 +21,12 @@ pub fn run(args: &Args) -> Answer {
 
 /// Gives the number of pages.
 fn write(dir: &Path) -> anyhow::Result<usize> {
-    std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot create the folder", dir.display()))?;
+    std::fs::create_dir_all(dir).map_err(cannot("create the folder", dir))?;
     // `help VERB` shows what the page of that verb says.
     let mut command = super::command().disable_help_subcommand(true);
     command.build();
     let pages = count(&command);
-    clap_mangen::generate_to(command, dir).with_context(|| format!("{}: cannot write the pages", dir.display()))?;
+    clap_mangen::generate_to(command, dir).map_err(cannot("write the pages", dir))?;
     Ok(pages)
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::output::line;
+use super::output::{cannot, line};
 use super::{Answer, Exit};
 
 /// Make a folder with a commented recipe, or a crate for a network of your own, to begin with.
@@ -50,8 +50,8 @@ pub fn run(args: &Args) -> Answer {
     for (file, text) in &files {
         let path = dir.join(file);
         let folder = path.parent().unwrap_or(dir);
-        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
-        std::fs::write(&path, text).with_context(|| format!("{}: cannot write the file", path.display()))?;
+        std::fs::create_dir_all(folder).map_err(cannot("create the folder", folder))?;
+        std::fs::write(&path, text).map_err(cannot("write the file", &path))?;
     }
     let place = dir.display();
     if args.rust {

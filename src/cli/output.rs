@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
 use serde::Serialize;
 
 /// Where what is said goes.
@@ -26,7 +25,7 @@ static SAYS: OnceLock<Says> = OnceLock::new();
 pub fn listen(quiet: bool, log: Option<&Path>) -> anyhow::Result<()> {
     let open = |path: &Path| {
         let file = File::options().create(true).append(true).open(path);
-        file.with_context(|| format!("{}: cannot open the log; give another file with --log", path.display()))
+        file.map_err(cannot("open the log", path))
     };
     let log = log.map(open).transpose()?;
     SAYS.get_or_init(|| Says { quiet, log });
@@ -66,6 +65,11 @@ macro_rules! say {
     ($($part:tt)*) => { $crate::cli::output::say_text(&format!($($part)*)) };
 }
 pub(in crate::cli) use say;
+
+/// An error of the operating system with a file: what could not be done, and why.
+pub fn cannot<'a>(doing: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> anyhow::Error + 'a {
+    move |error| anyhow::anyhow!("{}: cannot {doing}: {}", path.display(), rekindle_state::reason(&error))
+}
 
 /// Prints a line.
 pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Exit;
 use super::model::{self, Model, WeightArgs};
-use super::output::{json, line, say};
+use super::output::{cannot, json, line, say};
 use crate::checkpoint::Which;
 use crate::data::prepare::Preparation;
 use crate::device::DeviceName;
@@ -109,8 +109,7 @@ fn labels(file: Option<&Path>, known: Vec<String>, architecture: &Architecture) 
     let Some(classes) = architecture.task().labels() else { return Ok(Vec::new()) };
     let mut names: Vec<String> = match file {
         Some(path) => {
-            let text =
-                fs::read_to_string(path).with_context(|| format!("{}: cannot read the labels", path.display()))?;
+            let text = fs::read_to_string(path).map_err(cannot("read the labels", path))?;
             let names: Vec<String> = text.lines().map(str::to_string).filter(|line| !line.trim().is_empty()).collect();
             if names.len() != classes {
                 bail!("{}: {} labels, the model has {classes} classes", path.display(), names.len());
@@ -206,7 +205,7 @@ impl Predictor<'_> {
     /// Where the image goes that is made of another one.
     fn place(&self, path: &Path, what: &str) -> anyhow::Result<PathBuf> {
         let folder = self.args.output.as_deref().or(path.parent()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
+        fs::create_dir_all(folder).map_err(cannot("create the folder", folder))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Ok(folder.join(format!("{stem}-{what}.png")))
     }

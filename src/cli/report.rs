@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::output::{line, say};
+use super::output::{cannot, line, say};
 use super::{Answer, Exit};
 use crate::device::DeviceName;
 use crate::models::Registry;
@@ -55,7 +55,7 @@ pub fn run(registry: &Registry, args: &Args) -> Answer {
         bail!("{}: this is a folder, expected the name of a page to write", output.display());
     }
     let page = report::page(&runs);
-    std::fs::write(&output, &page).with_context(|| format!("{}: cannot write the page", output.display()))?;
+    std::fs::write(&output, &page).map_err(cannot("write the page", &output))?;
     line(format!("{}: written, {}", output.display(), report::bytes(page.len() as u64)))?;
     if args.open {
         open(&output)?;

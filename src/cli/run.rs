@@ -8,7 +8,7 @@ use rekindle_onnx::{Array, Model, Port, Session, Value};
 use rekindle_program::{Example, Input, Mode};
 
 use super::model::WeightArgs;
-use super::output::{line, printable, say, table};
+use super::output::{cannot, line, printable, say, table};
 use super::{Answer, Exit, run_network};
 use crate::device::DeviceName;
 use crate::models::Registry;
@@ -210,7 +210,7 @@ fn compare(session: &Session<BurnDevice>, folder: &Path, tolerance: Tolerance) -
 
 /// Writes outputs as `NAME.npy`; characters of a name that a file cannot have become `_`.
 fn write(folder: &Path, ports: &[Port], outputs: &[Value]) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
+    std::fs::create_dir_all(folder).map_err(cannot("create the folder", folder))?;
     for (port, value) in ports.iter().zip(outputs) {
         let Value::Array(array) = value else {
             bail!("the output '{}' is {}, and an .npy file holds an array", printable(&port.name), value.kind());

@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use rekindle_state::{DType, StateDict, Value};
 
 use super::model::{self, Model, WeightArgs};
-use super::output::{line, say, table};
+use super::output::{cannot, line, say, table};
 use super::{Answer, Exit};
 use crate::device::OpenDevice;
 use crate::models::weights::Layout;
@@ -79,7 +79,7 @@ pub fn run(registry: &Registry, work: &Work<'_>, device: OpenDevice) -> Answer {
 }
 
 fn write(folder: &Path, shape: &[usize], values: &[f32]) -> Answer {
-    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
+    std::fs::create_dir_all(folder).map_err(cannot("create the folder", folder))?;
     let path: PathBuf = folder.join("output.npy");
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let axes: Vec<u64> = shape.iter().map(|&axis| axis as u64).collect();

@@ -156,6 +156,6 @@ fn a_run_whose_folder_goes_away_ends_with_a_sentence() {
     let answer = Answer::from(child.wait_with_output().unwrap());
     assert_eq!(answer.code, 2, "{}", answer.stderr);
     let error = answer.error();
-    assert!(error.starts_with("run/") && error.contains("no such file or folder; "), "{error}");
+    assert!(error.starts_with("run/") && error.contains("no such file; "), "{error}");
     assert_eq!(problems(&dir.path("gone")), [""; 0]);
 }

@@ -95,7 +95,7 @@ fn impossible_settings_are_refused() {
         ),
         (
             "name = \"rmsprop\"\nbetas = [0.9, 0.9]",
-            "optimizer 'rmsprop' has no setting 'betas': it knows lr, alpha, eps, weight_decay, momentum, centered, maximize",
+            "optimizer 'rmsprop' has no setting 'betas': it knows lr, momentum, alpha, eps, centered, weight_decay, maximize",
         ),
         (
             "name = \"adam\"\ngroups = [{ match = \"fc\", momentum = 0.9 }]",

@@ -116,7 +116,7 @@ fn tables_with_unknown_or_impossible_settings_are_refused() {
         ),
         (
             json!({"name": "cosine", "gamma": 0.5}),
-            "scheduler 'cosine' has no setting 'gamma': it knows t_max, eta_min, per, warmup and warmup_start_factor",
+            "scheduler 'cosine' has no setting 'gamma': it knows t_max, eta_min, per, warmup, warmup_start_factor",
         ),
         (
             json!({"name": "linear", "start_factor": 0.0}),

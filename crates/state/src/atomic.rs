@@ -174,9 +174,6 @@ pub(crate) fn cannot_create(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::PermissionDenied => {
             Error::new(ErrorKind::Io, "cannot create it: permission to write in its folder is denied").at(path)
         }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            Error::new(ErrorKind::Io, "cannot create it: the file system is read-only").at(path)
-        }
         _ => Error::io("create", path, error),
     }
 }

@@ -50,13 +50,7 @@ impl Error {
 
     /// A failure of the operating system on a file; `doing` is a verb such as `open`.
     pub fn io(doing: &str, path: &Path, source: std::io::Error) -> Self {
-        let reason = match source.kind() {
-            std::io::ErrorKind::NotFound => "no such file".to_string(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_string(),
-            std::io::ErrorKind::IsADirectory => "it is a folder".to_string(),
-            std::io::ErrorKind::StorageFull => "the disk is full".to_string(),
-            _ => source.to_string(),
-        };
+        let reason = reason(&source);
         Self {
             kind: ErrorKind::Io,
             path: Some(path.to_path_buf()),
@@ -103,4 +97,22 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|source| source as _)
     }
+}
+
+/// What the operating system says went wrong with a file, in words.
+pub fn reason(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    let words = match error.kind() {
+        ErrorKind::NotFound => "no such file",
+        ErrorKind::PermissionDenied => "permission denied",
+        ErrorKind::IsADirectory => "it is a folder",
+        ErrorKind::NotADirectory => "a part of its path is a file",
+        ErrorKind::AlreadyExists => "it is there already",
+        ErrorKind::StorageFull => "the disk is full",
+        ErrorKind::QuotaExceeded => "the disk quota is used up",
+        ErrorKind::FileTooLarge => "the file would be larger than is allowed here (see `ulimit -f`)",
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        _ => return error.to_string(),
+    };
+    words.to_string()
 }

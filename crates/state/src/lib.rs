@@ -83,7 +83,7 @@ pub use burnpack::{Burnpack, ParamIds, read_burnpack, read_burnpack_with_ids, wr
 pub use convert::{SaveOptions, save};
 pub use diff::{DTypeDiff, Diff, PlainDiff, ShapeDiff, TensorDiff, diff};
 pub use dtype::DType;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, reason};
 pub use file::{Content, ModelFile, is_model_folder, open, read};
 pub use format::{FORMATS, Format, Opened, Probe, Writer, format_for};
 pub use listing::{GlobalEntry, Listing, TensorEntry, tensors};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::super::output::cannot;
 use super::{files, graphs, networks, pipeline};
 use crate::device::{DeviceName, OpenDevice};
 use crate::models::Registry;
@@ -32,7 +33,7 @@ impl Bench {
     /// When the device does not open or the folder cannot be made.
     pub fn new(registry: &Registry, device_name: DeviceName, data: Option<&Path>) -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("rekindle-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create the folder", folder.display()))?;
+        std::fs::create_dir_all(&folder).map_err(cannot("create the folder", &folder))?;
         let (registry, data) = (registry.clone(), data.map(Path::to_path_buf));
         Ok(Self { registry, device: device_name.open()?, device_name, data, folder })
     }
