@@ -9,8 +9,9 @@ use serde::de::{
 };
 
 /// A value as it was written, in TOML or JSON.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 enum Written {
+    #[default]
     Nothing,
     Flag(bool),
     Whole(i64),
@@ -277,12 +278,6 @@ impl<'de> Deserializer<'de> for Written {
     // What a type of its own asks for is in its own words.
     serde::forward_to_deserialize_any! {
         i128 u128 char bytes byte_buf unit unit_struct tuple_struct map identifier ignored_any
-    }
-}
-
-impl Default for Written {
-    fn default() -> Self {
-        Self::Nothing
     }
 }
 

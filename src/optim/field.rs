@@ -24,7 +24,7 @@ enum Holds<'a> {
     Length(&'a mut u64),
     Lengths(&'a mut Vec<u64>),
     Flag(&'a mut bool),
-    Constant(Value),
+    Constant(Box<Value>),
 }
 
 /// Which numbers an argument may be. Infinite ones are never taken.
@@ -99,7 +99,7 @@ impl<'a> Field<'a> {
 
     /// What PyTorch's state has and no recipe says.
     pub fn constant(key: &'static str, value: impl Into<Value>) -> Self {
-        Self::new(key, Holds::Constant(value.into()))
+        Self::new(key, Holds::Constant(Box::new(value.into())))
     }
 
     /// The same under another key in PyTorch's state.
@@ -182,7 +182,7 @@ impl<'a> Field<'a> {
     /// The value as PyTorch's state has it.
     pub(super) fn value(self) -> Value {
         match self.holds {
-            Holds::Constant(value) => value,
+            Holds::Constant(value) => *value,
             _ => self.get().map_or(Value::None, Value::from),
         }
     }

@@ -22,6 +22,8 @@ pub struct Map {
 
 #[derive(Debug)]
 enum Bytes {
+    // The file is asked for its pages on Unix alone.
+    #[cfg_attr(not(unix), allow(dead_code))]
     Mapped(memmap2::Mmap, File),
     Owned(Vec<u8>),
 }
