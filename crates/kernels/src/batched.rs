@@ -1,8 +1,6 @@
 //! Products of many pairs of matrices.
 
-use rayon::prelude::*;
-
-use crate::parallel::alone;
+use crate::parallel::{Shared, each};
 use crate::{Activation, Linear, ShapeError, WeightOrder};
 
 impl Linear {
@@ -30,15 +28,16 @@ impl Linear {
         if self.batch == 0 || count == 0 {
             return Ok(());
         }
-        let pairs = left.par_chunks_exact(self.input_len()).zip(right.par_chunks_exact(self.weight_len()));
-        let product = |((left, right), output): ((&[f32], &[f32]), &mut [f32])| {
-            self.forward(left, right, order, None, Activation::None, output)
-        };
-        if alone(2 * count * self.batch * self.weight_len()) {
-            let pairs = left.chunks_exact(self.input_len()).zip(right.chunks_exact(self.weight_len()));
-            return pairs.zip(output.chunks_exact_mut(self.output_len())).try_for_each(product);
-        }
-        pairs.zip(output.par_chunks_exact_mut(self.output_len())).try_for_each(product)
+        let shared = Shared::new(output);
+        let (before, beside, after) = (self.input_len(), self.weight_len(), self.output_len());
+        each(count, 2 * count * self.batch * self.weight_len(), |at| {
+            let (left, right) = (&left[at * before..][..before], &right[at * beside..][..beside]);
+            #[allow(unsafe_code)]
+            // SAFETY: a product of its own, inside of the output.
+            let output = unsafe { std::slice::from_raw_parts_mut(shared.at(at * after), after) };
+            self.forward(left, right, order, None, Activation::None, output).expect("sizes that were checked");
+        });
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Blocks of values copied from one row to another.
 
+use crate::memory::Plain;
 use crate::parallel::{Shared, each};
 
 /// Values that one thread copies at a time.
@@ -9,12 +10,12 @@ const PIECE: usize = 1 << 14;
 ///
 /// # Panics
 /// When that reaches past a slice.
-pub fn copy_blocks(
-    input: &[f32],
+pub fn copy_blocks<T: Plain>(
+    input: &[T],
     input_row: usize,
     start: usize,
     block: usize,
-    out: &mut [f32],
+    out: &mut [T],
     out_row: usize,
     rows: usize,
 ) {

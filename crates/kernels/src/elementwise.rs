@@ -1,11 +1,10 @@
 //! Functions of single values and of pairs, in place.
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::arch::Arch;
 use crate::functions::{erf, exp, gelu, sigmoid, tanh};
-use crate::parallel::alone;
+use crate::parallel::{Shared, alone, each as tasks, threads};
 
 /// Values that one thread does at a time.
 const PIECE: usize = 1 << 14;
@@ -63,12 +62,20 @@ impl Unary {
     /// Puts the function of each value in its place.
     pub fn apply(self, values: &mut [f32]) {
         let arch = Arch::new();
-        if alone(values.len() * self.cost()) {
-            arch.dispatch(Each { function: self, values });
-        } else {
-            values.par_chunks_mut(PIECE).for_each(|values| arch.dispatch(Each { function: self, values }));
-        }
+        pieces(values, PIECE, self.cost(), |_, values| arch.dispatch(Each { function: self, values }));
     }
+}
+
+/// Calls `work` with the number and the values of each piece of `piece` values, on several threads if that is worth it.
+fn pieces(values: &mut [f32], piece: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync + Send) {
+    let (len, shared) = (values.len(), Shared::new(values));
+    tasks(len.div_ceil(piece.max(1)), len * cost, |task| {
+        let start = task * piece;
+        #[allow(unsafe_code)]
+        // SAFETY: each task writes a piece of its own inside of the slice.
+        let values = unsafe { std::slice::from_raw_parts_mut(shared.at(start), piece.min(len - start)) };
+        work(task, values);
+    });
 }
 
 struct Each<'a> {
@@ -131,14 +138,16 @@ impl Binary {
         };
         match (shape, strides) {
             ([_], &[stride]) if !alone(left.len() * 4) => {
-                let pieces = left.par_chunks_mut(PIECE).enumerate();
-                pieces.for_each(|(at, values)| run(values, at * PIECE * stride, &[values.len()], strides));
+                pieces(left, PIECE, 4, |at, values| run(values, at * PIECE * stride, &[values.len()], strides));
             }
-            ([first, rest @ ..], &[stride, ref inner @ ..]) if *first > 1 && !alone(left.len() * 4) => {
+            ([first, rest @ ..], &[stride, ..]) if *first > 1 && !alone(left.len() * 4) => {
+                // A few of the first axis at a time.
                 let rows: usize = rest.iter().product();
-                let least = (PIECE / rows.max(1)).max(1);
-                let pieces = left.par_chunks_mut(rows.max(1)).with_min_len(least).enumerate();
-                pieces.for_each(|(at, values)| run(values, at * stride, rest, inner));
+                let count = (PIECE / rows.max(1)).clamp(1, first.div_ceil(threads()));
+                let shape = |len: usize| -> Vec<usize> { [&[len / rows.max(1)], rest].concat() };
+                pieces(left, rows * count, 4, |at, values| {
+                    run(values, at * count * stride, &shape(values.len()), strides);
+                });
             }
             _ => run(left, 0, shape, strides),
         }

@@ -78,9 +78,7 @@ impl To {
                     let from = |r: usize, v: usize| last.residual.add(r * last.residual_stride + v * L::LANES);
                     each!(sums, |r, v, sum| lanes.add(sum, lanes.load(from(r, v))));
                 }
-                if last.ends.rounds() {
-                    each!(sums, |_r, _v, sum| last.ends.apply(lanes, sum));
-                } else if !last.ends.open() {
+                if !last.ends.open() {
                     let (low, high) = last.ends.bounds(lanes);
                     each!(sums, |_r, _v, sum| lanes.at_most(high, lanes.at_least(low, sum)));
                 }

@@ -486,26 +486,6 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_rounded_to_the_nearest_step() {
-        let (rows, depth, columns, scale) = (13, 20, 37, 0.123_456_7_f32);
-        let (left, right) = (values(rows * depth, 5), values(depth * columns, 6));
-        let rounding = Pointwise::Quantized { scale, least: -9.0, greatest: 11.0 };
-        for isa in Isa::available() {
-            let packed = PackedMatrix::new_at(isa, &right, depth, columns, [columns, 1]);
-            let [mut sums, mut found] = [vec![0.0; rows * columns], vec![0.0; rows * columns]];
-            packed.multiply(&left, depth, rows, &Epilogue::default(), &mut sums, columns);
-            let epilogue = Epilogue { function: rounding, ..Epilogue::default() };
-            packed.multiply(&left, depth, rows, &epilogue, &mut found, columns);
-            for (sum, found) in sums.iter().zip(&found) {
-                let bound = sum.clamp(-9.0 * scale, 11.0 * scale);
-                let number = found / scale;
-                assert!((number - number.round()).abs() < 1e-4, "{found} is no multiple of {scale}");
-                assert!((found - bound).abs() <= scale * 0.5001, "{found} is not the nearest to {sum}");
-            }
-        }
-    }
-
-    #[test]
     fn large_products_are_divided() {
         let (rows, depth, columns) = (331, 300, 130);
         let (left, right) = (values(rows * depth, 5), values(depth * columns, 6));

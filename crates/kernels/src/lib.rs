@@ -41,6 +41,7 @@ mod parallel;
 mod permute;
 mod planes;
 mod pointwise;
+mod quantized;
 mod recurrent;
 mod relu;
 mod reuse;
@@ -70,6 +71,10 @@ pub use memory::{Memory, Plain};
 pub use normalize::RowFunction;
 pub use permute::permute;
 pub use pointwise::{ChannelAffine, Pointwise, RELU};
+pub use quantized::{
+    ByteConvWeights, ByteMatrix, Codes, Quantization, Requantize, Rounded, Target, dequantize, dynamic, max_pool, pair,
+    quantize, requantize, table,
+};
 pub use recurrent::{Recurrent, RecurrentKind};
 pub use relu::relu_backward;
 pub use reuse::Reuse;

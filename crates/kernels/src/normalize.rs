@@ -1,11 +1,10 @@
 //! Rows made comparable: softmax and layer normalization, in place.
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::arch::Arch;
 use crate::functions::exp;
-use crate::parallel::alone;
+use crate::parallel::{Shared, alone, each};
 
 /// Sums that run side by side: the order in which a row is summed up.
 const LANES: usize = 32;
@@ -44,12 +43,16 @@ impl RowFunction<'_> {
             );
         }
         let arch = Arch::new();
-        if alone(values.len() * COST) {
+        let (len, operations) = (values.len(), values.len() * COST);
+        let part = if alone(operations) { len } else { ((1 << 13) / row).max(1) * row };
+        let shared = Shared::new(values);
+        each(len.div_ceil(part.max(1)), operations, |task| {
+            let start = task * part;
+            #[allow(unsafe_code)]
+            // SAFETY: rows of its own, inside of the slice.
+            let values = unsafe { std::slice::from_raw_parts_mut(shared.at(start), part.min(len - start)) };
             arch.dispatch(Rows { function: self, values, row });
-        } else {
-            let rows = ((1 << 13) / row).max(1);
-            values.par_chunks_mut(rows * row).for_each(|values| arch.dispatch(Rows { function: self, values, row }));
-        }
+        });
     }
 }
 

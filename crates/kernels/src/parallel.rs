@@ -37,24 +37,36 @@ pub(crate) fn each(count: usize, operations: usize, task: impl Fn(usize) + Sync 
 }
 
 /// A slice of which each task writes other parts.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared(*mut f32);
+pub(crate) struct Shared<T = f32>(*mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 #[allow(unsafe_code)]
 // SAFETY: only an address; whoever writes through it answers for writing what nobody else uses.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
+impl<T> Shared<T> {
     /// Shares `slice` as long as no task outlives the borrow.
-    pub(crate) fn new(slice: &mut [f32]) -> Self {
+    pub(crate) fn new(slice: &mut [T]) -> Self {
         Self(slice.as_mut_ptr())
     }
 
     /// The address of one value.
-    pub(crate) fn at(self, index: usize) -> *mut f32 {
+    pub(crate) fn at(self, index: usize) -> *mut T {
         self.0.wrapping_add(index)
+    }
+
+    /// From one value on.
+    pub(crate) fn from(self, index: usize) -> Self {
+        Self(self.at(index))
     }
 }

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::arch::Arch;
-use crate::parallel::{alone, threads};
+use crate::memory::Plain;
+use crate::parallel::{Shared, alone, each, threads};
 
 /// Columns and rows of what is turned at once.
 const TILE: [usize; 2] = [64, 16];
@@ -15,7 +15,7 @@ const TILE: [usize; 2] = [64, 16];
 ///
 /// # Panics
 /// When `order` does not name each axis once, or a slice has another length than the shape says.
-pub fn permute(input: &[f32], shape: &[usize], order: &[usize], output: &mut [f32]) {
+pub fn permute<T: Plain>(input: &[T], shape: &[usize], order: &[usize], output: &mut [T]) {
     let count: usize = shape.iter().product();
     assert!(input.len() == count && output.len() == count, "as many values as the shape has");
     let mut sorted = order.to_vec();
@@ -33,31 +33,30 @@ pub fn permute(input: &[f32], shape: &[usize], order: &[usize], output: &mut [f3
         return;
     };
     let arch = Arch::new();
-    let each = if alone(count * 4) { first } else { first.div_ceil(threads() * 2) };
-    let work = |(at, output): (usize, &mut [f32])| {
-        let part = at * each..first.min((at + 1) * each);
+    let (operations, rows) = (count * 4, count / first);
+    let part = if alone(operations) { first } else { first.div_ceil(threads() * 2) };
+    let shared = Shared::new(output);
+    each(first.div_ceil(part), operations, |at| {
+        let part = at * part..first.min((at + 1) * part);
+        #[allow(unsafe_code)]
+        // SAFETY: rows of its own, inside of the output.
+        let output = unsafe { std::slice::from_raw_parts_mut(shared.at(part.start * rows), part.len() * rows) };
         arch.dispatch(Part { input, sizes: &sizes, strides: &strides, part, output });
-    };
-    let parts = each * (count / first);
-    if each == first {
-        work((0, output));
-    } else {
-        output.par_chunks_mut(parts).enumerate().for_each(work);
-    }
+    });
 }
 
 /// A range of the first axis of what comes out.
-struct Part<'a> {
-    input: &'a [f32],
+struct Part<'a, T> {
+    input: &'a [T],
     /// Of what comes out.
     sizes: &'a [usize],
     /// Between values of the input, for the axes of what comes out.
     strides: &'a [usize],
     part: Range<usize>,
-    output: &'a mut [f32],
+    output: &'a mut [T],
 }
 
-impl WithSimd for Part<'_> {
+impl<T: Plain> WithSimd for Part<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -110,11 +109,11 @@ impl WithSimd for Part<'_> {
 
 /// Rows that are `apart` become columns: `output[across * out_apart + row] = input[row * apart + across]`.
 #[inline(always)]
-fn turn([width, rows]: [usize; 2], input: &[f32], apart: usize, output: &mut [f32], out_apart: usize) {
+fn turn<T: Plain>([width, rows]: [usize; 2], input: &[T], apart: usize, output: &mut [T], out_apart: usize) {
     match rows {
-        2 if out_apart == 2 => return interleave::<2>(width, input, apart, output),
-        3 if out_apart == 3 => return interleave::<3>(width, input, apart, output),
-        4 if out_apart == 4 => return interleave::<4>(width, input, apart, output),
+        2 if out_apart == 2 => return interleave::<T, 2>(width, input, apart, output),
+        3 if out_apart == 3 => return interleave::<T, 3>(width, input, apart, output),
+        4 if out_apart == 4 => return interleave::<T, 4>(width, input, apart, output),
         _ => {}
     }
     for first in (0..rows).step_by(TILE[1]) {
@@ -132,8 +131,8 @@ fn turn([width, rows]: [usize; 2], input: &[f32], apart: usize, output: &mut [f3
 
 /// A few rows, value by value in turns.
 #[inline(always)]
-fn interleave<const ROWS: usize>(width: usize, input: &[f32], apart: usize, output: &mut [f32]) {
-    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &input[row * apart..][..width]);
+fn interleave<T: Plain, const ROWS: usize>(width: usize, input: &[T], apart: usize, output: &mut [T]) {
+    let rows: [&[T]; ROWS] = std::array::from_fn(|row| &input[row * apart..][..width]);
     let (groups, _) = output.as_chunks_mut::<ROWS>();
     for (at, group) in groups[..width].iter_mut().enumerate() {
         *group = std::array::from_fn(|row| rows[row][at]);

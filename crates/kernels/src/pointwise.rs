@@ -33,24 +33,6 @@ pub enum Pointwise {
     GeluTanh,
     /// `x` where it is positive, else `alpha * (e^x - 1)`.
     Elu(f32),
-    /// The number of the nearest multiple of a scale, from one number to another: quantized.
-    Codes {
-        /// The scale.
-        scale: f32,
-        /// The least number.
-        least: f32,
-        /// The greatest.
-        greatest: f32,
-    },
-    /// The nearest multiple of a scale, from one multiple of it to another: quantized and dequantized.
-    Quantized {
-        /// The scale.
-        scale: f32,
-        /// The least multiple.
-        least: f32,
-        /// The greatest.
-        greatest: f32,
-    },
 }
 
 /// `max(0, x)`.
@@ -61,9 +43,6 @@ fn between(x: f32, low: f32, high: f32) -> f32 {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
 }
-
-/// Added to a float of less than 22 bits and taken away again, it leaves the nearest integer, of two the even one.
-const ROUNDS: f32 = 12_582_912.0;
 
 /// Values that are worked on together: a loop of this length becomes vectors only.
 const GROUP: usize = 16;
@@ -86,29 +65,21 @@ fn each(values: &mut [f32], function: impl Fn(f32) -> f32) {
     }
 }
 
-/// Bounds of values, perhaps of their numbers in units of a scale, which are whole.
+/// Bounds of values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
     low: f32,
     high: f32,
-    /// What gives the number, and the scale that gives the value again.
-    rounded: Option<[f32; 2]>,
 }
 
 impl Ends {
     /// Between infinities.
-    pub const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY, rounded: None };
-
-    /// Whether values are rounded.
-    #[inline(always)]
-    pub fn rounds(&self) -> bool {
-        self.rounded.is_some()
-    }
+    pub const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
 
     /// Whether nothing is done at all.
     #[inline(always)]
     pub fn open(&self) -> bool {
-        self.rounded.is_none() && self.low == f32::NEG_INFINITY && self.high == f32::INFINITY
+        self.low == f32::NEG_INFINITY && self.high == f32::INFINITY
     }
 
     /// The bounds in all lanes.
@@ -120,11 +91,7 @@ impl Ends {
     /// Each lane between the bounds.
     #[inline(always)]
     pub fn apply<L: Lanes>(&self, lanes: L, x: L::Vector) -> L::Vector {
-        let bound = |x| lanes.at_most(lanes.splat(self.high), lanes.at_least(lanes.splat(self.low), x));
-        let Some([factor, scale]) = self.rounded else { return bound(x) };
-        let (zero, rounds) = (lanes.splat(0.0), lanes.splat(ROUNDS));
-        let number = bound(lanes.mul_add(x, lanes.splat(factor), zero));
-        lanes.mul_add(lanes.sub(lanes.add(number, rounds), rounds), lanes.splat(scale), zero)
+        lanes.at_most(lanes.splat(self.high), lanes.at_least(lanes.splat(self.low), x))
     }
 }
 
@@ -134,7 +101,6 @@ impl Pointwise {
         match self {
             Self::None => 0,
             Self::Clip(..) | Self::LeakyRelu(_) | Self::HardSigmoid(..) | Self::HardSwish => 4,
-            Self::Quantized { .. } | Self::Codes { .. } => 8,
             _ => 24,
         }
     }
@@ -143,10 +109,7 @@ impl Pointwise {
     pub(crate) fn ends(self) -> Option<Ends> {
         match self {
             Self::None => Some(Ends::NONE),
-            Self::Clip(low, high) => Some(Ends { low, high, rounded: None }),
-            Self::Quantized { scale, least, greatest } => {
-                Some(Ends { low: least, high: greatest, rounded: Some([1.0 / scale, scale]) })
-            }
+            Self::Clip(low, high) => Some(Ends { low, high }),
             _ => None,
         }
     }
@@ -165,12 +128,6 @@ impl Pointwise {
             Self::Tanh => each(values, tanh),
             Self::Gelu => each(values, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
             Self::GeluTanh => each(values, |x| 0.5 * x * (1.0 + tanh(0.797_884_6 * (x + 0.044_715 * x * x * x)))),
-            Self::Quantized { scale, least, greatest } => {
-                each(values, |x| (between(x / scale, least, greatest) + ROUNDS - ROUNDS) * scale);
-            }
-            Self::Codes { scale, least, greatest } => {
-                each(values, |x| between(x / scale, least, greatest) + ROUNDS - ROUNDS);
-            }
             Self::Elu(alpha) => each(values, |x| if x < 0.0 { alpha * (exp(x) - 1.0) } else { x }),
         }
     }
@@ -320,7 +277,6 @@ mod tests {
             Pointwise::Gelu,
             Pointwise::GeluTanh,
             Pointwise::Elu(1.5),
-            Pointwise::Quantized { scale: 0.1, least: -20.0, greatest: 235.0 },
         ] {
             let values: Vec<f32> = (0..100_003).map(|i| (i as f32 * 0.37).sin() * 6.0).collect();
             let (mut whole, mut single) = (values.clone(), values);

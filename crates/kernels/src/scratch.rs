@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::memory::Plain;
+
 thread_local! {
     /// Buffers that no call uses at the moment.
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -26,4 +28,14 @@ pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) ->
         FREE.with_borrow_mut(|free| free.push(buffer));
     }
     result
+}
+
+/// Calls `work` with `len` values of another type, as [`with_scratch`] does.
+pub(crate) fn with_scratch_of<T: Plain, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+    with_scratch((len * size_of::<T>()).div_ceil(size_of::<f32>()), |values| {
+        #[allow(unsafe_code)]
+        // SAFETY: as many bytes, aligned to a cache line, and any bits are a value of a plain type.
+        let values = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<T>(), len) };
+        work(values)
+    })
 }

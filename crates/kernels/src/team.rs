@@ -67,11 +67,11 @@ fn team() -> &'static Team {
 unsafe fn nothing(_: *const (), _: usize) {}
 
 thread_local! {
-    /// Threads of the scope that this thread has opened, itself included; zero outside.
+    /// Threads of the scope that this thread has opened, itself included; zero outside, and one in a task.
     static SCOPE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Threads of the scope that this thread is in, itself included; zero outside of a scope.
+/// Threads of the scope that this thread is in, itself included; one in a task, zero outside of a scope.
 pub(crate) fn threads() -> usize {
     SCOPE.get()
 }
@@ -130,6 +130,7 @@ impl Drop for Open {
 
 /// What a thread of the team does.
 fn wait(team: &'static Team, index: usize) {
+    SCOPE.set(1);
     let (mut last, mut idle) = (0, 0);
     loop {
         let state = team.state.load(Ordering::Acquire);
@@ -182,7 +183,8 @@ pub(crate) fn each<F: Fn(usize) + Sync>(count: usize, task: &F) {
         unsafe { (*task.cast::<F>())(at) }
     }
     let team = team();
-    let threads = SCOPE.replace(0);
+    // Tasks have no threads of their own.
+    let threads = SCOPE.replace(1);
     debug_assert!(threads > 0, "a scope is open");
     // SAFETY: this thread owns the scope, and the last job is closed and done.
     unsafe { *team.job.get() = Job { task: std::ptr::from_ref(task).cast(), call: call::<F>, count } };

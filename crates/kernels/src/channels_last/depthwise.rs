@@ -57,15 +57,15 @@ pub(super) fn forward(
 }
 
 /// A line of the output.
-struct Line<'a> {
-    shape: &'a Conv2d,
-    input: Pixels<'a>,
-    weight: &'a [f32],
-    epilogue: &'a Epilogue<'a>,
-    out: Shared,
-    out_stride: usize,
+pub(crate) struct Line<'a> {
+    pub shape: &'a Conv2d,
+    pub input: Pixels<'a>,
+    pub weight: &'a [f32],
+    pub epilogue: &'a Epilogue<'a>,
+    pub out: Shared,
+    pub out_stride: usize,
     /// Its number, over all samples.
-    line: usize,
+    pub line: usize,
 }
 
 impl Work for Line<'_> {

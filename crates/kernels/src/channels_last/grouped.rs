@@ -18,7 +18,7 @@ const NARROW: usize = 8;
 const WIDE: usize = 6;
 
 /// Whether these kernels are for a convolution: several groups, each of at most two vectors, and kernels of more than one tap.
-pub(super) fn fits(isa: Isa, shape: &Conv2d) -> bool {
+pub(crate) fn fits(isa: Isa, shape: &Conv2d) -> bool {
     shape.groups > 1
         && shape.kernel != [1; 2]
         && shape.out_channels / shape.groups <= 2 * isa.lanes()
@@ -26,7 +26,7 @@ pub(super) fn fits(isa: Isa, shape: &Conv2d) -> bool {
 }
 
 /// The weights `[out, in / groups, height, width]` as `[groups, height * width, in / groups, whole vectors]`.
-pub(super) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
+pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
     let (inputs, outputs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let taps = shape.kernel[0] * shape.kernel[1];
     let width = outputs.next_multiple_of(isa.lanes());
@@ -110,17 +110,17 @@ fn inside(
     });
 }
 
-/// A line of one group's output.
-struct Line<'a> {
-    shape: &'a Conv2d,
-    input: Pixels<'a>,
-    weight: &'a [f32],
-    epilogue: &'a Epilogue<'a>,
-    out: Shared,
-    out_stride: usize,
+/// A line of one group's output, without padding.
+pub(crate) struct Line<'a> {
+    pub shape: &'a Conv2d,
+    pub input: Pixels<'a>,
+    pub weight: &'a [f32],
+    pub epilogue: &'a Epilogue<'a>,
+    pub out: Shared,
+    pub out_stride: usize,
     /// Its number, over all samples.
-    line: usize,
-    group: usize,
+    pub line: usize,
+    pub group: usize,
 }
 
 impl Work for Line<'_> {

@@ -4,12 +4,13 @@
 //! depthwise convolutions and pools need no tails but those of the channels. Rows of pixels may be parts of longer rows: a concatenation
 //! of channels is written in place.
 
-mod depthwise;
-mod grouped;
+pub(crate) mod depthwise;
+pub(crate) mod grouped;
 mod im2col;
 mod pool;
 mod winograd;
 
+pub(crate) use im2col::Gather;
 pub use pool::{Pool, PoolKind};
 
 use crate::gemm::{Block, Epilogue, Grid, PackedMatrix};
@@ -41,7 +42,7 @@ enum Kind {
     Winograd(Vec<PackedMatrix>),
 }
 
-fn sizes(shape: &Conv2d) -> [usize; 5] {
+pub(crate) fn sizes(shape: &Conv2d) -> [usize; 5] {
     let [height, width] = shape.kernel;
     [shape.out_channels, shape.in_channels / shape.groups, height, width, shape.groups]
 }
@@ -185,13 +186,13 @@ fn gathered(
     let shared = Shared::new(out);
     let tile = packed.isa().pair_rows();
     let most = (GATHERED / packed.depth()).next_multiple_of(tile).max(4 * tile);
-    let gather = im2col::Gather::new(shape, input);
+    let gather = Gather::new(shape, input.values, input.stride, 0.0);
     each(grid.count(), operations, |task| {
         let (rows, panels) = grid.part(task);
         for start in rows.clone().step_by(most) {
             let count = most.min(rows.end - start);
             with_scratch(count * packed.depth(), |left| {
-                gather.rows(start, left);
+                gather.rows(start, left, packed.depth());
                 let block = Block {
                     packed,
                     left: left.as_ptr(),

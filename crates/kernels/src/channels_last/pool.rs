@@ -46,7 +46,7 @@ pub struct Pool {
 impl Pool {
     /// The taps inside of the input along an axis: the place of the first, and how many.
     #[inline(always)]
-    fn taps(&self, axis: usize, at: usize) -> [usize; 2] {
+    pub(crate) fn taps(&self, axis: usize, at: usize) -> [usize; 2] {
         let (stride, padding) = (self.stride[axis], self.padding[axis][0]);
         let taps = inside(at, stride, padding, self.dilation[axis], self.kernel[axis], self.input[axis]);
         [(at * stride + taps.start * self.dilation[axis]).saturating_sub(padding), taps.len()]
@@ -59,15 +59,21 @@ impl Pool {
         (0..self.kernel[axis] as isize).filter(|tap| start + tap * (self.dilation[axis] as isize) < end).count()
     }
 
+    /// Whether no size is zero that must not be.
+    pub(crate) fn check(&self) -> Result<(), ShapeError> {
+        let zero = [("a window's side", self.kernel), ("a stride", self.stride), ("a dilation", self.dilation)];
+        match zero.into_iter().find(|(_, sizes)| sizes.contains(&0)) {
+            Some((what, _)) => Err(ShapeError::Zero { what }),
+            None => Ok(()),
+        }
+    }
+
     /// Computes the pool. Each pixel of the output begins `out_stride` values after the one before.
     ///
     /// # Errors
     /// When a slice is too short, or a size is zero.
     pub fn forward(&self, input: Pixels<'_>, out: &mut [f32], out_stride: usize) -> Result<(), ShapeError> {
-        let zero = [("a window's side", self.kernel), ("a stride", self.stride), ("a dilation", self.dilation)];
-        if let Some((what, _)) = zero.into_iter().find(|(_, sizes)| sizes.contains(&0)) {
-            return Err(ShapeError::Zero { what });
-        }
+        self.check()?;
         let before = self.batch * self.input[0] * self.input[1];
         let pixels = self.batch * self.output[0] * self.output[1];
         if before == 0 || pixels == 0 || self.channels == 0 {

@@ -78,62 +78,6 @@ pub(super) fn function(p: &mut Planner<'_>, node: &Node) -> Result<Option<Pointw
     }))
 }
 
-/// Scale, zero point and range of the quantization that a node is, if they are the same for all values and in every run.
-fn parameters(p: &mut Planner<'_>, node: &Node) -> Result<Option<(f32, f64, DType)>> {
-    let plain = ["block_size", "output_dtype", "precision"].iter().all(|name| node.attributes.get(name).is_none());
-    if !plain || !node.domain.is_empty() {
-        return Ok(None);
-    }
-    let scale = p.constant(node, 1)?.filter(|scale| scale.dtype() == DType::F32 && scale.len() == 1);
-    let Some(scale) = scale else { return Ok(None) };
-    let (zero, dtype) = match node.inputs.get(2) {
-        Some(Some(_)) => match p.constant(node, 2)?.filter(|zero| zero.len() == 1) {
-            Some(zero) => (zero.float()?, zero.dtype()),
-            None => return Ok(None),
-        },
-        _ => (0.0, DType::U8),
-    };
-    let scale = scale.float()? as f32;
-    Ok((scale > 0.0 && scale.is_finite() && matches!(dtype, DType::U8 | DType::I8)).then_some((scale, zero, dtype)))
-}
-
-/// What quantizes a value and dequantizes it again: the two nodes, and the function that they are.
-pub(super) fn quantized(p: &mut Planner<'_>, id: ValueId) -> Result<Option<([usize; 2], Pointwise)>> {
-    let Some(first) = p.only_user(id).filter(|&user| p.graph_node(user).operator == "QuantizeLinear") else {
-        return Ok(None);
-    };
-    let node = p.graph_node(first);
-    let Some(out) = node.outputs.first().copied().flatten().filter(|_| node.inputs[0] == Some(id)) else {
-        return Ok(None);
-    };
-    let Some(second) = p.only_user(out).filter(|&user| p.graph_node(user).operator == "DequantizeLinear") else {
-        return Ok(None);
-    };
-    let other = p.graph_node(second);
-    let (Some(own), Some(after)) = (parameters(p, node)?, parameters(p, other)?) else { return Ok(None) };
-    if own != after || other.inputs[0] != Some(out) {
-        return Ok(None);
-    }
-    let (scale, zero, dtype) = own;
-    let (least, greatest) = dtype.int_range().unwrap_or((0, 0));
-    let (least, greatest) = ((least as f64 - zero) as f32, (greatest as f64 - zero) as f32);
-    Ok(Some(([first, second], Pointwise::Quantized { scale, least, greatest })))
-}
-
-/// A quantization of what comes out of a function, as one function.
-fn within(function: Pointwise, quantized: Pointwise) -> Option<Pointwise> {
-    let Pointwise::Quantized { scale, least, greatest } = quantized else { return None };
-    match function {
-        Pointwise::None => Some(quantized),
-        // Rounding keeps the order of values: bounds before it are bounds after it.
-        Pointwise::Clip(low, high) => {
-            let [low, high] = [low, high].map(|bound| (bound / scale).round_ties_even().clamp(least, greatest));
-            Some(Pointwise::Quantized { scale, least: low, greatest: high })
-        }
-        _ => None,
-    }
-}
-
 impl Following {
     /// What follows the first output of the current node, whose own function is `own`. A residual of this shape may be added; its channels
     /// are last where `channels_last` says so.
@@ -162,15 +106,6 @@ impl Following {
         {
             found.function = function;
             found.output = p.graph_node(nodes[nodes.len() - 1]).outputs.first().copied().flatten();
-            found.nodes.extend(nodes);
-        }
-        // What is quantized and dequantized afterwards, between bounds at most.
-        if let Some(id) = found.output
-            && let Some((nodes, quantized)) = quantized(p, id)?
-            && let Some(function) = within(found.function, quantized)
-        {
-            found.function = function;
-            found.output = p.graph_node(nodes[1]).outputs.first().copied().flatten();
             found.nodes.extend(nodes);
         }
         Ok(found)

@@ -7,6 +7,7 @@
 
 mod fuse;
 mod ops;
+mod order;
 mod plan;
 mod quantized;
 mod run;
@@ -20,7 +21,7 @@ use rekindle_kernels::{Memory, scope};
 
 use crate::graph::{Body, Graph, Weight};
 use crate::{Result, Value, ValueId};
-pub(crate) use quantized::expand;
+pub(crate) use quantized::gather;
 
 use plan::{NO_TENSOR, Packed, Plan, Planner, Source};
 pub(crate) use run::Other;

@@ -7,7 +7,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rekindle_kernels::{Memory, permute};
+use rekindle_kernels::Memory;
 
 use super::ops;
 use super::run::{Context, Ended, Fact, Kernel, Other, Step, Workspace, fact, in_memory};
@@ -80,7 +80,7 @@ pub(super) struct Planner<'g> {
     free: Vec<usize>,
     tensors: Vec<Option<Tensor>>,
     /// The same tensor in the other order of axes.
-    others: HashMap<ValueId, Tensor>,
+    pub(super) others: HashMap<ValueId, Tensor>,
     /// Values that no tensor is and that are the same in every run, by their numbers.
     start: Vec<Option<Value>>,
     left: Vec<usize>,
@@ -394,54 +394,6 @@ impl<'g> Planner<'g> {
             Some(tensor) => self.plain(id, &tensor).map(Some),
             None => Ok(None),
         }
-    }
-
-    /// A tensor with its channels first.
-    ///
-    /// # Errors
-    /// When it is too large.
-    pub fn plain(&mut self, id: ValueId, tensor: &Tensor) -> Result<Tensor> {
-        if !tensor.channels_last {
-            return Ok(tensor.clone());
-        }
-        self.reordered(id, tensor, [0, 3, 1, 2])
-    }
-
-    /// A tensor of four axes with its channels last.
-    ///
-    /// # Errors
-    /// When it is too large.
-    pub fn channels_last(&mut self, id: ValueId, tensor: &Tensor) -> Result<Tensor> {
-        if tensor.channels_last || either_order(&tensor.shape) {
-            return Ok(tensor.clone());
-        }
-        self.reordered(id, tensor, [0, 2, 3, 1])
-    }
-
-    fn reordered(&mut self, id: ValueId, tensor: &Tensor, order: [usize; 4]) -> Result<Tensor> {
-        if let Some(other) = self.others.get(&id) {
-            return Ok(other.clone());
-        }
-        let mut other = self.allocate(DType::F32, tensor.shape.clone(), !tensor.channels_last)?;
-        other.dtype = tensor.dtype;
-        let (source, stored) = (tensor.source(), tensor.stored());
-        let len = source.len;
-        let run: Kernel = match tensor.dtype {
-            DType::F32 => Box::new(move |context, outputs| {
-                permute(context.floats(&source)?, &stored, &order, outputs[0].values_mut(len));
-                Ok(())
-            }),
-            _ => {
-                let read = move |context: &Context<'_>, out: &mut Memory| -> Result<()> {
-                    ops::bytes_in_order(context.read::<u8>(&source)?, &stored, &order, out.values_mut(len));
-                    Ok(())
-                };
-                Box::new(move |context, outputs| read(context, &mut outputs[0]))
-            }
-        };
-        self.emit(run, &[&other])?;
-        self.others.insert(id, other.clone());
-        Ok(other)
     }
 
     /// Memory for a tensor.

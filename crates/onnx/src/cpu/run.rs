@@ -1,6 +1,6 @@
 //! A plan while it runs: steps on memory that is reused.
 
-use rekindle_kernels::{Memory, Plain};
+use rekindle_kernels::{Codes, Memory, Plain};
 
 use super::tensor::{Place, Source};
 use crate::{Array, DType, Data, Element, Error, Result, Value};
@@ -37,6 +37,20 @@ impl<'r> Context<'r> {
     /// As [`Context::read`].
     pub fn floats(&self, source: &Source) -> Result<&'r [f32]> {
         self.read(source)
+    }
+
+    /// Codes of either sign as bytes.
+    ///
+    /// # Errors
+    /// As [`Context::read`].
+    pub fn bytes(&self, source: &Source) -> Result<&'r [u8]> {
+        match source.place {
+            Place::Memory(_) => self.read(source),
+            _ => match self.read::<u8>(source) {
+                Ok(values) => Ok(values),
+                Err(_) => Ok(Codes::Signed(self.read(source)?).bytes()),
+            },
+        }
     }
 
     /// A tensor as a value of its own.

@@ -212,7 +212,7 @@ impl<A: Accelerator> Session<A> {
             }
         }
         if session.accelerator.is_cpu() {
-            cpu::expand(&mut graph);
+            cpu::gather(&mut graph);
         }
         prepare(&mut graph);
         let mut constants = Constants::new(&graph, session.model.graphs);

@@ -47,7 +47,7 @@ impl Sliding {
 }
 
 /// The geometry of a convolution over one or two axes, and how many these are.
-fn geometry(conv: &Conv, x: &[usize], weight: &[usize]) -> Result<Option<(Conv2d, usize)>> {
+pub(super) fn geometry(conv: &Conv, x: &[usize], weight: &[usize]) -> Result<Option<(Conv2d, usize)>> {
     let (axes, input) = match *x {
         [_, _, width] => (1, [1, width]),
         [_, _, height, width] => (2, [height, width]),
@@ -93,7 +93,7 @@ pub(super) fn conv(p: &mut Planner<'_>, node: &Node) -> Planned {
         _ => vec![shape.batch, shape.out_channels, height, width],
     };
     // One axis is the second of two: its channels are last only inside of this step.
-    let x = if axes == 1 { as_image(p, id, &x)? } else { p.channels_last(id, &x)? };
+    let x = if axes == 1 { p.as_image(id, &x)? } else { p.channels_last(id, &x)? };
     let image_shape = vec![shape.batch, shape.out_channels, height, width];
     let following = if axes == 2 {
         Following::of(p, node, own, &out_shape, true)?
@@ -104,7 +104,7 @@ pub(super) fn conv(p: &mut Planner<'_>, node: &Node) -> Planned {
     emit(p, shape, packed, &x, bias, &following, &out)?;
     if axes == 1 {
         p.free(&x);
-        let line = as_line(p, &out, out_shape)?;
+        let line = p.as_line(&out, out_shape)?;
         p.free(&out);
         following.finish(p, line);
     } else {
@@ -139,35 +139,4 @@ fn emit(
         }),
         &[out],
     )
-}
-
-/// `[n, c, w]` as an image of one line with its channels last, in memory of its own.
-fn as_image(p: &mut Planner<'_>, id: usize, x: &Tensor) -> Result<Tensor> {
-    let x = p.plain(id, x)?;
-    let [n, c, w] = x.shape[..] else { unreachable!("three axes were asked for") };
-    let image = p.allocate(DType::F32, vec![n, c, 1, w], true)?;
-    let (source, len) = (x.source(), x.len());
-    p.emit(
-        Box::new(move |context, outputs| {
-            rekindle_kernels::permute(context.floats(&source)?, &[n, c, w], &[0, 2, 1], outputs[0].values_mut(len));
-            Ok(())
-        }),
-        &[&image],
-    )?;
-    Ok(image)
-}
-
-/// The other way round.
-fn as_line(p: &mut Planner<'_>, image: &Tensor, shape: Vec<usize>) -> Result<Tensor> {
-    let [n, c, w] = shape[..] else { unreachable!("three axes were asked for") };
-    let line = p.allocate(DType::F32, shape, false)?;
-    let (source, len) = (image.source(), image.len());
-    p.emit(
-        Box::new(move |context, outputs| {
-            rekindle_kernels::permute(context.floats(&source)?, &[n, w, c], &[0, 2, 1], outputs[0].values_mut(len));
-            Ok(())
-        }),
-        &[&line],
-    )?;
-    Ok(line)
 }

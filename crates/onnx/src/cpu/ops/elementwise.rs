@@ -5,10 +5,9 @@ use rekindle_kernels::{Beside, Binary, Memory, Pointwise, Unary};
 use crate::array::broadcast_shape;
 use crate::cpu::fuse::{self, Following};
 use crate::cpu::plan::{Planned, Planner};
-use crate::cpu::quantized::codes;
 use crate::cpu::run::Context;
 use crate::cpu::tensor::{Source, Tensor, either_order};
-use crate::graph::{FUSED, Node};
+use crate::graph::Node;
 use crate::ops::BatchNormalization;
 use crate::{DType, Result, ValueId};
 
@@ -99,54 +98,6 @@ pub(super) fn unary(p: &mut Planner<'_>, node: &Node) -> Planned {
         &[&out],
     )?;
     p.set(node.outputs[0], out);
-    Ok(true)
-}
-
-/// What is quantized with a scale of its own in each run, as floats.
-pub(super) fn dynamic(p: &mut Planner<'_>, node: &Node) -> Planned {
-    let Some(x) = p.input(node, 0)?.filter(Tensor::is_float) else { return Ok(false) };
-    if node.domain != FUSED {
-        return Ok(false);
-    }
-    let len = x.len();
-    let out = p.allocate(DType::F32, x.shape.clone(), x.channels_last)?;
-    let scale = p.allocate(DType::F32, Vec::new(), false)?;
-    let source = x.source();
-    p.emit(
-        Box::new(move |context, outputs| {
-            let out = outputs[0].values_mut::<f32>(len);
-            out.copy_from_slice(context.floats(&source)?);
-            let by = codes(out);
-            outputs[1].values_mut::<f32>(1)[0] = by;
-            Ok(())
-        }),
-        &[&out, &scale],
-    )?;
-    p.set(node.outputs[0], out);
-    p.set(node.outputs.get(1).copied().flatten(), scale);
-    Ok(true)
-}
-
-/// A value that is quantized and dequantized at once.
-pub(super) fn quantize(p: &mut Planner<'_>, node: &Node) -> Planned {
-    let Some(x) = p.input(node, 0)?.filter(Tensor::is_float) else { return Ok(false) };
-    let Some(id) = node.inputs[0] else { return Ok(false) };
-    let Some(([_, second], function)) = fuse::quantized(p, id)? else { return Ok(false) };
-    let last = p.graph_node(second).outputs.first().copied().flatten();
-    let len = x.len();
-    let out = p.allocate(DType::F32, x.shape.clone(), x.channels_last)?;
-    let source = x.source();
-    p.emit(
-        Box::new(move |context, outputs| {
-            let out = outputs[0].values_mut::<f32>(len);
-            out.copy_from_slice(context.floats(&source)?);
-            function.apply(out);
-            Ok(())
-        }),
-        &[&out],
-    )?;
-    p.set(last, out);
-    p.absorb(second);
     Ok(true)
 }
 

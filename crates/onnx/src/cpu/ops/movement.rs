@@ -8,7 +8,7 @@ use crate::ops::{Concat, Slice};
 use crate::{DType, Result};
 
 /// Sizes before an axis and after it, in the order in which the values are stored.
-fn around(tensor: &Tensor, along: usize) -> (usize, usize, usize) {
+pub(super) fn around(tensor: &Tensor, along: usize) -> (usize, usize, usize) {
     let stored = tensor.stored();
     let along = if tensor.channels_last { [0, 3, 1, 2][along] } else { along };
     (stored[..along].iter().product(), stored[along], stored[along + 1..].iter().product())

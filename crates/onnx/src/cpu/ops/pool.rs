@@ -1,8 +1,9 @@
 //! Pools over two axes.
 
-use rekindle_kernels::{Pixels, Pool, PoolKind};
+use rekindle_kernels::{Pixels, Pool, PoolKind, max_pool};
 
 use super::conv::{Sliding, unfit};
+use super::quantized::is_codes;
 use crate::cpu::plan::{Planned, Planner};
 use crate::cpu::tensor::Tensor;
 use crate::graph::Node;
@@ -10,7 +11,8 @@ use crate::ops::{AveragePool, MaxPool};
 use crate::{DType, Result};
 
 pub(super) fn pool(p: &mut Planner<'_>, node: &Node) -> Planned {
-    let Some(x) = p.input(node, 0)?.filter(Tensor::is_float) else { return Ok(false) };
+    let most = node.operator == "MaxPool";
+    let Some(x) = p.input(node, 0)?.filter(|x| x.is_float() || most && is_codes(x)) else { return Ok(false) };
     let (Some(id), &[batch, channels, height, width]) = (node.inputs[0], x.shape.as_slice()) else { return Ok(false) };
     if node.outputs.get(1).is_some_and(Option::is_some) {
         return Ok(false);
@@ -51,14 +53,21 @@ pub(super) fn pool(p: &mut Planner<'_>, node: &Node) -> Planned {
 }
 
 /// A step that pools an image whose channels are last.
-pub(super) fn emit(p: &mut Planner<'_>, pool: Pool, x: &Tensor) -> Result<Tensor> {
+fn emit(p: &mut Planner<'_>, pool: Pool, x: &Tensor) -> Result<Tensor> {
     let Pool { batch, channels, output: [height, width], .. } = pool;
-    let out = p.allocate(DType::F32, vec![batch, channels, height, width], true)?;
-    let (input, len) = (x.source(), out.len());
+    let out = p.allocate(x.dtype, vec![batch, channels, height, width], true)?;
+    let (input, len, dtype) = (x.source(), out.len(), x.dtype);
     p.emit(
         Box::new(move |context, outputs| {
-            let pixels = Pixels { values: context.floats(&input)?, stride: channels };
-            pool.forward(pixels, outputs[0].values_mut(len), channels).map_err(unfit)
+            let out = &mut outputs[0];
+            match dtype {
+                DType::U8 => max_pool(&pool, context.read::<u8>(&input)?, out.values_mut(len)).map_err(unfit),
+                DType::I8 => max_pool(&pool, context.read::<i8>(&input)?, out.values_mut(len)).map_err(unfit),
+                _ => {
+                    let pixels = Pixels { values: context.floats(&input)?, stride: channels };
+                    pool.forward(pixels, out.values_mut(len), channels).map_err(unfit)
+                }
+            }
         }),
         &[&out],
     )?;
