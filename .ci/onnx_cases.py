@@ -1,13 +1,13 @@
 """Writes what .ci/onnx exports: recipes, weights with answers, and the index for check_onnx.py.
 
-    python onnx_cases.py ORACLE OUT [--full]
+    python onnx_cases.py OUT (--oracle FOLDER [--full] | --network NAME)
 
-Prints a line for each case: its name and the file of its weights.
+With the oracle's folder: its fixtures, and VGG in narrow forms. With a name: that network of torchvision's. Prints a line for each case: its name and the file of its weights.
 """
 
+import argparse
 import json
 import pathlib
-import sys
 
 import numpy as np
 import torch
@@ -25,8 +25,13 @@ center_crop = {{ height = {height}, width = {width} }}
 
 
 def main():
-    oracle, out = map(pathlib.Path, sys.argv[1:3])
-    fixtures = oracle / "fixtures"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--oracle", type=pathlib.Path)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--network")
+    args = parser.parse_args()
+    out = args.out
     checks = []
 
     def case(name, model, config, weights, data, expected, transform=None):
@@ -38,6 +43,15 @@ def main():
             checks.append(check | ({"input_transform": transform} if transform else {}))
         print(name, weights)
 
+    if args.network:
+        torch.manual_seed(6)
+        save(case, out, args.network, args.network, {}, *whole(args.network))
+    else:
+        fixtures_and_vgg(case, out, args.oracle / "fixtures", args.full)
+    (out / "checks.json").write_text(json.dumps(checks))
+
+
+def fixtures_and_vgg(case, out, fixtures, full):
     names = {"narrow_vgg16": "vgg16", "cnn": "cifar_cnn"}
     entries = json.loads((fixtures / "manifest.json").read_text())["files"]
     transforms = {entry["file"]: entry["transform"] for entry in entries if "transform" in entry}
@@ -58,10 +72,9 @@ def main():
         config = {"widths": widths, "hidden": hidden, "classes": 7}
         # Images whose grid has cells of one size, and of different sizes.
         for side in (224, 96):
-            save(case, out, f"{model}_{side}", model, config, network, side)
-    if "--full" in sys.argv:
-        save(case, out, "vgg16_full", "vgg16", {}, torchvision.models.vgg16(weights=None), 224)
-    (out / "checks.json").write_text(json.dumps(checks))
+            save(case, out, f"{model}_{side}", model, config, drawn(network), side)
+    if full:
+        save(case, out, "vgg16_full", "vgg16", {}, drawn(torchvision.models.vgg16(weights=None)), 224)
 
 
 def narrow(network, widths, hidden):
@@ -86,13 +99,38 @@ def narrow(network, widths, hidden):
     return network
 
 
-def save(case, out, name, model, config, network, side):
-    network.eval()
+def drawn(network):
+    """The same VGG with weights that keep the size of what passes a ReLU: the output depends on every layer."""
     for layer in network.modules():
         if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
-            # Keeps the size of what passes a ReLU: the output depends on every layer.
             torch.nn.init.kaiming_normal_(layer.weight)
             torch.nn.init.uniform_(layer.bias, -0.5, 0.5)
+    return network
+
+
+def whole(name):
+    """A network of torchvision's as it is built, but that statistics and what starts at zero have values; the side of its images."""
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    network = getattr(torchvision.models, name)(weights=None, **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.numel() > 1 and not parameter.any():
+                parameter.normal_(0, 0.03)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.1)
+                layer.running_var.uniform_(0.5, 1.5)
+        side = {"inception_v3": 299, "swin_v2_t": 256}.get(name, 224)
+        # Logits of at most 1: the absolute tolerance is meant for such.
+        largest = float(network.eval()(torch.randn(1, 3, side, side)).abs().max())
+        last = [layer for layer in network.modules() if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d))][-1]
+        for parameter in last.parameters():
+            parameter /= max(largest, 1.0)
+    return network, side
+
+
+def save(case, out, name, model, config, network, side):
+    network.eval()
     data = torch.randn(3, 3, side, side)
     with torch.no_grad():
         expected = network(data)
