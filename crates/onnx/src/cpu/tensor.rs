@@ -61,3 +61,23 @@ pub(super) struct Source {
     pub place: Place,
     pub len: usize,
 }
+
+/// Bytes of four axes in another order.
+pub(super) fn bytes_in_order(input: &[u8], shape: &[usize], order: &[usize; 4], out: &mut [u8]) {
+    let mut strides = [1; 4];
+    (1..4).rev().for_each(|axis| strides[axis - 1] = strides[axis] * shape[axis]);
+    let sizes = order.map(|axis| shape[axis]);
+    let strides = order.map(|axis| strides[axis]);
+    let mut at = 0;
+    for a in 0..sizes[0] {
+        for b in 0..sizes[1] {
+            for c in 0..sizes[2] {
+                let start = a * strides[0] + b * strides[1] + c * strides[2];
+                for d in 0..sizes[3] {
+                    out[at] = input[start + d * strides[3]];
+                    at += 1;
+                }
+            }
+        }
+    }
+}

@@ -3,10 +3,10 @@
 //! Each is its float form between dequantizing and quantizing; integers are exact in the 64-bit floats that stand for them.
 
 use super::matmul::{Gemm, matmul};
-use super::microsoft_attention::attention;
+use super::microsoft_attention::{Settings, packed};
 use super::pool::AveragePool;
 use super::softmax::Softmax;
-use super::{Inputs, concat, later, one};
+use super::{Inputs, concat, one};
 use crate::array::{Broadcast, Rounding, axis, count};
 use crate::operator::{ANY, Entry, Operator, Parsed, RawNode, Schema, eval};
 use crate::{Array, DType, Error, Result, Value};
@@ -23,7 +23,7 @@ pub(super) const OPERATORS: &[Entry] = &[
     Entry::new(schema("QGemm", (6, 9)).attributes(&["alpha", "transA", "transB"]), gemm),
     Entry::plain(schema("MatMulIntegerToFloat", (4, 7)), integer_to_float),
     Entry::plain(schema("DynamicQuantizeMatMul", (3, 5)), dynamic_matmul),
-    Entry::new(schema("QAttention", (5, 9)), |node| later(node, quantized_attention)),
+    Entry::new(schema("QAttention", (5, 9)), quantized_attention),
 ];
 
 /// The floats that small integers stand for. Scale and zero point are single numbers, or one for each place of the last axis.
@@ -195,9 +195,12 @@ pub(super) fn through_bytes(values: &mut [f64]) {
 }
 
 /// Inputs: values, weights, bias, scales of both, mask, zero points of both, past.
-fn quantized_attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let single = |array: Array| array.cast(DType::F32, true, Rounding::Nearest).map(Value::from);
-    let x = single(dequantized(inputs.array(0)?, inputs.array(3)?, inputs.optional(6)?)?)?;
-    let w = single(dequantized(inputs.array(1)?, inputs.array(4)?, inputs.optional(7)?)?)?;
-    attention(node, &Inputs::new(vec![Some(&x), Some(&w), inputs.get(2), inputs.get(5), inputs.get(8)]))
+fn quantized_attention(node: &RawNode) -> Parsed {
+    let settings = Settings::parse(node)?;
+    eval(move |inputs| {
+        let single = |array: Array| array.cast(DType::F32, true, Rounding::Nearest).map(Value::from);
+        let x = single(dequantized(inputs.array(0)?, inputs.array(3)?, inputs.optional(6)?)?)?;
+        let w = single(dequantized(inputs.array(1)?, inputs.array(4)?, inputs.optional(7)?)?)?;
+        packed(&settings, &Inputs::new(vec![Some(&x), Some(&w), inputs.get(2), inputs.get(5), inputs.get(8)]))
+    })
 }

@@ -14,6 +14,7 @@ mod shape;
 use super::plan::{Planned, Planner};
 use super::quantized::DYNAMIC;
 use crate::graph::{FUSED, Node};
+use crate::infer::Fact;
 
 /// Operators of one kind: whether a node is one of them, and is planned.
 type Family = fn(&mut Planner<'_>, &Node) -> Planned;
@@ -50,27 +51,21 @@ pub(super) fn plan(p: &mut Planner<'_>, node: &Node) -> Planned {
     }
     let family = FAMILIES.iter().find(|(names, _)| names.contains(&node.operator.as_str()));
     match family {
-        Some((_, family)) => family(p, node),
+        Some((_, family)) => {
+            check(p, node)?;
+            family(p, node)
+        }
         None => elementwise::unary(p, node),
     }
 }
 
-/// Bytes of four axes in another order.
-pub(super) fn bytes_in_order(input: &[u8], shape: &[usize], order: &[usize; 4], out: &mut [u8]) {
-    let mut strides = [1; 4];
-    (1..4).rev().for_each(|axis| strides[axis - 1] = strides[axis] * shape[axis]);
-    let sizes = order.map(|axis| shape[axis]);
-    let strides = order.map(|axis| strides[axis]);
-    let mut at = 0;
-    for a in 0..sizes[0] {
-        for b in 0..sizes[1] {
-            for c in 0..sizes[2] {
-                let start = a * strides[0] + b * strides[1] + c * strides[2];
-                for d in 0..sizes[3] {
-                    out[at] = input[start + d * strides[3]];
-                    at += 1;
-                }
-            }
-        }
+/// Whether what comes out of a node is within limits: a kernel can't be left in the middle.
+fn check(p: &mut Planner<'_>, node: &Node) -> crate::Result<()> {
+    let Some(op) = node.op() else { return Ok(()) };
+    let mut facts = Vec::with_capacity(node.inputs.len());
+    for position in 0..node.inputs.len() {
+        let tensor = p.input(node, position)?;
+        facts.push(tensor.map_or_else(Fact::default, |tensor| Fact::sized(tensor.dtype, &tensor.shape)));
     }
+    op.check(&facts)
 }
