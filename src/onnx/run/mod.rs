@@ -5,15 +5,19 @@
 //! are Burn's public tensor operations, so gradients flow through them on a device with autodiff. Prepared graphs on a CPU backend without
 //! autodiff are run by the interpreter's own CPU runtime, as a whole.
 
+mod attention;
 mod call;
 mod conv;
 mod device;
+mod einsum;
 mod elementwise;
 pub mod files;
 mod fused;
+mod index;
 mod linear;
 mod norm;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shape;
@@ -108,6 +112,10 @@ fn find(operator: &str) -> Option<DeviceOp> {
         reduce::find,
         shape::find,
         resize::find,
+        recurrent::find,
+        einsum::find,
+        index::find,
+        attention::find,
     ];
     families.iter().find_map(|family| family(operator))
 }
