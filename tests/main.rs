@@ -11,6 +11,7 @@ mod loading;
 mod names;
 mod onnx_export;
 mod onnx_run;
+mod onnx_training;
 mod optim;
 mod own_model;
 mod programs;

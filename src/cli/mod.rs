@@ -80,8 +80,28 @@ struct Cli {
     /// Also write what is said on stderr into this file, each line with its time.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Messages")]
     log: Option<PathBuf>,
+    /// What running a graph may use at most, beside what its weights and inputs allow: elements (of one array), memory, nodes, turns (of
+    /// loops), depth or seconds, as memory=8GiB or seconds=60; none lifts it.
+    #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = limit, help_heading = "Limits")]
+    limit: Vec<(String, String)>,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// A limit by its name, if there is such a one.
+fn limit(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("expected NAME=VALUE, found '{text}'"))?;
+    let mut limits = rekindle_onnx::Limits::USUAL;
+    limits.set(name, value)?;
+    Ok((name.to_string(), value.to_string()))
+}
+
+/// Makes limits of the command line those of every graph.
+fn limit_graphs(given: &[(String, String)]) {
+    let mut limits = rekindle_onnx::Limits::USUAL;
+    // They were tried when the command line was read.
+    given.iter().for_each(|(name, value)| limits.set(name, value).unwrap_or_default());
+    limits.make_default();
 }
 
 #[derive(Debug, Subcommand)]
@@ -185,6 +205,7 @@ pub fn run_with(registry: Registry) -> ExitCode {
             return if wrong { Exit::Error } else { Exit::Done }.into();
         }
     };
+    limit_graphs(&cli.limit);
     if let Err(error) = output::listen(cli.quiet, cli.log.as_deref()) {
         output::say_error(&sentence(&error));
         return Exit::Error.into();

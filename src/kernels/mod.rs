@@ -7,7 +7,6 @@
 
 #![allow(deprecated, reason = "burn-ndarray is deprecated upstream, and kept beside flex on purpose")]
 
-mod cache;
 mod conv;
 mod dropout;
 mod host;

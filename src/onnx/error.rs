@@ -6,8 +6,8 @@ pub enum OnnxError {
     /// The operator set is not one that is written.
     #[error(
         "opset {found} is not written: choose one from {} to {}",
-        super::export::OLDEST_OPSET,
-        super::export::NEWEST_OPSET
+        super::opset::OLDEST_OPSET,
+        super::opset::NEWEST_OPSET
     )]
     Opset {
         /// What was asked for.

@@ -6,6 +6,7 @@ pub mod error;
 pub mod export;
 pub mod metadata;
 pub mod open;
+mod opset;
 pub mod publish;
 pub mod run;
 pub mod verify;

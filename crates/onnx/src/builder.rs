@@ -16,7 +16,7 @@ use rekindle_state::onnx::proto::{
     TensorProto, TensorShapeProto, TensorType, TypeProto, ValueInfoProto, attribute, dimension, type_proto,
 };
 
-use crate::graph::Axis;
+use crate::axis::Axis;
 use crate::{Array, DType, Error, Model, Result};
 
 /// The name of a value of the graph.

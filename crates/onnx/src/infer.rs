@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::graph::Axis;
+use crate::axis::Axis;
 use crate::{DType, Error, Result};
 
 /// What is known of a value before it is computed.
@@ -176,6 +176,11 @@ pub(crate) fn fits(a: &Axis, b: &Axis) -> bool {
         (Some(a), Some(b)) => a == b,
         _ => true,
     }
+}
+
+/// The number of elements of axes; 0 for none.
+pub(crate) fn elements(axes: Option<&[usize]>) -> u64 {
+    axes.map_or(0, |axes| axes.iter().fold(1, |all: u64, &size| all.saturating_mul(size as u64)))
 }
 
 /// The number of elements of axes, as an axis.

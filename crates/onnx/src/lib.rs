@@ -16,6 +16,7 @@
 //! ```
 
 pub mod array;
+mod axis;
 pub mod builder;
 pub mod conformance;
 mod cpu;
@@ -32,9 +33,10 @@ mod run;
 mod value;
 
 pub use array::{Array, Data, Element};
+pub use axis::Axis;
 pub use dtype::DType;
 pub use error::{Error, Missing, Reason, Result};
-pub use graph::{Attribute, Attributes, Axis, FUSED, Graph, Model, Node, Port, ValueId};
+pub use graph::{Attribute, Attributes, FUSED, Graph, Model, Node, Port, ValueId};
 pub use limit::Limits;
 pub use run::{Accelerator, Constants, Cpu, HostOnly, Session, Slot, Source, Watch};
 pub use value::Value;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::graph::Attributes;
-use crate::infer::{Fact, Rule};
+use crate::infer::{Fact, Rule, elements};
 use crate::ops::Inputs;
 use crate::{Result, Value};
 
@@ -142,6 +142,11 @@ pub trait Operator: Any + Send + Sync {
     fn infer(&self, _inputs: &[Fact]) -> Result<Vec<Fact>> {
         Ok(Vec::new())
     }
+
+    /// Multiplications that it takes, where they are more than elements go in and come out; 0 where that is not known.
+    fn work(&self, _inputs: &[Fact], _outputs: &[Fact]) -> u64 {
+        0
+    }
 }
 
 impl<F: Fn(&Inputs<'_>) -> Result<Vec<Value>> + Send + Sync + 'static> Operator for F {
@@ -240,6 +245,26 @@ impl Op {
     pub fn get<T: Operator>(&self) -> Option<&T> {
         let operator: &dyn Any = &*self.operator;
         operator.downcast_ref()
+    }
+
+    /// Whether the results of inputs of these types and shapes are within limits, as far as that is known before they are computed.
+    ///
+    /// # Errors
+    /// When they are too large or take too long.
+    pub fn check(&self, inputs: &[Fact]) -> Result<()> {
+        // What does not fit is said best by the evaluation.
+        let Ok(outputs) = self.infer(inputs) else { return Ok(()) };
+        for shape in outputs.iter().filter_map(Fact::sizes) {
+            crate::array::count(&shape)?;
+        }
+        let inner = |fact: Option<&Fact>| fact.and_then(Fact::sizes).and_then(|sizes| sizes.last().copied());
+        crate::limit::work(match self.schema.rule {
+            Rule::MatMul => outputs
+                .first()
+                .and_then(Fact::sizes)
+                .map_or(0, |shape| elements(Some(&shape)).saturating_mul(inner(inputs.first()).unwrap_or(0) as u64)),
+            _ => self.operator.work(inputs, &outputs),
+        })
     }
 
     /// Types and shapes of the outputs, as far as those of the inputs tell.

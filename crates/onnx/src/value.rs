@@ -30,6 +30,20 @@ impl Value {
         }
     }
 
+    /// Bytes that it takes on the host.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Array(array) => match array.values::<String>() {
+                Some(texts) => texts.iter().map(|text| (size_of::<String>() + text.len()) as u64).sum(),
+                None => (array.len() as u64).saturating_mul(array.dtype().bits() as u64).div_ceil(8),
+            },
+            Self::Sequence(values) => values.iter().map(Self::bytes).sum(),
+            Self::Optional(value) => value.as_ref().map_or(0, |value| value.bytes()),
+            Self::IntMap(map) => map.values().map(Self::bytes).sum(),
+            Self::StrMap(map) => map.values().map(Self::bytes).sum(),
+        }
+    }
+
     /// The tensor.
     ///
     /// # Errors

@@ -9,21 +9,38 @@ use std::path::Path;
 use prost::Message;
 use prost::bytes::Bytes;
 use rekindle_onnx::graph::Kind;
-use rekindle_onnx::{Array, Axis, DType, Data, Error, HostOnly, Limits, Model, Session, Value};
+use rekindle_onnx::{Accelerator, Array, Axis, Cpu, DType, Data, Error, HostOnly, Limits, Model, Session, Value};
 use rekindle_state::onnx::proto::{
     FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto,
 };
 use support::{call, external, floats, function, graph, int, int64s, ints, model, node, port, untyped};
 
-const LIMITS: Limits = Limits { elements: 1 << 14, nodes: 500 };
+const LIMITS: Limits = Limits { elements: 1 << 14, nodes: 500, ..Limits::USUAL };
 
-/// Opens and runs a model on small inputs.
+/// Opens and runs a model on small inputs, node after node.
 fn open_and_run(bytes: &[u8], folder: &Path) -> Result<Vec<Value>, Error> {
     let model = Model::decode(Bytes::copy_from_slice(bytes), folder)?;
-    let inputs = model.graph.inputs.iter().map(|port| (port.name.clone(), value(&port.kind))).collect();
-    let mut session = Session::new(model, HostOnly)?;
+    run(Session::new(model, HostOnly)?)
+}
+
+/// Opens a model and runs it as a whole on the CPU's kernels, twice: planned, then by the plan.
+fn open_and_plan(bytes: &[u8], folder: &Path) -> Result<Vec<Value>, Error> {
+    let model = Model::decode(Bytes::copy_from_slice(bytes), folder)?;
+    let session = Session::prepared(model, Cpu)?;
+    let inputs = inputs(session.model());
+    let mut session = session;
     session.set_limits(LIMITS);
+    session.run(inputs.clone())?;
     session.run(inputs)
+}
+
+fn inputs(model: &Model) -> Vec<(String, Value)> {
+    model.graph.inputs.iter().map(|port| (port.name.clone(), value(&port.kind))).collect()
+}
+
+fn run<A: Accelerator>(mut session: Session<A>) -> Result<Vec<Value>, Error> {
+    session.set_limits(LIMITS);
+    session.run(inputs(session.model()))
 }
 
 fn value(kind: &Kind) -> Value {
@@ -171,6 +188,51 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
+/// How a damaged model ended: whether it ran, on either runtime.
+fn both(bytes: &[u8], folder: &Path, what: &dyn Fn() -> String) -> bool {
+    let both = catch_unwind(AssertUnwindSafe(|| [open_and_run(bytes, folder), open_and_plan(bytes, folder)]));
+    let Ok(both) = both else { panic!("{} panics", what()) };
+    for error in both.iter().filter_map(|ended| ended.as_ref().err()) {
+        assert!(!error.to_string().is_empty());
+    }
+    both[0].is_ok()
+}
+
+/// Random damage for as long as `REKINDLE_FUZZ_SECONDS` says, on the models of this file and those of a folder
+/// (`REKINDLE_FUZZ_SEEDS`, `.onnx` files up to 16 KiB); nothing where it says nothing. What panics is written to `panics.onnx`.
+#[test]
+fn damaged_models_for_long() {
+    let Some(seconds) = std::env::var("REKINDLE_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()) else { return };
+    let folder = folder();
+    let mut seeds: Vec<Vec<u8>> = [layers(), control(), functions()].iter().map(Message::encode_to_vec).collect();
+    let mut left: Vec<_> = std::env::var("REKINDLE_FUZZ_SEEDS").into_iter().map(std::path::PathBuf::from).collect();
+    while let Some(place) = left.pop() {
+        for entry in std::fs::read_dir(place).expect("a folder of models").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|end| end == "onnx") {
+                seeds.extend(std::fs::read(path).ok().filter(|bytes| !bytes.is_empty() && bytes.len() <= 16 << 10));
+            }
+        }
+    }
+    let begin = std::time::Instant::now();
+    let mut random = Random(begin.elapsed().subsec_nanos().into());
+    let (mut cases, mut ran, mut slowest) = (0_u64, 0_u64, std::time::Duration::ZERO);
+    while begin.elapsed().as_secs() < seconds {
+        let mut bytes = seeds[random.below(seeds.len())].clone();
+        damage(&mut bytes, &mut random);
+        let start = std::time::Instant::now();
+        let ended = both(&bytes, folder.path(), &|| {
+            std::fs::write("panics.onnx", &bytes).expect("what panics is written");
+            format!("case {cases}, in panics.onnx,")
+        });
+        slowest = slowest.max(start.elapsed());
+        (cases, ran) = (cases + 1, ran + u64::from(ended));
+    }
+    println!("{} models, {cases} cases, {ran} ran, the slowest took {slowest:?}", seeds.len());
+}
+
 #[test]
 fn damaged_models_do_not_panic() {
     let folder = folder();
@@ -182,17 +244,11 @@ fn damaged_models_do_not_panic() {
             let _ = open_and_run(&whole[..end], folder.path());
         }
         let mut random = Random(which as u64);
-        for case in 0..33_000 {
+        for case in 0..20_000 {
             let mut bytes = whole.clone();
             damage(&mut bytes, &mut random);
-            match catch_unwind(AssertUnwindSafe(|| open_and_run(&bytes, folder.path()))) {
-                Ok(Ok(_)) => ran += 1,
-                Ok(Err(error)) => {
-                    refused += 1;
-                    assert!(!error.to_string().is_empty());
-                }
-                Err(_) => panic!("model {which}, case {case} panics"),
-            }
+            let ended = both(&bytes, folder.path(), &|| format!("model {which}, case {case}"));
+            *(if ended { &mut ran } else { &mut refused }) += 1;
         }
     }
     assert!(ran > 1000 && refused > 1000, "{ran} ran, {refused} were refused");
@@ -350,11 +406,11 @@ fn turning(nodes: Vec<NodeProto>, dtype: i32, start: TensorProto, collect: bool)
 fn loops_stay_within_their_limits() {
     let negate = || vec![node("Neg", &["a"], &["b"], vec![])];
     let start = || floats("v", &[2], &[1.0, 2.0]);
-    assert!(refused(&turning(negate(), 1, start(), false)).contains("more nodes than it may"));
+    assert!(refused(&turning(negate(), 1, start(), false)).contains("more than the 500 nodes"));
     let whole =
         Model::decode(turning(negate(), 1, start(), true).encode_to_vec().into(), Path::new("")).expect("a model");
     let mut session = Session::new(whole, HostOnly).expect("operators that are there");
-    session.set_limits(Limits { elements: 1 << 14, nodes: u64::MAX });
+    session.set_limits(Limits { elements: 1 << 14, nodes: u64::MAX, ..Limits::USUAL });
     assert!(session.run(Vec::new()).expect_err("it collects too much").to_string().contains("too large"));
     let doubled = vec![node("Concat", &["a", "a"], &["b"], vec![int("axis", 0)])];
     assert!(refused(&turning(doubled, 1, start(), false)).contains("too large"));
@@ -367,4 +423,70 @@ fn loops_stay_within_their_limits() {
     };
     let doubled = vec![node("StringConcat", &["a", "a"], &["b"], vec![])];
     assert!(refused(&turning(doubled, 8, texts, false)).contains("too large"));
+}
+
+/// Runs a model without inputs under limits, plainly and on the CPU's kernels; what each answers.
+fn limited(proto: &ModelProto, limits: Limits) -> [String; 2] {
+    let bytes = Bytes::from(proto.encode_to_vec());
+    let answer = |ended: Result<Vec<Value>, Error>| ended.map_or_else(|error| error.to_string(), |_| "it ran".into());
+    let open = || Model::decode(bytes.clone(), Path::new("")).expect("a model");
+    let mut plain = Session::new(open(), HostOnly).expect("operators that are there");
+    let mut planned = Session::prepared(open(), Cpu).expect("operators that are there");
+    plain.set_limits(limits);
+    planned.set_limits(limits);
+    [answer(plain.run(Vec::new())), answer(planned.run(Vec::new()))]
+}
+
+/// A product of two matrices of `size` rows and columns, from a file of some hundred bytes.
+fn square(size: i64) -> ModelProto {
+    let nodes = vec![
+        node("RandomUniform", &[], &["a"], vec![ints("shape", &[size, size])]),
+        node("MatMul", &["a", "a"], &["y"], vec![]),
+    ];
+    model(of(nodes, vec![], vec![], &["y"]), vec![])
+}
+
+#[test]
+fn what_takes_too_long_is_left_off() {
+    let second = std::time::Duration::from_millis(100);
+    let begin = std::time::Instant::now();
+    for answer in limited(&square(3000), Limits { time: second, ..Limits::USUAL }) {
+        assert!(answer.contains("--limit seconds="), "{answer}");
+    }
+    // 27 billion products: a minute by the plain definition. The numbers are made twice in any case.
+    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+    for answer in limited(&square(100), Limits::USUAL) {
+        assert_eq!(answer, "it ran");
+    }
+}
+
+#[test]
+fn values_that_are_kept_count_together() {
+    let names: Vec<String> = (0..40).map(|at| format!("v{at}")).collect();
+    let nodes = names.iter().map(|name| node("RandomNormal", &[], &[name], vec![ints("shape", &[100_000])])).collect();
+    let outputs: Vec<&str> = names.iter().map(String::as_str).collect();
+    let proto = model(of(nodes, vec![], vec![], &outputs), vec![]);
+    for answer in limited(&proto, Limits { bytes: 8 << 20, ..Limits::USUAL }) {
+        assert!(answer.contains("--limit memory="), "{answer}");
+    }
+    for answer in limited(&proto, Limits { bytes: 64 << 20, ..Limits::USUAL }) {
+        assert_eq!(answer, "it ran");
+    }
+}
+
+#[test]
+fn turns_and_depth_are_limited() {
+    let negate = vec![node("Neg", &["a"], &["b"], vec![])];
+    let turning = turning(negate, 1, floats("v", &[2], &[1.0, 2.0]), false);
+    for answer in limited(&turning, Limits { turns: 10, ..Limits::USUAL }) {
+        assert!(answer.contains("more than the 10 turns"), "{answer}");
+    }
+    let yes = TensorProto { name: "yes".to_string(), data_type: 9, int32_data: vec![1], ..TensorProto::default() };
+    let mut deep = nested(20);
+    let graph = deep.graph.as_mut().expect("a graph");
+    graph.input.clear();
+    graph.initializer = vec![floats("x", &[2], &[1.0, 2.0]), yes];
+    for answer in limited(&deep, Limits { depth: 10, ..Limits::USUAL }) {
+        assert!(answer.contains("nested more than 10 deep"), "{answer}");
+    }
 }

@@ -12,6 +12,9 @@ use super::dims::{Dim, Shapes};
 use super::messages::{integers, value_info};
 use super::names::Names;
 
+/// What is said of an operation that has no lowering at all.
+pub const UNKNOWN: &str = "it has no lowering";
+
 /// Everything that lowering an operation needs.
 pub struct Graph<'a> {
     /// The forward pass.

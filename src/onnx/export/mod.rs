@@ -33,15 +33,12 @@ pub use write::{EXTERNAL_ABOVE, write};
 
 use crate::models::{Network, class, weights};
 use crate::onnx::OnnxError;
+pub use crate::onnx::opset::{NEWEST_OPSET, OLDEST_OPSET};
 use dims::{Shapes, TRACED};
 use graph::{Graph, element_type};
 use messages::value_info;
 use names::Names;
 
-/// The oldest operator set that is written.
-pub const OLDEST_OPSET: i64 = 13;
-/// The newest operator set that is written.
-pub const NEWEST_OPSET: i64 = 21;
 /// The operator set that is written unless another is asked for.
 pub const DEFAULT_OPSET: i64 = 17;
 

@@ -1,9 +1,16 @@
 //! A node with its inputs, wherever they are.
 
+use rekindle_onnx::infer::Fact;
 use rekindle_onnx::{Array, DType, Node, Result, Slot, Value};
 
-use super::BurnDevice;
+use super::device::BurnDevice;
 use super::tensor::{DeviceTensor, computed_as};
+
+/// The outputs of an operator, or `None` where the host has to run it.
+pub(super) type Outputs = Result<Option<Vec<DeviceTensor>>>;
+
+/// An operator on the device.
+pub(super) type DeviceOp = fn(&mut Call<'_, '_>) -> Outputs;
 
 /// A node that the device may run. What is asked of inputs moves nothing; [`Call::take`] does.
 pub(super) struct Call<'c, 'i> {
@@ -79,6 +86,17 @@ impl<'c, 'i> Call<'c, 'i> {
         }
         let Some(dtype) = common else { return false };
         (there || total >= self.accelerator.worth_moving) && computed_as(dtype, &self.accelerator.device).is_some()
+    }
+
+    /// Whether what comes out is within the limits of the run, as far as that is known before.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(&self) -> Result<()> {
+        let Some(op) = self.node.op() else { return Ok(()) };
+        let fact =
+            |position| self.kind(position).map_or_else(Fact::default, |(dtype, shape)| Fact::sized(dtype, shape));
+        op.check(&(0..self.len()).map(fact).collect::<Vec<_>>())
     }
 
     /// An input as numbers on the host: axes, sizes, scales. `None` if it is not given.

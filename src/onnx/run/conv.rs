@@ -6,9 +6,8 @@ use burn::tensor::module::{conv_transpose1d, conv_transpose2d, conv_transpose3d,
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
 use rekindle_onnx::{Node, Result};
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
-use super::{DeviceOp, Outputs};
 use crate::kernels::{self, Activation};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {

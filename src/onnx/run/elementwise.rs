@@ -4,9 +4,8 @@ use burn::tensor::{Bool, Tensor, TensorData, activation};
 use rekindle_onnx::array::broadcast_shape;
 use rekindle_onnx::{DType, Result};
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::{DeviceTensor, computed_as, with_rank};
-use super::{DeviceOp, Outputs};
 
 /// What an operator is made of: functions of flat tensors.
 type Unary = fn(Tensor<1>) -> Tensor<1>;

@@ -3,9 +3,9 @@
 use burn::tensor::activation;
 use rekindle_onnx::Node;
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
-use super::{DeviceOp, Outputs, conv, linear};
+use super::{conv, linear};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {

@@ -2,10 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::elementwise::Lined;
 use super::tensor::{DeviceTensor, with_rank};
-use super::{DeviceOp, Outputs};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {

@@ -5,66 +5,29 @@
 //! are Burn's public tensor operations, so gradients flow through them on a device with autodiff. Prepared graphs on a CPU backend without
 //! autodiff are run by the interpreter's own CPU runtime, as a whole.
 
+mod attention;
 mod call;
 mod conv;
+mod device;
+mod einsum;
 mod elementwise;
 pub mod files;
 mod fused;
+mod index;
 mod linear;
 mod norm;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shape;
 mod tensor;
 
-use burn::tensor::Device;
 use rekindle_onnx::{Accelerator, Array, Error, FUSED, Node, Result, Slot};
 
-use call::Call;
+use call::{Call, DeviceOp};
+pub use device::BurnDevice;
 pub use tensor::DeviceTensor;
-
-use crate::kernels::Host;
-
-/// The outputs of an operator, or `None` where the host has to run it.
-type Outputs = Result<Option<Vec<DeviceTensor>>>;
-
-/// An operator on the device.
-type DeviceOp = fn(&mut Call<'_, '_>) -> Outputs;
-
-/// Elements of float inputs that are on the host below which moving them to the device costs more than the work.
-const WORTH_MOVING: usize = 256;
-
-/// A Burn device that runs float operators.
-#[derive(Debug, Clone)]
-pub struct BurnDevice {
-    device: Device,
-    worth_moving: usize,
-    /// Whether it is a CPU backend on which values need not follow gradients.
-    is_cpu: bool,
-}
-
-impl BurnDevice {
-    /// Runs on a device.
-    pub fn new(device: &Device) -> Self {
-        Self::moving_from(device, WORTH_MOVING)
-    }
-
-    /// Takes every operator that the device has, however small its inputs are.
-    pub fn taking_all(device: &Device) -> Self {
-        Self::moving_from(device, 0)
-    }
-
-    fn moving_from(device: &Device, worth_moving: usize) -> Self {
-        let is_cpu = Host::of(device).is_some() && !device.is_autodiff();
-        Self { device: device.clone(), worth_moving, is_cpu }
-    }
-
-    /// The device.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-}
 
 /// What runs a node.
 pub struct Plan {
@@ -106,7 +69,10 @@ impl Accelerator for BurnDevice {
         }
         let mut call = Call::new(self, node, inputs);
         let outputs = match plan.operator {
-            Some(operator) if call.is_worth_it() => operator(&mut call)?,
+            Some(operator) if call.is_worth_it() => {
+                call.check()?;
+                operator(&mut call)?
+            }
             _ => None,
         };
         match outputs {
@@ -126,13 +92,30 @@ impl Accelerator for BurnDevice {
         tensor.download()
     }
 
+    fn bytes(&self, tensor: &DeviceTensor) -> u64 {
+        let each = if tensor.dtype() == rekindle_onnx::DType::F64 { 8 } else { 4 };
+        (tensor.count() as u64).saturating_mul(each)
+    }
+
     fn is_cpu(&self) -> bool {
         self.is_cpu
     }
 }
 
 fn find(operator: &str) -> Option<DeviceOp> {
-    let families =
-        [elementwise::find, linear::find, conv::find, pool::find, norm::find, reduce::find, shape::find, resize::find];
+    let families = [
+        elementwise::find,
+        linear::find,
+        conv::find,
+        pool::find,
+        norm::find,
+        reduce::find,
+        shape::find,
+        resize::find,
+        recurrent::find,
+        einsum::find,
+        index::find,
+        attention::find,
+    ];
     families.iter().find_map(|family| family(operator))
 }

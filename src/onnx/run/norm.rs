@@ -3,10 +3,10 @@
 use burn::tensor::{Tensor, activation, module};
 use rekindle_onnx::Result;
 use rekindle_onnx::array::axis;
+use rekindle_onnx::ops::BatchNormalization;
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::{DeviceTensor, around};
-use super::{DeviceOp, Outputs};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
@@ -45,23 +45,39 @@ fn channels(shape: &[usize]) -> Option<[usize; 3]> {
     (shape.len() >= 2).then(|| [shape[0], shape[1], shape[2..].iter().product()])
 }
 
-/// With the statistics given: that is inference, and training with frozen statistics.
+/// With the statistics given: that is inference, and training with frozen statistics. In training mode with those of the batch, and
+/// the running statistics are moved.
 fn batch(call: &mut Call<'_, '_>) -> Outputs {
     let node = call.node;
     let Some(shape) = call.shape(0) else { return Ok(None) };
     let Some(view) = channels(&shape) else { return Ok(None) };
-    let trains = node.attributes.flag("training_mode", false)? || (1..5).any(|output| call.wants(output));
-    let spatial = node.attributes.flag("spatial", true)?;
-    if trains || !spatial || node.version < 7 || (1..5).any(|input| call.shape(input) != Some(vec![view[1]])) {
+    let Some(op) = node.get::<BatchNormalization>() else { return Ok(None) };
+    let each = view[1];
+    let old = node.version < if op.training { 14 } else { 7 };
+    if op.each_place || old || (1..5).any(|input| call.shape(input) != Some(vec![each])) {
         return Ok(None);
     }
-    let epsilon = epsilon(call)?;
     let x = call.take(0)?;
     let dtype = x.dtype();
+    let x: Tensor<3> = x.view(view);
     let [scale, shift, mean, variance] =
         [call.take(1)?, call.take(2)?, call.take(3)?, call.take(4)?].map(DeviceTensor::flat);
-    let out = module::batch_norm::<3>(x.view(view), scale, shift, mean, variance, epsilon);
-    Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
+    if !op.training {
+        let out = module::batch_norm::<3>(x, scale, shift, mean, variance, op.epsilon);
+        return Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]));
+    }
+    let across = |x: Tensor<3>| x.mean_dim(0).mean_dim(2);
+    let own = across(x.clone());
+    let centred = x - own.clone();
+    let spread = across(centred.clone() * centred.clone());
+    let wide = [1, each, 1];
+    let out = centred / (spread.clone() + op.epsilon).sqrt() * scale.reshape(wide) + shift.reshape(wide);
+    // The running statistics follow no gradient.
+    let moved = |running: Tensor<1>, new: Tensor<3>| {
+        let moved = running * op.momentum + new.detach().reshape([each]) * (1.0 - op.momentum);
+        DeviceTensor::new(moved, vec![each], dtype)
+    };
+    Ok(Some(vec![DeviceTensor::new(out, shape, dtype), moved(mean, own), moved(variance, spread)]))
 }
 
 /// Values less their mean, over their deviation, along the last axis.

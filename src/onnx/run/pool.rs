@@ -4,10 +4,9 @@ use burn::tensor::Tensor;
 use burn::tensor::module::{avg_pool1d, avg_pool2d, max_pool1d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::conv::{Window, by_axes};
 use super::tensor::DeviceTensor;
-use super::{DeviceOp, Outputs};
 use crate::kernels;
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {

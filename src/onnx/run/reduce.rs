@@ -3,9 +3,8 @@
 use burn::tensor::Tensor;
 use rekindle_onnx::array::axis;
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
-use super::{DeviceOp, Outputs};
 
 /// Along the middle axis of `[outer, size, inner]`.
 type Along = fn(Tensor<3>) -> Tensor<3>;

@@ -2,11 +2,13 @@
 
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
-use rekindle_onnx::Result;
+use burn::tensor::{Tensor, TensorData};
+use rekindle_onnx::Value;
+use rekindle_onnx::array::count;
+use rekindle_onnx::ops::{Coordinates, Inputs, Kernel, Nearest, Policy, Resize};
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
-use super::{DeviceOp, Outputs};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
@@ -27,30 +29,66 @@ enum Sizes {
 }
 
 fn resize(call: &mut Call<'_, '_>) -> Outputs {
-    let attributes = &call.node.attributes;
-    let special =
-        ["antialias", "exclude_outside"].iter().map(|name| attributes.flag(name, false)).collect::<Result<Vec<_>>>()?;
-    if special.contains(&true)
-        || attributes.ints("axes")?.is_some()
-        || attributes.get("keep_aspect_ratio_policy").is_some()
+    let given = |call: &Call<'_, '_>, input: usize| call.shape(input).is_some_and(|shape| shape != [0]);
+    let Some(op) = call.node.get::<Resize>().cloned() else {
+        // Version 10 has no region of interest between the image and the scales, and its coordinates are asymmetric.
+        let nearest = call.node.attributes.text_or("mode", "nearest")? == "nearest";
+        return if nearest { run(call, Sizes::Scales(1), InterpolateMode::Nearest, false) } else { Ok(None) };
+    };
+    let mode = match (op.kernel, op.coordinates) {
+        (Kernel::Nearest(Nearest::Floor), Coordinates::Asymmetric) => Some((InterpolateMode::Nearest, false)),
+        (Kernel::Linear { antialias: false }, Coordinates::HalfPixel | Coordinates::PytorchHalfPixel) => {
+            Some((InterpolateMode::Bilinear, false))
+        }
+        (Kernel::Linear { antialias: false }, Coordinates::AlignCorners) => Some((InterpolateMode::Bilinear, true)),
+        _ => None,
+    };
+    let plain = op.axes.is_none() && op.policy == Policy::Stretch && !op.exclude_outside;
+    let sizes = if given(call, 3) { Sizes::Sizes(3) } else { Sizes::Scales(2) };
+    if let Some((mode, corners)) = mode.filter(|_| plain)
+        && let Some(outputs) = run(call, sizes, mode, corners)?
     {
+        return Ok(Some(outputs));
+    }
+    by_matrices(call, &op)
+}
+
+/// Axis after axis, each value a sum of values of its axis.
+fn by_matrices(call: &mut Call<'_, '_>, op: &Resize) -> Outputs {
+    let Some(shape) = call.shape(0) else { return Ok(None) };
+    let mut inputs = vec![None];
+    for position in 1..4 {
+        inputs.push(call.host(position)?.map(Value::from));
+    }
+    let matrices = op.matrices(&shape, &Inputs::new(inputs.iter().map(Option::as_ref).collect()))?;
+    let Some(matrices) = matrices else { return Ok(None) };
+    let mut whole = shape;
+    for (axis, matrix) in &matrices {
+        whole[*axis] = matrix.shape()[0];
+    }
+    count(&whole)?;
+    if whole.contains(&0) {
         return Ok(None);
     }
-    // Version 10 has no region of interest between the image and the scales, and its coordinates are asymmetric.
-    let old = call.node.version < 11;
-    let default = if old { "asymmetric" } else { "half_pixel" };
-    let coordinates = attributes.text_or("coordinate_transformation_mode", default)?;
-    let rounding = attributes.text_or("nearest_mode", if old { "floor" } else { "round_prefer_floor" })?;
-    let (mode, corners) = match (attributes.text_or("mode", "nearest")?, coordinates) {
-        ("nearest", "asymmetric") if rounding == "floor" => (InterpolateMode::Nearest, false),
-        ("linear", "half_pixel" | "pytorch_half_pixel") => (InterpolateMode::Bilinear, false),
-        ("linear", "align_corners") => (InterpolateMode::Bilinear, true),
-        _ => return Ok(None),
-    };
-    let scales = if old { 1 } else { 2 };
-    let given = |input: usize| call.shape(input).is_some_and(|shape| shape != [0]);
-    let sizes = if given(3) { Sizes::Sizes(3) } else { Sizes::Scales(scales) };
-    run(call, sizes, mode, corners)
+    let mut x = call.take(0)?;
+    for (axis, matrix) in matrices {
+        let &[to, from] = matrix.shape() else { return Ok(None) };
+        let mut shape = x.shape().to_vec();
+        let dtype = x.dtype();
+        shape[axis] = to;
+        let whole: Tensor<3> = x.around(axis);
+        let [outer, _, inner] = whole.dims();
+        let values = TensorData::new(matrix.expect::<f32>()?.to_vec(), [to, from]);
+        let weights = Tensor::<2>::from_data(values, (&whole.device(), whole.dtype()));
+        // With the axis last it is one product, whatever is around it.
+        let out = if inner == 1 {
+            whole.reshape([outer, from]).matmul(weights.transpose()).reshape([outer, to, 1])
+        } else {
+            weights.unsqueeze_dim::<3>(0).matmul(whole)
+        };
+        x = DeviceTensor::new(out, shape, dtype);
+    }
+    Ok(Some(vec![x]))
 }
 
 fn run(call: &mut Call<'_, '_>, sizes: Sizes, mode: InterpolateMode, corners: bool) -> Outputs {

@@ -1,13 +1,12 @@
 //! Operators that move elements and do not change them.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use rekindle_onnx::array::axis;
+use rekindle_onnx::array::{axis, count};
 use rekindle_onnx::{Array, DType, Node, Result, Slot};
 
-use super::call::Call;
+use super::call::{Call, DeviceOp, Outputs};
 use super::elementwise::Lined;
 use super::tensor::{DeviceTensor, around, with_rank};
-use super::{DeviceOp, Outputs};
 use crate::layers::dropped;
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
@@ -57,7 +56,6 @@ fn reshaped(call: &mut Call<'_, '_>, shape: impl FnOnce(&[usize]) -> Option<Vec<
     Ok(Some(vec![call.take(0)?.reshaped(shape)]))
 }
 
-/// Nothing is dropped when a model is run.
 /// Inference passes everything on. In training values are drawn from the device's random numbers, so that a run that is resumed
 /// draws the same ones.
 fn dropout(call: &mut Call<'_, '_>) -> Outputs {
@@ -185,7 +183,7 @@ pub(super) fn neighbours(shape: &[usize], order: &[usize]) -> (Vec<usize>, Vec<u
 }
 
 /// Elements seen as an array of shape `view` with its axes in another order; `shape` is what comes out.
-fn permuted(x: DeviceTensor, view: &[usize], order: &[usize], shape: Vec<usize>) -> Option<DeviceTensor> {
+pub(super) fn permuted(x: DeviceTensor, view: &[usize], order: &[usize], shape: Vec<usize>) -> Option<DeviceTensor> {
     if order.len() < 2 {
         return Some(x.reshaped(shape));
     }
@@ -328,9 +326,10 @@ fn gather(call: &mut Call<'_, '_>) -> Outputs {
     if indices.iter().any(|index| !(0..size).contains(index)) {
         return Ok(None);
     }
+    let out: Vec<usize> = shape[..along].iter().chain(&taken).chain(&shape[along + 1..]).copied().collect();
+    count(&out)?;
     let x = call.take(0)?;
     let dtype = x.dtype();
-    let out = shape[..along].iter().chain(&taken).chain(&shape[along + 1..]).copied().collect();
     Ok(Some(vec![DeviceTensor::new(select(x.around(along), &indices), out, dtype)]))
 }
 
@@ -340,6 +339,7 @@ fn expand(call: &mut Call<'_, '_>) -> Outputs {
         wanted.into_iter().map(|size| usize::try_from(size).ok().filter(|&size| size > 0)).collect();
     let Some(lined) = wanted.and_then(|wanted| Lined::up(&[&own, &wanted])) else { return Ok(None) };
     let Lined { shape, grouped, parts } = lined;
+    count(&shape)?;
     let x = call.take(0)?;
     let dtype = x.dtype();
     let out = with_rank!(grouped.len(), D => {
@@ -356,6 +356,7 @@ fn tile(call: &mut Call<'_, '_>) -> Outputs {
     let Some(repeats) = repeats.filter(|repeats| repeats.len() == shape.len() && call.node.version >= 6) else {
         return Ok(None);
     };
+    count(&shape.iter().zip(&repeats).map(|(&size, &times)| size.saturating_mul(times)).collect::<Vec<_>>())?;
     let mut x = call.take(0)?;
     for (along, times) in repeats.into_iter().enumerate().filter(|(_, times)| *times > 1) {
         shape[along] *= times;
@@ -385,6 +386,11 @@ fn pad(call: &mut Call<'_, '_>) -> Outputs {
     };
     let amounts: Option<Vec<usize>> = amounts.into_iter().map(|amount| usize::try_from(amount).ok()).collect();
     let Some(amounts) = amounts.filter(|amounts| amounts.len() == 2 * axes.len()) else { return Ok(None) };
+    let mut whole = shape.clone();
+    for (at, &along) in axes.iter().enumerate() {
+        whole[along] = whole[along].saturating_add(amounts[at]).saturating_add(amounts[at + axes.len()]);
+    }
+    count(&whole)?;
     let mut x = call.take(0)?;
     for (at, &along) in axes.iter().enumerate() {
         let (before, after) = (amounts[at], amounts[at + axes.len()]);

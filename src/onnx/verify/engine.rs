@@ -15,16 +15,3 @@ pub trait Engine: Sync {
     /// Why it cannot, as part of a sentence.
     fn run(&self, model: &Path, input: &str, inputs: &[Values]) -> Result<Vec<Vec<Values>>, String>;
 }
-
-/// The engines that are part of this program.
-pub fn built_in() -> Vec<&'static dyn Engine> {
-    [vec![&super::own::Interpreter as &dyn Engine], others()].concat()
-}
-
-/// Those of them that others wrote.
-pub fn others() -> Vec<&'static dyn Engine> {
-    vec![
-        #[cfg(feature = "verify")]
-        &super::tract::Tract,
-    ]
-}

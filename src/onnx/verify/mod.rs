@@ -25,12 +25,25 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use rekindle_state::onnx::proto::ValueInfoProto;
 
 pub use compare::{Difference, Tolerance, USUAL, Values};
-pub use engine::{Engine, built_in, others};
+pub use engine::Engine;
 pub use runtime::OnnxRuntime;
 
 use super::export::{Exported, Trace};
 use crate::models::Network;
 use crate::onnx::OnnxError;
+
+/// The engines that are part of this program.
+pub fn built_in() -> Vec<&'static dyn Engine> {
+    [vec![&own::Interpreter as &dyn Engine], others()].concat()
+}
+
+/// Those of them that others wrote.
+pub fn others() -> Vec<&'static dyn Engine> {
+    vec![
+        #[cfg(feature = "verify")]
+        &tract::Tract,
+    ]
+}
 
 /// Batch sizes that an open batch axis is tried with.
 pub const BATCHES: [usize; 2] = [1, 3];

@@ -1,20 +1,27 @@
 #![no_main]
-//! Opens bytes as a model and runs it on small inputs.
+//! Opens bytes as a model and runs it on small inputs, plainly and on the CPU runtime.
 
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use prost::bytes::Bytes;
 use rekindle_onnx::graph::Kind;
-use rekindle_onnx::{Array, Axis, DType, Data, HostOnly, Limits, Model, Session, Value};
+use rekindle_onnx::{Array, Axis, Cpu, DType, Data, HostOnly, Limits, Model, Session, Value};
 
 fuzz_target!(|data: &[u8]| {
     // No weights beside the model: the folder is not there.
     let Ok(model) = Model::decode(Bytes::copy_from_slice(data), Path::new("/nonexistent")) else { return };
     let inputs = model.graph.inputs.iter().map(|port| (port.name.clone(), value(&port.kind))).collect();
-    let Ok(mut session) = Session::new(model, HostOnly) else { return };
-    session.set_limits(Limits { elements: 1 << 14, nodes: 500 });
-    let _ = session.run(inputs);
+    let limits = Limits { elements: 1 << 14, nodes: 500, ..Limits::USUAL };
+    let inputs: Vec<(String, Value)> = inputs;
+    if let Ok(mut session) = Session::new(model.clone(), HostOnly) {
+        session.set_limits(limits);
+        let _ = session.run(inputs.clone());
+    }
+    if let Ok(mut session) = Session::prepared(model, Cpu) {
+        session.set_limits(limits);
+        let _ = session.run(inputs);
+    }
 });
 
 fn value(kind: &Kind) -> Value {

@@ -4,19 +4,9 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use super::{Array, Data, small_float};
+use super::small_float::{self, Rounding};
+use super::{Array, Data};
 use crate::{DType, Error, Result};
-
-/// How a value between two powers of two becomes a scale ([`DType::F8E8M0`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rounding {
-    /// The greater.
-    Up,
-    /// The smaller.
-    Down,
-    /// The nearer.
-    Nearest,
-}
 
 impl Array {
     /// The values as 64-bit floats. Booleans are 0 and 1.

@@ -7,9 +7,9 @@ pub mod small_float;
 mod strides;
 mod tensor;
 
-pub use cast::Rounding;
 pub use data::{Data, Element};
 pub use select::Positions;
+pub use small_float::Rounding;
 pub use strides::{Broadcast, broadcast_shape, index_of, offsets, strides};
 
 use crate::{DType, Error, Result};
@@ -28,9 +28,7 @@ pub struct Array {
 pub fn count(shape: &[usize]) -> Result<usize> {
     // Axes of size 0 are left out of the limit, so that no product of some of the axes overflows either.
     let most = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis.max(1)));
-    if most.is_none_or(|most| most > crate::limit::elements()) {
-        return Err(Error::invalid(format!("an array of shape {} is too large for memory", show(shape))));
-    }
+    crate::limit::array(most, shape)?;
     Ok(shape.iter().product())
 }
 

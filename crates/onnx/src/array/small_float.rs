@@ -2,8 +2,18 @@
 
 use std::sync::OnceLock;
 
-use super::Rounding;
 use crate::DType;
+
+/// How a value between two powers of two becomes a scale ([`DType::F8E8M0`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// The greater.
+    Up,
+    /// The smaller.
+    Down,
+    /// The nearer.
+    Nearest,
+}
 
 /// A format of small floats.
 struct Format {

@@ -123,6 +123,7 @@ impl Runtime {
         };
         if let Some(ready) = known {
             let space = ready.spaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            crate::limit::hold(ready.plan.sizes.iter().map(|&bytes| bytes as u64).sum())?;
             let mut space = space.unwrap_or_else(|| ready.plan.space());
             space.values.clone_from(&ready.plan.start);
             space.values[..inputs.len()].clone_from_slice(&inputs);
@@ -132,6 +133,7 @@ impl Runtime {
             }
         }
         let source = Source {
+            kernels: ops::plan,
             graph,
             weights: &self.weights,
             users: &self.users,
@@ -176,7 +178,8 @@ impl Plan {
             if !matches!(step, Step::Forget(_)) {
                 crate::limit::node()?;
             }
-            let ended = space.step(step, &self.constants, other).map_err(|error| match step {
+            let ended = space.step(step, &self.constants, other);
+            let ended = ended.and_then(|ended| crate::limit::time().map(|()| ended)).map_err(|error| match step {
                 Step::Kernel { name, .. } | Step::Plain { name, .. } => {
                     let node = &graph.nodes[*name];
                     error.in_node(&node.name, &node.full_operator())

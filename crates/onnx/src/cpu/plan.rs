@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rekindle_kernels::Memory;
 
-use super::ops;
 use super::run::{Context, Ended, Fact, Kernel, Other, Step, Workspace, fact, in_memory};
 use super::tensor::{Place, Tensor, either_order};
 use crate::array::count;
@@ -45,6 +44,8 @@ impl Packed {
 
 /// A graph with what all its plans share.
 pub(super) struct Source<'g> {
+    /// Plans a node, if there is a kernel for it.
+    pub kernels: fn(&mut Planner<'_>, &Node) -> Planned,
     pub graph: &'g Graph,
     pub weights: &'g HashMap<ValueId, Weight>,
     /// The nodes that use each value, in order, once for each use.
@@ -170,7 +171,7 @@ impl<'g> Planner<'g> {
                 let inputs = Inputs::new(values.iter().map(Option::as_ref).collect());
                 return self.settle(node, operator.eval(&inputs)?);
             }
-            if ops::plan(self, node)? {
+            if (self.source.kernels)(self, node)? {
                 return Ok(());
             }
         }
@@ -216,6 +217,7 @@ impl<'g> Planner<'g> {
     fn settle(&mut self, node: &Node, values: Vec<Value>) -> Result<()> {
         for (id, value) in node.outputs.iter().zip(values) {
             let Some(id) = *id else { continue };
+            crate::limit::hold(value.bytes())?;
             let Some((dtype, shape)) = fact(&value) else {
                 let place = self.space.values.len();
                 self.start.resize(place, None);
@@ -281,6 +283,7 @@ impl<'g> Planner<'g> {
             let (place, known) = (self.space.values.len(), fact(&value));
             let (dtype, shape) = known.clone().unwrap_or(NO_TENSOR);
             self.tensors[id] = Some(Tensor { place: Place::Value(place), dtype, shape, channels_last: false });
+            crate::limit::hold(value.bytes())?;
             self.space.values.push(Some(value));
             outputs.push(Some((place, known)));
         }
@@ -323,7 +326,7 @@ impl<'g> Planner<'g> {
                     let shared = self.tensors.iter().flatten().any(|other| other.place == tensor.place);
                     if !shared {
                         forgotten.push(at);
-                        self.space.values[at] = None;
+                        crate::limit::release(self.space.values[at].take().map_or(0, |value| value.bytes()));
                     }
                 }
                 _ => {}
@@ -417,7 +420,9 @@ impl<'g> Planner<'g> {
                 self.holders.len() - 1
             }
         };
+        let before = self.space.memories[at].bytes();
         self.space.memories[at].reserve(bytes);
+        crate::limit::hold(self.space.memories[at].bytes().saturating_sub(before) as u64)?;
         self.holders[at] = 1;
         Ok(Tensor { place: Place::Memory(at), dtype, shape, channels_last })
     }

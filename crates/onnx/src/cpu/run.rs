@@ -154,12 +154,15 @@ impl Workspace {
                     if found != *expected {
                         ended = Ended::Otherwise;
                     }
+                    crate::limit::hold(value.bytes())?;
                     self.values[*at] = Some(value);
                 }
                 Ok(ended)
             }
             Step::Forget(values) => {
-                values.iter().for_each(|&at| self.values[at] = None);
+                for &at in values {
+                    crate::limit::release(self.values[at].take().map_or(0, |value| value.bytes()));
+                }
                 Ok(Ended::Done)
             }
         }

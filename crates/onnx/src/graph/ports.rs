@@ -1,12 +1,13 @@
 //! What goes into a graph and comes out of it.
 
-use std::fmt;
-
 use rekindle_state::onnx::proto::type_proto::Value as Type;
 use rekindle_state::onnx::proto::{Dimension, ValueInfoProto, dimension};
 
-use super::ValueId;
 use crate::DType;
+use crate::axis::Axis;
+
+/// The number of a value in its graph.
+pub type ValueId = usize;
 
 /// An input or output of a graph.
 #[derive(Debug, Clone)]
@@ -30,27 +31,6 @@ pub enum Kind {
     Other(&'static str),
     /// The file does not say.
     Unknown,
-}
-
-/// An axis.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Axis {
-    /// Of a known size.
-    Size(usize),
-    /// Of one size wherever the name stands.
-    Named(String),
-    /// Of any size.
-    Any,
-}
-
-impl fmt::Display for Axis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Size(size) => write!(f, "{size}"),
-            Self::Named(name) => f.write_str(name),
-            Self::Any => f.write_str("?"),
-        }
-    }
 }
 
 impl Port {

@@ -52,6 +52,12 @@ impl Weight {
         Self { dtype, shape, source: WeightSource::Deferred(Deferred(values)) }
     }
 
+    /// Bytes that its values take, texts aside.
+    pub fn bytes(&self) -> u64 {
+        let bits = (self.dtype.bits() as u64).saturating_mul(self.shape.iter().product::<usize>() as u64);
+        bits.div_ceil(8)
+    }
+
     /// The values, read from the file if they are there.
     ///
     /// # Errors

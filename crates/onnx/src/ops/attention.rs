@@ -1,7 +1,6 @@
 //! Scaled dot-product attention.
 
-use super::later;
-use crate::operator::{Entry, RawNode, Schema};
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use std::borrow::Cow;
 
 use super::product::{Size, add_product, transposed};
@@ -23,11 +22,11 @@ pub(super) const OPERATORS: &[Entry] = &[Entry::new(
         "softcap",
         "softmax_precision",
     ]),
-    |node| later(node, attention),
+    |node| parsed(Attention::parse(node)?),
 )];
 
 /// Which score the fourth output shows.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
     Product,
     Capped,
@@ -181,62 +180,101 @@ pub(super) struct Settings {
     pub precision: DType,
 }
 
-fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let attributes = &node.attributes;
-    let flat = inputs.array(0)?.rank() == 3;
-    let kv_heads = attributes.int("kv_num_heads")?;
-    let q = split_heads(inputs.array(0)?, attributes.int("q_num_heads")?)?;
-    let (mut k, mut v) = (split_heads(inputs.array(1)?, kv_heads)?, split_heads(inputs.array(2)?, kv_heads)?);
-    let past = match (inputs.optional(4)?, inputs.optional(5)?) {
-        (Some(keys), Some(values)) => {
-            (k, v) = (concat(&[keys, &k], 2)?, concat(&[values, &v], 2)?);
-            Some(keys.shape()[2])
-        }
-        (None, None) => None,
-        _ => return Err(Error::invalid("past keys and past values go together, and one is missing")),
-    };
-    if k.dtype() != q.dtype() {
-        return Err(Error::invalid(format!("queries of type {} do not go with keys of type {}", q.dtype(), k.dtype())));
-    }
-    let heads = Heads::new(&q, &k, &v)?;
-    let valid = inputs.ints(6)?;
-    if valid.as_ref().is_some_and(|valid| valid.len() != heads.batch) {
-        return Err(Error::invalid(format!("the numbers of valid keys are not {}, one for each sample", heads.batch)));
-    }
-    let offsets = match (&valid, past) {
-        (_, Some(past)) => vec![past as i64; heads.batch],
-        (Some(valid), None) => valid.iter().map(|valid| valid.saturating_sub(heads.rows as i64)).collect(),
-        (None, None) => vec![0; heads.batch],
-    };
-    let side = |name: &str| Ok::<_, Error>(attributes.int(name)?.filter(|&size| size >= 0));
-    let bias = Bias {
-        mask: inputs.optional(3)?.map(|mask| Mask::new(mask, &heads, node.version)).transpose()?,
-        causal: attributes.flag("is_causal", false)?,
-        window: [side("left_window_size")?, side("right_window_size")?],
-        offsets,
-        valid,
-    };
-    let settings = Settings {
-        scale: attributes.float("scale")?.map_or(1.0 / (heads.depth as f64).sqrt(), f64::from),
-        softcap: f64::from(attributes.float_or("softcap", 0.0)?),
-        shown: match attributes.int_or("qk_matmul_output_mode", 0)? {
+/// `Attention` of the standard.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    version: i64,
+    /// Heads of the queries, and of keys and values, where they are in one axis with the places.
+    pub heads: [Option<i64>; 2],
+    /// Whether a query sees no key after it.
+    pub causal: bool,
+    /// How many positions left and right of a query are seen.
+    pub window: [Option<i64>; 2],
+    /// What scores are multiplied by, unless by one over the root of a head's width.
+    pub scale: Option<f32>,
+    /// Holds scores between two bounds; 0 for none.
+    pub softcap: f32,
+    shown: Shown,
+    precision: Option<DType>,
+    /// Whether somebody looks at the scores.
+    show: bool,
+}
+
+impl Attention {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let attributes = &node.attributes;
+        let side = |name: &str| Ok::<_, Error>(attributes.int(name)?.filter(|&size| size >= 0));
+        let shown = match attributes.int_or("qk_matmul_output_mode", 0)? {
             0 => Shown::Product,
             1 => Shown::Capped,
             2 => Shown::Biased,
             3 => Shown::Softmax,
             other => return Err(Error::invalid(format!("attribute 'qk_matmul_output_mode' is {other}, not 0 to 3"))),
-        },
-        precision: precision(node)?.unwrap_or(q.dtype()),
-    };
-    // The product is shown only if somebody looks.
-    let show = node.wants(3);
-    with_real!(q.dtype(), T => {
-        let (output, scores) = compute::<T>(&q, &k, &v, &heads, &bias, &settings, show)?;
-        let output = if flat { join_heads(&output)? } else { output };
-        let mut outputs = vec![output.into(), k.into(), v.into()];
-        outputs.extend(scores.map(Value::from));
-        Ok(outputs)
-    })
+        };
+        Ok(Self {
+            version: node.version,
+            heads: [attributes.int("q_num_heads")?, attributes.int("kv_num_heads")?],
+            causal: attributes.flag("is_causal", false)?,
+            window: [side("left_window_size")?, side("right_window_size")?],
+            scale: attributes.float("scale")?,
+            softcap: attributes.float_or("softcap", 0.0)?,
+            shown,
+            precision: precision(node)?,
+            show: node.wants(3),
+        })
+    }
+}
+
+impl Operator for Attention {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let flat = inputs.array(0)?.rank() == 3;
+        let q = split_heads(inputs.array(0)?, self.heads[0])?;
+        let mut k = split_heads(inputs.array(1)?, self.heads[1])?;
+        let mut v = split_heads(inputs.array(2)?, self.heads[1])?;
+        let past = match (inputs.optional(4)?, inputs.optional(5)?) {
+            (Some(keys), Some(values)) => {
+                (k, v) = (concat(&[keys, &k], 2)?, concat(&[values, &v], 2)?);
+                Some(keys.shape()[2])
+            }
+            (None, None) => None,
+            _ => return Err(Error::invalid("past keys and past values go together, and one is missing")),
+        };
+        if k.dtype() != q.dtype() {
+            let (q, k) = (q.dtype(), k.dtype());
+            return Err(Error::invalid(format!("queries of type {q} do not go with keys of type {k}")));
+        }
+        let heads = Heads::new(&q, &k, &v)?;
+        let valid = inputs.ints(6)?;
+        if valid.as_ref().is_some_and(|valid| valid.len() != heads.batch) {
+            let message = format!("the numbers of valid keys are not {}, one for each sample", heads.batch);
+            return Err(Error::invalid(message));
+        }
+        let offsets = match (&valid, past) {
+            (_, Some(past)) => vec![past as i64; heads.batch],
+            (Some(valid), None) => valid.iter().map(|valid| valid.saturating_sub(heads.rows as i64)).collect(),
+            (None, None) => vec![0; heads.batch],
+        };
+        let bias = Bias {
+            mask: inputs.optional(3)?.map(|mask| Mask::new(mask, &heads, self.version)).transpose()?,
+            causal: self.causal,
+            window: self.window,
+            offsets,
+            valid,
+        };
+        let settings = Settings {
+            scale: self.scale.map_or(1.0 / (heads.depth as f64).sqrt(), f64::from),
+            softcap: f64::from(self.softcap),
+            shown: self.shown,
+            precision: self.precision.unwrap_or(q.dtype()),
+        };
+        with_real!(q.dtype(), T => {
+            let (output, scores) = compute::<T>(&q, &k, &v, &heads, &bias, &settings, self.show)?;
+            let output = if flat { join_heads(&output)? } else { output };
+            let mut outputs = vec![output.into(), k.into(), v.into()];
+            outputs.extend(scores.map(Value::from));
+            Ok(outputs)
+        })
+    }
 }
 
 /// The type that an attribute asks the softmax to run in.

@@ -5,8 +5,8 @@ use super::real::{Real, read, with_real, write, zeros};
 use super::window::{Padding, Segment, Window, Windows, for_axes, list};
 use super::{Inputs, one};
 use crate::array::count;
-use crate::graph::Axis;
-use crate::infer::{Fact, fits};
+use crate::axis::Axis;
+use crate::infer::{Fact, elements, fits};
 use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use crate::{Array, Error, Result, Value};
 
@@ -114,6 +114,11 @@ impl Operator for Conv {
         let shape = [vec![image[0].clone(), weight[0].clone()], spatial].concat();
         Ok(vec![Fact::new(x.dtype, shape)])
     }
+
+    fn work(&self, inputs: &[Fact], outputs: &[Fact]) -> u64 {
+        let taps = inputs.get(1).and_then(|w| w.sizes()).map_or(0, |w| elements(w.get(1..)));
+        outputs.first().and_then(Fact::sizes).map_or(0, |y| elements(Some(&y))).saturating_mul(taps)
+    }
 }
 
 impl ConvTranspose {
@@ -141,6 +146,11 @@ impl Operator for ConvTranspose {
         let channels = weight[1].saturating_mul(self.groups);
         let shape = [&[image[0], channels], &window.image[..]].concat();
         Ok(vec![Fact::new(x.dtype, shape.into_iter().map(Axis::Size).collect())])
+    }
+
+    fn work(&self, inputs: &[Fact], _outputs: &[Fact]) -> u64 {
+        let taps = inputs.get(1).and_then(|w| w.sizes()).map_or(0, |w| elements(w.get(1..)));
+        inputs.first().and_then(Fact::sizes).map_or(0, |x| elements(Some(&x))).saturating_mul(taps)
     }
 }
 
@@ -231,6 +241,7 @@ impl Groups<'_> {
             let count = width.min(self.plane - start);
             let segments: Vec<_> = (0..taps).map(|tap| self.window.segments(tap, start..start + count)).collect();
             for group in 0..images * groups {
+                crate::limit::time()?;
                 let x = &x[group * from * pixels..][..from * pixels];
                 let w = &w[group % groups * to * terms..][..to * terms];
                 let y = &mut y[group * to * self.plane..][..to * self.plane];
@@ -293,6 +304,7 @@ impl Groups<'_> {
             let count = width.min(self.plane - start);
             let segments: Vec<_> = (0..taps).map(|tap| self.window.segments(tap, start..start + count)).collect();
             for group in 0..images * groups {
+                crate::limit::time()?;
                 let x = &x[group * from * self.plane..][..from * self.plane];
                 let w = &w[group % groups * from * terms..][..from * terms];
                 let y = &mut y[group * to * pixels..][..to * pixels];

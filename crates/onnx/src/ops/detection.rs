@@ -76,6 +76,7 @@ fn non_max_suppression(node: &RawNode) -> Parsed {
                 if kept.len() >= limit {
                     break;
                 }
+                crate::limit::time()?;
                 if kept.iter().all(|&other| edges[i].overlap(&edges[other]) <= threshold) {
                     kept.push(i);
                     selected.extend([image as i64, (item % classes) as i64, i as i64]);

@@ -1,6 +1,6 @@
 //! `Einsum`: operands are contracted pairwise, each time as a stack of matrix products. Also `Det`.
 
-use crate::operator::{ANY, Entry, Parsed, RawNode, Schema, eval};
+use crate::operator::{ANY, Entry, Operator, RawNode, Schema, parsed};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::matmul::matmul;
@@ -10,14 +10,18 @@ use crate::array::{Rounding, offsets, strides};
 use crate::{Array, DType, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
-    Entry::new(Schema::new("Einsum", &[12, 28], (1, ANY)).attributes(&["!equation"]).weights(), einsum),
+    Entry::new(Schema::new("Einsum", &[12, 28], (1, ANY)).attributes(&["!equation"]).weights(), |node| {
+        parsed(Einsum::parse(node)?)
+    }),
     Entry::plain(Schema::new("Det", &[11, 22], (1, 1)), det),
 ];
 
 /// A letter of the equation, or an axis that `...` stands for, counted from the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Label {
+pub enum Label {
+    /// An axis that `...` stands for.
     Hidden(usize),
+    /// A letter.
     Letter(u8),
 }
 
@@ -27,44 +31,67 @@ struct Operand {
     array: Array,
 }
 
-fn einsum(node: &RawNode) -> Parsed {
-    let equation = node.attributes.text("equation")?.ok_or_else(|| Error::invalid("it has no attribute 'equation'"))?;
-    let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
-    eval(move |inputs| {
+/// `Einsum`.
+#[derive(Debug, Clone)]
+pub struct Einsum {
+    equation: String,
+    /// What the axes of each operand are called.
+    terms: Vec<String>,
+    /// What those of the result are called, if the equation says so.
+    result: Option<String>,
+}
+
+impl Einsum {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let equation =
+            node.attributes.text("equation")?.ok_or_else(|| Error::invalid("it has no attribute 'equation'"))?;
+        let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
         let (left, right) = match equation.split_once("->") {
-            Some((left, right)) => (left, Some(right)),
+            Some((left, right)) => (left, Some(right.to_string())),
             None => (equation.as_str(), None),
         };
-        let arrays = inputs.arrays()?;
-        let terms: Vec<&str> = left.split(',').collect();
-        if terms.len() != arrays.len() || arrays.is_empty() {
+        let terms = left.split(',').map(ToString::to_string).collect();
+        Ok(Self { terms, result: right, equation })
+    }
+
+    /// What the axes of operands of these ranks are called, and those of the result.
+    ///
+    /// # Errors
+    /// When the equation does not fit them.
+    pub fn labels(&self, ranks: &[usize]) -> Result<(Vec<Vec<Label>>, Vec<Label>)> {
+        if self.terms.len() != ranks.len() || ranks.is_empty() {
+            let (equation, wanted, found) = (&self.equation, self.terms.len(), ranks.len());
             return Err(Error::invalid(format!(
-                "the equation '{equation}' is of {} operands, and there are {}",
-                terms.len(),
-                arrays.len()
+                "the equation '{equation}' is of {wanted} operands, and there are {found}"
             )));
         }
-        let dtype = arrays[0].dtype();
-        let mut operands = Vec::new();
-        let mut hidden = 0;
-        for (term, array) in terms.into_iter().zip(arrays) {
-            if array.dtype() != dtype {
-                return Err(Error::invalid("its inputs are of different types"));
-            }
-            let labels = labels(term, Some(array.rank()), 0)?;
-            hidden = hidden.max(labels.iter().filter(|label| matches!(label, Label::Hidden(_))).count());
-            operands.push(Operand { labels, array: array.clone() });
-        }
-        let output = match right {
-            Some(right) => labels(right, None, hidden)?,
+        let operands = self.terms.iter().zip(ranks).map(|(term, &rank)| labels(term, Some(rank), 0));
+        let operands = operands.collect::<Result<Vec<_>>>()?;
+        let hidden = |labels: &Vec<Label>| labels.iter().filter(|label| matches!(label, Label::Hidden(_))).count();
+        let hidden = operands.iter().map(hidden).max().unwrap_or(0);
+        let result = match &self.result {
+            Some(term) => labels(term, None, hidden)?,
             None => implied(&operands, hidden),
         };
-        let result = contract_all(operands, &output, wide(dtype)).map_err(|error| match error {
-            Error::Invalid(message) => Error::invalid(format!("the equation '{equation}': {message}")),
+        Ok((operands, result))
+    }
+}
+
+impl Operator for Einsum {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let arrays = inputs.arrays()?;
+        let (labels, output) = self.labels(&arrays.iter().map(|array| array.rank()).collect::<Vec<_>>())?;
+        let dtype = arrays[0].dtype();
+        if arrays.iter().any(|array| array.dtype() != dtype) {
+            return Err(Error::invalid("its inputs are of different types"));
+        }
+        let operands = labels.into_iter().zip(arrays).map(|(labels, array)| Operand { labels, array: array.clone() });
+        let result = contract_all(operands.collect(), &output, wide(dtype)).map_err(|error| match error {
+            Error::Invalid(message) => Error::invalid(format!("the equation '{}': {message}", self.equation)),
             other => other,
         })?;
         one(result.cast(dtype, true, Rounding::Nearest)?)
-    })
+    }
 }
 
 /// The type that sums are computed in.
@@ -99,9 +126,9 @@ fn unreadable(term: &str) -> Error {
 }
 
 /// Without `->`: what `...` stands for, then the letters that occur once, in alphabetical order.
-fn implied(operands: &[Operand], hidden: usize) -> Vec<Label> {
+fn implied(operands: &[Vec<Label>], hidden: usize) -> Vec<Label> {
     let mut counts: BTreeMap<u8, usize> = BTreeMap::new();
-    for label in operands.iter().flat_map(|operand| &operand.labels) {
+    for label in operands.iter().flatten() {
         if let Label::Letter(letter) = label {
             *counts.entry(*letter).or_default() += 1;
         }

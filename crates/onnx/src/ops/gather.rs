@@ -1,14 +1,20 @@
 //! Elements looked up by their positions.
 
-use super::{around, one};
+use super::{Inputs, around, one};
 use crate::array::{axis, count, strides};
-use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
-use crate::{Array, Error, Result};
+use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
+use crate::{Array, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
-    Entry::new(Schema::new("Gather", &[1, 11, 13], (2, 2)).attributes(&["axis"]).weights(), gather),
-    Entry::new(Schema::new("GatherElements", &[11, 13], (2, 2)).attributes(&["axis"]), gather_elements),
-    Entry::new(Schema::new("GatherND", &[11, 12, 13], (2, 2)).attributes(&["batch_dims@12"]), gather_nd),
+    Entry::new(Schema::new("Gather", &[1, 11, 13], (2, 2)).attributes(&["axis"]).weights(), |node| {
+        parsed(Gather { axis: node.attributes.int_or("axis", 0)? })
+    }),
+    Entry::new(Schema::new("GatherElements", &[11, 13], (2, 2)).attributes(&["axis"]), |node| {
+        parsed(GatherElements { axis: node.attributes.int_or("axis", 0)? })
+    }),
+    Entry::new(Schema::new("GatherND", &[11, 12, 13], (2, 2)).attributes(&["batch_dims@12"]), |node| {
+        parsed(GatherNd::parse(node)?)
+    }),
     Entry::new(Schema::new("Compress", &[9, 11, 28], (2, 2)).attributes(&["axis"]), compress),
 ];
 
@@ -32,11 +38,17 @@ pub(super) fn position(index: i64, size: usize) -> Result<usize> {
         .ok_or_else(|| Error::invalid(format!("position {index} is outside an axis of size {size}")))
 }
 
-fn gather(node: &RawNode) -> Parsed {
-    let axis_given = node.attributes.int_or("axis", 0)?;
-    eval(move |inputs| {
+/// `Gather`.
+#[derive(Debug, Clone, Copy)]
+pub struct Gather {
+    /// The axis on which positions are looked up.
+    pub axis: i64,
+}
+
+impl Operator for Gather {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
-        let axis = axis(axis_given, x.rank())?;
+        let axis = axis(self.axis, x.rank())?;
         let (outer, size, inner) = around(x.shape(), axis);
         let chosen = positions(indices, size)?;
         let shape = [&x.shape()[..axis], indices.shape(), &x.shape()[axis + 1..]].concat();
@@ -44,77 +56,112 @@ fn gather(node: &RawNode) -> Parsed {
         let starts: Vec<_> =
             (0..outer).flat_map(|o| chosen.iter().map(move |position| (o * size + position) * inner)).collect();
         one(x.blocks(shape, &starts, inner)?)
-    })
+    }
 }
 
 /// For every index along an axis, the position of the element that it means.
 ///
 /// # Errors
 /// When the shapes do not fit, or an index is outside the axis.
-pub(super) fn element_positions(x: &Array, indices: &Array, axis: usize) -> Result<Vec<usize>> {
+pub(super) fn element_positions(x: &[usize], indices: &Array, axis: usize) -> Result<Vec<usize>> {
     let fits = |(i, (&from, &size)): (usize, (&usize, &usize))| i == axis || from <= size;
-    if indices.rank() != x.rank() || !indices.shape().iter().zip(x.shape()).enumerate().all(fits) {
-        return Err(Error::invalid(format!("indices of shape {:?} do not fit shape {:?}", indices.shape(), x.shape())));
+    if indices.rank() != x.len() || !indices.shape().iter().zip(x).enumerate().all(fits) {
+        return Err(Error::invalid(format!("indices of shape {:?} do not fit shape {x:?}", indices.shape())));
     }
-    let mut steps = strides(x.shape());
+    let mut steps = strides(x);
     let step = std::mem::replace(&mut steps[axis], 0);
     let bases = crate::array::offsets(indices.shape(), &steps)?;
-    let chosen = positions(indices, x.shape()[axis])?;
+    let chosen = positions(indices, x[axis])?;
     Ok(bases.into_iter().zip(chosen).map(|(base, position)| base + position * step).collect())
 }
 
-fn gather_elements(node: &RawNode) -> Parsed {
-    let axis_given = node.attributes.int_or("axis", 0)?;
-    eval(move |inputs| {
+/// `GatherElements`.
+#[derive(Debug, Clone, Copy)]
+pub struct GatherElements {
+    axis: i64,
+}
+
+impl GatherElements {
+    /// For every index, the position of the element that it means in an array of some shape.
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or an index is outside the axis.
+    pub fn positions(&self, x: &[usize], indices: &Array) -> Result<Vec<usize>> {
+        element_positions(x, indices, axis(self.axis, x.len())?)
+    }
+}
+
+impl Operator for GatherElements {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
-        let axis = axis(axis_given, x.rank())?;
-        one(x.take(indices.shape().to_vec(), &element_positions(x, indices, axis)?)?)
-    })
+        one(x.take(indices.shape().to_vec(), &self.positions(x.shape(), indices)?)?)
+    }
 }
 
 /// Where the blocks begin that index vectors mean, and how large they are. The first `batch` axes are common to both.
 ///
 /// # Errors
 /// When the shapes do not fit, or an index is outside its axis.
-pub(super) fn block_positions(x: &Array, indices: &Array, batch: usize) -> Result<(Vec<usize>, usize)> {
+pub(super) fn block_positions(x: &[usize], indices: &Array, batch: usize) -> Result<(Vec<usize>, usize)> {
     let depth = indices.shape().last().copied().unwrap_or(0);
-    let misfit = || Error::invalid(format!("indices of shape {:?} do not fit shape {:?}", indices.shape(), x.shape()));
+    let misfit = || Error::invalid(format!("indices of shape {:?} do not fit shape {x:?}", indices.shape()));
     if batch >= indices.rank()
-        || depth > x.rank().saturating_sub(batch)
-        || x.rank() < batch
-        || x.shape()[..batch] != indices.shape()[..batch]
+        || depth > x.len().saturating_sub(batch)
+        || x.len() < batch
+        || x[..batch] != indices.shape()[..batch]
     {
         return Err(misfit());
     }
     if !indices.dtype().is_int() {
         return Err(Error::invalid(format!("expected integers as positions, found {}", indices.dtype())));
     }
-    let (steps, numbers) = (strides(x.shape()), indices.int64s()?);
-    let block = x.shape()[batch + depth..].iter().product();
-    let each_batch: usize = x.shape()[batch..].iter().product();
+    let (steps, numbers) = (strides(x), indices.int64s()?);
+    let block = x[batch + depth..].iter().product();
+    let each_batch: usize = x[batch..].iter().product();
     let vectors: usize = indices.shape()[..indices.rank() - 1].iter().product();
     let per_batch: usize = indices.shape()[batch..indices.rank() - 1].iter().product();
     let mut starts = Vec::with_capacity(vectors);
     for vector in 0..vectors {
         let mut start = vector / per_batch.max(1) * each_batch;
         for (i, &index) in numbers[vector * depth..(vector + 1) * depth].iter().enumerate() {
-            start += position(index, x.shape()[batch + i])? * steps[batch + i];
+            start += position(index, x[batch + i])? * steps[batch + i];
         }
         starts.push(start);
     }
     Ok((starts, block))
 }
 
-fn gather_nd(node: &RawNode) -> Parsed {
-    let batch = usize::try_from(node.attributes.int_or("batch_dims", 0)?)
-        .map_err(|_| Error::invalid("batch_dims is negative"))?;
-    eval(move |inputs| {
-        let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
-        let (starts, block) = block_positions(x, indices, batch)?;
+/// `GatherND`.
+#[derive(Debug, Clone, Copy)]
+pub struct GatherNd {
+    batch: usize,
+}
+
+impl GatherNd {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let batch = usize::try_from(node.attributes.int_or("batch_dims", 0)?);
+        Ok(Self { batch: batch.map_err(|_| Error::invalid("batch_dims is negative"))? })
+    }
+
+    /// Where the blocks begin that the indices mean in an array of some shape, how large they are, and the shape that they fill.
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or an index is outside its axis.
+    pub fn positions(&self, x: &[usize], indices: &Array) -> Result<(Vec<usize>, usize, Vec<usize>)> {
+        let (starts, block) = block_positions(x, indices, self.batch)?;
         let depth = indices.shape().last().copied().unwrap_or(0);
-        let shape = [&indices.shape()[..indices.rank() - 1], &x.shape()[batch + depth..]].concat();
+        let shape = [&indices.shape()[..indices.rank() - 1], &x[self.batch + depth..]].concat();
+        count(&shape)?;
+        Ok((starts, block, shape))
+    }
+}
+
+impl Operator for GatherNd {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
+        let (starts, block, shape) = self.positions(x.shape(), indices)?;
         one(x.blocks(shape, &starts, block)?)
-    })
+    }
 }
 
 /// The parts whose condition holds: along an axis, or of all elements in a row.

@@ -1,16 +1,15 @@
 //! Sampling images at the points of a grid, and grids of affine maps.
 
-use super::later;
+use super::one;
 use super::real::{Real, read, with_real, write, zeros};
-use super::{Inputs, one};
 use crate::array::{count, strides};
 use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
-use crate::{Array, Error, Result, Value};
+use crate::{Array, Error, Result};
 
 pub(super) const OPERATORS: &[Entry] = &[
     Entry::new(
         Schema::new("GridSample", &[16, 20, 22], (2, 2)).attributes(&["align_corners", "mode", "padding_mode"]),
-        |node| later(node, grid_sample),
+        grid_sample,
     ),
     Entry::new(Schema::new("AffineGrid", &[20], (2, 2)).attributes(&["align_corners"]), affine_grid),
 ];
@@ -30,20 +29,42 @@ enum Mode {
     Cubic,
 }
 
-fn grid_sample(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    if x.dtype().is_float() {
-        return one(with_real!(x.dtype(), T => sampled::<T>(node, x, inputs.array(1)?))?);
-    }
-    one(sampled::<f64>(node, x, inputs.array(1)?)?)
+/// What a node says of how it samples.
+#[derive(Debug, Clone, Copy)]
+struct Sampling {
+    mode: Mode,
+    outside: Outside,
+    corners: bool,
+}
+
+fn grid_sample(node: &RawNode) -> Parsed {
+    let attributes = &node.attributes;
+    let mode = match attributes.text_or("mode", "linear")? {
+        "nearest" => Mode::Nearest,
+        "linear" | "bilinear" => Mode::Linear,
+        "cubic" | "bicubic" => Mode::Cubic,
+        other => return Err(Error::invalid(format!("its mode is '{other}'"))),
+    };
+    let outside = match attributes.text_or("padding_mode", "zeros")? {
+        "zeros" => Outside::Zeros,
+        "border" => Outside::Border,
+        "reflection" => Outside::Reflection,
+        other => return Err(Error::invalid(format!("its padding_mode is '{other}'"))),
+    };
+    let sampling = Sampling { mode, outside, corners: attributes.flag("align_corners", false)? };
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        if x.dtype().is_float() {
+            return one(with_real!(x.dtype(), T => sampled::<T>(sampling, x, inputs.array(1)?))?);
+        }
+        one(sampled::<f64>(sampling, x, inputs.array(1)?)?)
+    })
 }
 
 /// One axis of an image that points are on.
 struct Axis {
     size: usize,
-    corners: bool,
-    outside: Outside,
-    mode: Mode,
+    sampling: Sampling,
 }
 
 impl Axis {
@@ -51,20 +72,20 @@ impl Axis {
     fn taps(&self, coordinate: f32, taps: &mut Vec<(usize, f32)>) {
         taps.clear();
         let size = self.size as f32;
-        let mut at = if self.corners {
+        let mut at = if self.sampling.corners {
             (coordinate + 1.0) / 2.0 * (size - 1.0)
         } else {
             ((coordinate + 1.0) * size - 1.0) / 2.0
         };
-        if self.mode == Mode::Nearest {
+        if self.sampling.mode == Mode::Nearest {
             at = at.round_ties_even();
         }
         let (low, high) = self.ends();
         if at < low || at > high {
-            match self.outside {
+            match self.sampling.outside {
                 Outside::Zeros => {}
                 // A cubic kernel goes on past the border: its taps are cut off there, one by one.
-                Outside::Border if self.mode == Mode::Cubic => {}
+                Outside::Border if self.sampling.mode == Mode::Cubic => {}
                 Outside::Border => at = at.clamp(0.0, size - 1.0),
                 Outside::Reflection => at = reflect(at, low, high),
             }
@@ -74,7 +95,7 @@ impl Axis {
         }
         let floor = at.floor();
         let rest = at - floor;
-        match self.mode {
+        match self.sampling.mode {
             Mode::Nearest => taps.extend(self.pixel(at).map(|pixel| (pixel, 1.0))),
             Mode::Linear => {
                 for (place, weight) in [(floor, 1.0 - rest), (floor + 1.0, rest)] {
@@ -91,7 +112,7 @@ impl Axis {
 
     /// Where the image ends: at the centres of its last pixels, or at their edges.
     fn ends(&self) -> (f32, f32) {
-        if self.corners { (0.0, self.size as f32 - 1.0) } else { (-0.5, self.size as f32 - 0.5) }
+        if self.sampling.corners { (0.0, self.size as f32 - 1.0) } else { (-0.5, self.size as f32 - 0.5) }
     }
 
     /// The pixel at a whole number.
@@ -100,7 +121,7 @@ impl Axis {
         if (0.0..=last).contains(&place) {
             return Some(place as usize);
         }
-        match self.outside {
+        match self.sampling.outside {
             Outside::Zeros => None,
             Outside::Border => Some(place.clamp(0.0, last) as usize),
             Outside::Reflection => {
@@ -130,28 +151,14 @@ fn cubic(x: f32) -> [f32; 4] {
     [far(x + 1.0), near(x), near(1.0 - x), far(2.0 - x)]
 }
 
-fn sampled<T: Real>(node: &RawNode, x: &Array, grid: &Array) -> Result<Array> {
-    let attributes = &node.attributes;
-    let mode = match attributes.text_or("mode", "linear")? {
-        "nearest" => Mode::Nearest,
-        "linear" | "bilinear" => Mode::Linear,
-        "cubic" | "bicubic" => Mode::Cubic,
-        other => return Err(Error::invalid(format!("its mode is '{other}'"))),
-    };
-    let outside = match attributes.text_or("padding_mode", "zeros")? {
-        "zeros" => Outside::Zeros,
-        "border" => Outside::Border,
-        "reflection" => Outside::Reflection,
-        other => return Err(Error::invalid(format!("its padding_mode is '{other}'"))),
-    };
-    let corners = attributes.flag("align_corners", false)?;
+fn sampled<T: Real>(sampling: Sampling, x: &Array, grid: &Array) -> Result<Array> {
     let rank = x.rank().saturating_sub(2);
     let fits = rank > 0 && grid.rank() == x.rank() && grid.shape()[0] == x.shape()[0] && grid.shape()[rank + 1] == rank;
     if !fits || x.shape()[2..].contains(&0) {
         return Err(Error::invalid(format!("a grid of shape {:?} for images of shape {:?}", grid.shape(), x.shape())));
     }
     let (images, channels, spatial) = (x.shape()[0], x.shape()[1], &x.shape()[2..]);
-    let axes: Vec<_> = spatial.iter().map(|&size| Axis { size, corners, outside, mode }).collect();
+    let axes: Vec<_> = spatial.iter().map(|&size| Axis { size, sampling }).collect();
     let steps = strides(spatial);
     let shape = [&[images, channels], &grid.shape()[1..=rank]].concat();
     let (pixels, points) = (count(spatial)?, count(&grid.shape()[1..=rank])?);

@@ -4,7 +4,7 @@ use super::product::{Ring, Size, add_product, transposed};
 use super::real::{Real, read, round, with_real, write, zeros};
 use super::{Inputs, one};
 use crate::array::{Broadcast, broadcast_shape};
-use crate::infer::{Fact, Rule, broadcast, fits};
+use crate::infer::{Fact, Rule, broadcast, elements, fits};
 use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use crate::{Array, DType, Error, Result, Value};
 
@@ -213,6 +213,12 @@ impl Operator for Gemm {
             return Err(Error::invalid("what it adds does not fit its product"));
         }
         Ok(vec![Fact::new(a.dtype, shape)])
+    }
+
+    fn work(&self, inputs: &[Fact], outputs: &[Fact]) -> u64 {
+        let inner = inputs.first().and_then(Fact::sizes).and_then(|a| a.get(usize::from(!self.transpose_a)).copied());
+        let products = outputs.first().and_then(Fact::sizes).map_or(0, |y| elements(Some(&y)));
+        products.saturating_mul(inner.unwrap_or(0) as u64)
     }
 }
 

@@ -1,20 +1,74 @@
 //! Attention of the domain `com.microsoft`, in the forms of its transformer optimizer.
 
-use super::attention::{Bias, Heads, Mask, Settings, Shown, compute, join_heads, split_heads};
-use super::later;
+use super::attention::{self, Bias, Heads, Mask, Shown, compute, join_heads, split_heads};
 use super::layer_norm::combine;
 use super::matmul::matmul;
 use super::real::with_real;
 use super::recurrent_attention::{angles, rotated};
 use super::{Inputs, concat, one};
-use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
 use crate::{Array, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
-    Entry::new(Schema::of("com.microsoft", "Attention", &[1], (2, 7)), |node| later(node, attention)),
-    Entry::new(Schema::of("com.microsoft", "MultiHeadAttention", &[1], (1, 10)), |node| later(node, multi_head)),
+    Entry::new(Schema::of("com.microsoft", "Attention", &[1], (2, 7)), |node| parsed(Packed(Settings::parse(node)?))),
+    Entry::new(Schema::of("com.microsoft", "MultiHeadAttention", &[1], (1, 10)), |node| {
+        parsed(MultiHead(Settings::parse(node)?))
+    }),
     Entry::new(Schema::of("com.microsoft", "RotaryEmbedding", &[1], (4, 4)), rotary),
 ];
+
+/// What both say of a node.
+pub(super) struct Settings {
+    heads: Option<i64>,
+    causal: bool,
+    scale: Option<f64>,
+    /// What is added to the score of a key that a mask of words hides.
+    filter: f64,
+    /// Sizes of queries, keys and values beside one another, unless they are all the same.
+    sizes: Option<[i64; 3]>,
+    /// Whether positions are turned inside.
+    turned: bool,
+    /// Whether somebody wants the keys and values for the next words.
+    present: bool,
+}
+
+impl Settings {
+    pub fn parse(node: &RawNode) -> Result<Self> {
+        let attributes = &node.attributes;
+        let sizes = match attributes.ints("qkv_hidden_sizes")? {
+            Some(&[q, k, v]) => Some([q, k, v]),
+            Some(_) => return Err(Error::invalid("attribute 'qkv_hidden_sizes' is not three numbers")),
+            None => None,
+        };
+        Ok(Self {
+            heads: attributes.int("num_heads")?,
+            causal: attributes.flag("unidirectional", false)?,
+            scale: attributes.float("scale")?.filter(|&scale| scale != 0.0).map(f64::from),
+            filter: f64::from(attributes.float_or("mask_filter_value", -10000.0)?),
+            sizes,
+            turned: attributes.flag("do_rotary", false)?,
+            present: node.wants(1),
+        })
+    }
+}
+
+/// `Attention`: queries, keys and values from one product.
+struct Packed(Settings);
+
+impl Operator for Packed {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        packed(&self.0, inputs)
+    }
+}
+
+/// `MultiHeadAttention`.
+struct MultiHead(Settings);
+
+impl Operator for MultiHead {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        multi_head(&self.0, inputs)
+    }
+}
 
 /// Places `from..to` of the last axis.
 fn columns(array: &Array, from: usize, to: usize) -> Result<Array> {
@@ -35,8 +89,7 @@ fn plus(array: &Array, other: &Array) -> Result<Array> {
 }
 
 /// What is added to the scores: `filter` where a mask of words hides a key, and a bias.
-fn mask(node: &RawNode, words: Option<&Array>, bias: Option<&Array>, heads: &Heads) -> Result<Option<Mask>> {
-    let filter = f64::from(node.attributes.float_or("mask_filter_value", -10000.0)?);
+fn mask(filter: f64, words: Option<&Array>, bias: Option<&Array>, heads: &Heads) -> Result<Option<Mask>> {
     let &Heads { batch, rows, columns, .. } = heads;
     let hidden = |seen: bool| if seen { 0.0 } else { filter };
     let mut total = match words {
@@ -73,7 +126,7 @@ fn mask(node: &RawNode, words: Option<&Array>, bias: Option<&Array>, heads: &Hea
 
 /// Attention of split heads; `past` is the number of keys that were there before.
 fn attend(
-    node: &RawNode,
+    op: &Settings,
     [q, k, v]: [&Array; 3],
     words: Option<&Array>,
     bias: Option<&Array>,
@@ -81,24 +134,21 @@ fn attend(
 ) -> Result<Array> {
     let heads = Heads::new(q, k, v)?;
     let bias = Bias {
-        mask: mask(node, words, bias, &heads)?,
-        causal: node.attributes.flag("unidirectional", false)?,
+        mask: mask(op.filter, words, bias, &heads)?,
+        causal: op.causal,
         window: [None, None],
         offsets: vec![past as i64; heads.batch],
         valid: None,
     };
-    let scale = match node.attributes.float_or("scale", 0.0)? {
-        0.0 => 1.0 / (heads.depth as f64).sqrt(),
-        scale => f64::from(scale),
-    };
-    let settings = Settings { scale, softcap: 0.0, shown: Shown::Product, precision: crate::DType::F32 };
+    let scale = op.scale.unwrap_or(1.0 / (heads.depth as f64).sqrt());
+    let settings = attention::Settings { scale, softcap: 0.0, shown: Shown::Product, precision: crate::DType::F32 };
     let (output, _) = with_real!(q.dtype(), T => compute::<T>(q, k, v, &heads, &bias, &settings, false))?;
     join_heads(&output)
 }
 
 /// Inputs: words, weights and bias of queries, keys and values beside one another, mask, past, bias of the scores.
-pub(super) fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    if inputs.get(6).is_some() || node.attributes.flag("do_rotary", false)? {
+pub(super) fn packed(op: &Settings, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    if inputs.get(6).is_some() || op.turned {
         return Err(Error::beyond("a past of fixed size, or turning of positions inside attention"));
     }
     let mut all = matmul(inputs.array(0)?, inputs.array(1)?)?;
@@ -106,15 +156,14 @@ pub(super) fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value
         all = plus(&all, bias)?;
     }
     let width = all.shape().last().copied().unwrap_or(0);
-    let sizes = match node.attributes.ints("qkv_hidden_sizes")? {
-        Some(&[q, k, v]) => [q, k, v].map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
-        Some(_) => return Err(Error::invalid("attribute 'qkv_hidden_sizes' is not three numbers")),
+    let sizes = match op.sizes {
+        Some(sizes) => sizes.map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
         None => [width / 3; 3],
     };
     if sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size)) != Some(width) {
         return Err(Error::invalid(format!("queries, keys and values of sizes {sizes:?} do not fill {width} places")));
     }
-    let heads = node.attributes.int("num_heads")?;
+    let heads = op.heads;
     let q = split_heads(&columns(&all, 0, sizes[0])?, heads)?;
     let mut k = split_heads(&columns(&all, sizes[0], sizes[0] + sizes[1])?, heads)?;
     let mut v = split_heads(&columns(&all, sizes[0] + sizes[1], width)?, heads)?;
@@ -128,8 +177,8 @@ pub(super) fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value
         (k, v) = (concat(&[&part(0)?, &k], 2)?, concat(&[&part(half)?, &v], 2)?);
         before = length;
     }
-    let mut outputs = one(attend(node, [&q, &k, &v], inputs.optional(3)?, inputs.optional(5)?, before)?)?;
-    if node.wants(1) {
+    let mut outputs = one(attend(op, [&q, &k, &v], inputs.optional(3)?, inputs.optional(5)?, before)?)?;
+    if op.present {
         let lead = |array: &Array| array.reshaped([&[1], array.shape()].concat());
         outputs.push(concat(&[&lead(&k)?, &lead(&v)?], 0)?.into());
     }
@@ -137,12 +186,12 @@ pub(super) fn attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value
 }
 
 /// Inputs: queries, keys, values, their biases beside one another, mask, bias of the scores, past keys and values.
-fn multi_head(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn multi_head(op: &Settings, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let (Some(k), Some(v)) = (inputs.optional(1)?, inputs.optional(2)?) else {
         return Err(Error::beyond("queries, keys and values in one tensor"));
     };
     let q = inputs.array(0)?;
-    let heads = node.attributes.int("num_heads")?;
+    let heads = op.heads;
     let mut parts = [q.clone(), k.clone(), v.clone()];
     if parts.iter().any(|part| part.rank() != 3 && part.rank() != 4) || q.rank() != 3 {
         return Err(Error::beyond(format!("queries of shape {:?}, keys of shape {:?}", q.shape(), k.shape())));
@@ -164,7 +213,7 @@ fn multi_head(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         (k, v) = (concat(&[keys, &k], 2)?, concat(&[values, &v], 2)?);
         before = keys.shape()[2];
     }
-    let output = attend(node, [&q, &k, &v], inputs.optional(4)?, inputs.optional(5)?, before)?;
+    let output = attend(op, [&q, &k, &v], inputs.optional(4)?, inputs.optional(5)?, before)?;
     Ok(vec![output.into(), k.into(), v.into()])
 }
 

@@ -3,10 +3,10 @@
 //! Each is its float form between dequantizing and quantizing; integers are exact in the 64-bit floats that stand for them.
 
 use super::matmul::{Gemm, matmul};
-use super::microsoft_attention::attention;
+use super::microsoft_attention::{Settings, packed};
 use super::pool::AveragePool;
 use super::softmax::Softmax;
-use super::{Inputs, concat, later, one};
+use super::{Inputs, concat, one};
 use crate::array::{Broadcast, Rounding, axis, count};
 use crate::operator::{ANY, Entry, Operator, Parsed, RawNode, Schema, eval};
 use crate::{Array, DType, Error, Result, Value};
@@ -23,7 +23,8 @@ pub(super) const OPERATORS: &[Entry] = &[
     Entry::new(schema("QGemm", (6, 9)).attributes(&["alpha", "transA", "transB"]), gemm),
     Entry::plain(schema("MatMulIntegerToFloat", (4, 7)), integer_to_float),
     Entry::plain(schema("DynamicQuantizeMatMul", (3, 5)), dynamic_matmul),
-    Entry::new(schema("QAttention", (5, 9)), |node| later(node, quantized_attention)),
+    Entry::new(schema("QAttention", (5, 9)), quantized_attention),
+    Entry::plain(schema("QLinearWhere", (9, 9)), linear_where),
 ];
 
 /// The floats that small integers stand for. Scale and zero point are single numbers, or one for each place of the last axis.
@@ -66,6 +67,17 @@ fn linear_concat(node: &RawNode) -> Parsed {
         let joined = concat(&parts.iter().collect::<Vec<_>>(), axis(along, rank)?)?;
         quantized(&joined, inputs.array(0)?, inputs.optional(1)?, inputs.array(2)?.dtype())
     })
+}
+
+/// Inputs: where to take the first of two tensors, each tensor with its scale and zero point, scale and zero point of the result.
+fn linear_where(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let (condition, x, y) = (inputs.array(0)?, input(inputs, 1)?, input(inputs, 4)?);
+    let both = Broadcast::new(&[condition.shape(), x.shape(), y.shape()])?;
+    let total = count(&both.shape)?;
+    let (first, xs, ys) = (condition.expect::<bool>()?, x.floats()?, y.floats()?);
+    let chosen = (0..total).map(|i| if first[both.at(0, i)] { xs[both.at(1, i)] } else { ys[both.at(2, i)] });
+    let values = Array::of_floats(DType::F64, both.shape.clone(), chosen.collect())?;
+    quantized(&values, inputs.array(7)?, inputs.optional(8)?, inputs.array(1)?.dtype())
 }
 
 /// An operator of one float tensor on small integers. Inputs: values, scale, zero point, scale and zero point of the result.
@@ -195,9 +207,39 @@ pub(super) fn through_bytes(values: &mut [f64]) {
 }
 
 /// Inputs: values, weights, bias, scales of both, mask, zero points of both, past.
-fn quantized_attention(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let single = |array: Array| array.cast(DType::F32, true, Rounding::Nearest).map(Value::from);
-    let x = single(dequantized(inputs.array(0)?, inputs.array(3)?, inputs.optional(6)?)?)?;
-    let w = single(dequantized(inputs.array(1)?, inputs.array(4)?, inputs.optional(7)?)?)?;
-    attention(node, &Inputs::new(vec![Some(&x), Some(&w), inputs.get(2), inputs.get(5), inputs.get(8)]))
+fn quantized_attention(node: &RawNode) -> Parsed {
+    let settings = Settings::parse(node)?;
+    eval(move |inputs| {
+        let single = |array: Array| array.cast(DType::F32, true, Rounding::Nearest).map(Value::from);
+        let x = single(dequantized(inputs.array(0)?, inputs.array(3)?, inputs.optional(6)?)?)?;
+        let w = single(dequantized(inputs.array(1)?, inputs.array(4)?, inputs.optional(7)?)?)?;
+        packed(&settings, &Inputs::new(vec![Some(&x), Some(&w), inputs.get(2), inputs.get(5), inputs.get(8)]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The expected numbers are those of ONNX Runtime.
+    #[test]
+    fn one_of_two_quantized_tensors() -> Result<()> {
+        let single = |value: f32| Array::scalar(value);
+        let all: Vec<Value> = [
+            Array::new(vec![2, 1], vec![true, false])?,
+            Array::new(vec![2, 3], vec![10_u8, 128, 255, 0, 7, 90])?,
+            single(0.02),
+            Array::scalar(128_u8),
+            Array::new(vec![3], vec![0_u8, 100, 200])?,
+            single(0.05),
+            Array::scalar(100_u8),
+            single(0.04),
+            Array::scalar(120_u8),
+        ]
+        .map(Value::from)
+        .into();
+        let found = linear_where(&Inputs::new(all.iter().map(Some).collect()))?;
+        assert_eq!(found[0].array()?.expect::<u8>()?, [61, 120, 184, 0, 120, 245]);
+        Ok(())
+    }
 }

@@ -52,6 +52,7 @@ mod resize_axis;
 mod scatter;
 mod sequence;
 mod shape;
+mod shared;
 mod signal;
 mod softmax;
 mod text;
@@ -60,28 +61,36 @@ mod unary;
 mod vector_math;
 mod window;
 
+pub use attention::Attention;
 pub(crate) use conv::Conv;
+pub use einsum::{Einsum, Label};
 pub(crate) use flex_attention::flex_attention;
 pub(crate) use fused::{BiasedMatMul, Fused, OPERATORS as FUSED_OPERATORS};
 pub(crate) use fused_activation::FusedActivation;
+pub use gather::{Gather, GatherElements, GatherNd};
 pub use inputs::Inputs;
 pub(crate) use layer_norm::LayerNormalization;
 pub(crate) use matmul::Gemm;
+pub use movement::Split;
 pub(crate) use movement::{Blocks, Concat, Slice, Transpose};
-pub(crate) use normalize::BatchNormalization;
+pub use normalize::BatchNormalization;
 pub(crate) use padding::Pad;
 pub(crate) use pool::{AveragePool, MaxPool};
+pub use recurrent::{Cell, Recurrent};
 pub(crate) use reduce::Reduce;
+pub use resize::{Policy, Resize};
+pub use resize_axis::{Coordinates, Kernel, Nearest};
+pub use scatter::{Reduction, Scatter};
 pub(crate) use shape::{Flatten, Reshape, SingleAxes};
+pub(crate) use shared::{around, concat};
+use shared::{dtype_attribute, one, sizes};
 pub(crate) use softmax::{Kind as SoftmaxKind, Softmax};
 pub(crate) use window::{Window, Windows};
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use crate::array::{Data, count};
-use crate::operator::{ANY, Entry, Parsed, RawNode, Schema, eval};
-use crate::{Array, DType, Error, Result, Value};
+use crate::operator::{ANY, Entry, Schema};
 
 /// All operators that compute values: a row for each, a table for each family.
 pub const FAMILIES: &[&[Entry]] = &[
@@ -158,80 +167,4 @@ pub fn find(domain: &str, operator: &str) -> Option<&'static Entry> {
 pub fn schema(domain: &str, operator: &str) -> Option<&'static Schema> {
     let control = CONTROL.iter().find(|schema| schema.domain == domain && schema.name == operator);
     control.or_else(|| find(domain, operator).map(|entry| &entry.schema))
-}
-
-/// An operator that reads its attributes each time it runs.
-fn later(node: &RawNode, function: fn(&RawNode, &Inputs<'_>) -> Result<Vec<Value>>) -> Parsed {
-    let node = node.clone();
-    eval(move |inputs: &Inputs<'_>| function(&node, inputs))
-}
-
-/// One output.
-fn one(array: Array) -> Result<Vec<Value>> {
-    Ok(vec![array.into()])
-}
-
-/// Integers as sizes.
-///
-/// # Errors
-/// When one is negative.
-fn sizes(values: &[i64]) -> Result<Vec<usize>> {
-    let sizes: Option<_> = values.iter().map(|&size| usize::try_from(size).ok()).collect();
-    sizes.ok_or_else(|| Error::invalid(format!("{values:?} should not be negative")))
-}
-
-/// The element type that an attribute names by ONNX's number; 0 is none.
-///
-/// # Errors
-/// When there is no such type.
-fn dtype_attribute(node: &RawNode, name: &str) -> Result<Option<DType>> {
-    match node.attributes.int(name)? {
-        None | Some(0) => Ok(None),
-        Some(number) => {
-            let dtype = i32::try_from(number).ok().and_then(DType::from_number);
-            dtype.map(Some).ok_or_else(|| Error::beyond(format!("element type {number} (attribute '{name}')")))
-        }
-    }
-}
-
-/// A shape seen from an axis: elements before it, its size, elements after it.
-pub(crate) fn around(shape: &[usize], axis: usize) -> (usize, usize, usize) {
-    (shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product())
-}
-
-/// Arrays one after another along an axis.
-///
-/// # Errors
-/// When their types differ, or their shapes apart from that axis.
-pub(crate) fn concat(arrays: &[&Array], axis: usize) -> Result<Array> {
-    let first = arrays.first().ok_or_else(|| Error::invalid("there is nothing to concatenate"))?;
-    let same = |array: &&&Array| {
-        let rest = |shape: &[usize]| {
-            shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &size)| size).collect::<Vec<_>>()
-        };
-        array.dtype() == first.dtype() && array.rank() == first.rank() && rest(array.shape()) == rest(first.shape())
-    };
-    if axis >= first.rank() || !arrays.iter().all(|array| same(&array)) {
-        let kinds: Vec<_> = arrays.iter().map(|array| format!("{}{:?}", array.dtype(), array.shape())).collect();
-        return Err(Error::invalid(format!("tensors {} cannot be joined along axis {axis}", kinds.join(", "))));
-    }
-    let mut shape = first.shape().to_vec();
-    shape[axis] = arrays.iter().map(|array| array.shape()[axis]).sum();
-    count(&shape)?;
-    let parts: Vec<&Data> = arrays.iter().map(|array| array.data()).collect();
-    let joined = Data::concat(&parts).ok_or_else(|| Error::invalid("there is nothing to concatenate"))?;
-    let outer: usize = shape[..axis].iter().product();
-    if outer == 1 {
-        return Array::from_data(shape, joined);
-    }
-    let mut indices = Vec::with_capacity(joined.len());
-    for o in 0..outer {
-        let mut start = 0;
-        for array in arrays {
-            let block = array.len() / outer;
-            indices.extend(start + o * block..start + (o + 1) * block);
-            start += array.len();
-        }
-    }
-    Array::from_data(shape, joined.take(&indices))
 }

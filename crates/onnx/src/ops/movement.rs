@@ -2,7 +2,7 @@
 
 use super::{Inputs, concat as joined, one};
 use crate::array::{Broadcast, Data, axis, count, index_of};
-use crate::graph::Axis;
+use crate::axis::Axis;
 use crate::infer::{Fact, Rule, fits};
 use crate::operator::{ANY, Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
 use crate::{Array, Error, Result, Value};
@@ -13,7 +13,7 @@ pub(super) const OPERATORS: &[Entry] = &[
     }),
     Entry::new(
         Schema::new("Split", &[1, 2, 11, 13, 18], (1, 2)).attributes(&["axis", "num_outputs@18", "split<13"]).weights(),
-        split,
+        |node| parsed(Split::parse(node)?),
     ),
     Entry::new(
         Schema::new("Slice", &[1, 10, 11, 13], (1, 5)).attributes(&["axes<10", "ends<10", "starts<10"]).weights(),
@@ -69,36 +69,54 @@ impl Operator for Concat {
     }
 }
 
-/// Lengths as an attribute, an input, or from the number of outputs.
-fn split(node: &RawNode) -> Parsed {
-    let (along, outputs) = (node.attributes.int_or("axis", 0)?, node.outputs.len());
-    let lengths = node.attributes.ints("split")?.map(<[i64]>::to_vec);
-    let wanted = node.attributes.int("num_outputs")?;
-    eval(move |inputs| {
+/// `Split`.
+#[derive(Debug, Clone)]
+pub struct Split {
+    /// The axis along which it cuts.
+    pub axis: i64,
+    lengths: Option<Vec<i64>>,
+    /// How many parts, where the node says it.
+    wanted: Option<i64>,
+    outputs: usize,
+}
+
+impl Split {
+    fn parse(node: &RawNode) -> Result<Self> {
+        Ok(Self {
+            axis: node.attributes.int_or("axis", 0)?,
+            lengths: node.attributes.ints("split")?.map(<[i64]>::to_vec),
+            wanted: node.attributes.int("num_outputs")?,
+            outputs: node.outputs.len(),
+        })
+    }
+
+    /// The lengths of the parts of an axis: those of an input, of the node, or from the number of outputs.
+    ///
+    /// # Errors
+    /// When there are more parts than outputs, or a length is negative.
+    pub fn lengths(&self, size: usize, given: Option<&[i64]>) -> Result<Vec<usize>> {
+        if let Some(given) = given.or(self.lengths.as_deref()) {
+            return super::sizes(given);
+        }
+        let parts = match self.wanted {
+            Some(parts) => usize::try_from(parts).ok().filter(|&parts| parts <= self.outputs),
+            None => Some(self.outputs),
+        };
+        let parts = parts.filter(|&parts| parts > 0);
+        let parts = parts.ok_or_else(|| Error::invalid("it is split into more parts than it has outputs"))?;
+        // The last part may be shorter.
+        let length = size.div_ceil(parts);
+        Ok((0..parts).map(|part| length.min(size.saturating_sub(part * length))).collect())
+    }
+}
+
+impl Operator for Split {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let x = inputs.array(0)?;
-        let axis = axis(along, x.rank())?;
-        let size = x.shape()[axis];
-        let given = match inputs.ints(1)? {
-            Some(given) => Some(given),
-            None => lengths.clone(),
-        };
-        let lengths = match given {
-            Some(given) => super::sizes(&given)?,
-            None => {
-                let parts = match wanted {
-                    Some(parts) => usize::try_from(parts).ok().filter(|&parts| parts <= outputs),
-                    None => Some(outputs),
-                };
-                let parts = parts
-                    .filter(|&parts| parts > 0)
-                    .ok_or_else(|| Error::invalid("it is split into more parts than it has outputs"))?;
-                // The last part may be shorter.
-                let length = size.div_ceil(parts);
-                (0..parts).map(|part| length.min(size.saturating_sub(part * length))).collect()
-            }
-        };
+        let axis = axis(self.axis, x.rank())?;
+        let lengths = self.lengths(x.shape()[axis], inputs.ints(1)?.as_deref())?;
         parts(x, axis, &lengths).map(|parts| parts.into_iter().map(Value::from).collect())
-    })
+    }
 }
 
 /// Parts of an array along an axis, of lengths that make up the axis.

@@ -1,7 +1,6 @@
 //! `TfIdfVectorizer`: how often known runs of words stand in a text.
 
-use super::later;
-use crate::operator::{Entry, RawNode, Schema};
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -21,44 +20,27 @@ pub(super) const OPERATORS: &[Entry] = &[Entry::new(
         "pool_strings",
         "weights",
     ]),
-    |node| later(node, vectorize),
+    |node| parsed(Settings::parse(node)?),
 )];
 
-fn vectorize(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let (rows, words) = match *x.shape() {
-        [] => (1, 1),
-        [words] => (1, words),
-        [rows, words] => (rows, words),
-        _ => return Err(Error::invalid(format!("expected words as [C] or [N, C], found shape {:?}", x.shape()))),
-    };
-    let settings = Settings::new(node)?;
-    let width = settings.columns.iter().max().map_or(0, |last| last + 1);
-    let mut counts = vec![0_u64; count(&[rows, width])?];
-    if words > 0 {
-        match node.attributes.texts("pool_strings")? {
-            Some(pool) => {
-                let known = settings.runs(&pool)?;
-                let rows = x.expect::<String>()?.chunks(words).zip(counts.chunks_mut(width.max(1)));
-                rows.for_each(|(row, counts)| settings.count(row, &known, counts));
-            }
-            None => {
-                let pool = node.attributes.ints("pool_int64s")?.ok_or_else(|| Error::invalid("it knows no words"))?;
-                let known = settings.runs(pool)?;
-                let rows = x.int64s()?;
-                let rows = rows.chunks(words).zip(counts.chunks_mut(width.max(1)));
-                rows.for_each(|(row, counts)| settings.count(row, &known, counts));
-            }
-        }
-    }
-    let values = settings.weigh(node, &counts)?;
-    let mut shape = x.shape().to_vec();
-    shape.pop();
-    shape.push(width);
-    one(Array::new(shape, values)?)
+/// How counts become values.
+#[derive(Debug, Clone, Copy)]
+enum Mode {
+    Count,
+    Weight,
+    Both,
 }
 
+/// The words that are known.
+enum Pool {
+    Texts(Vec<String>),
+    Numbers(Vec<i64>),
+}
+
+/// `TfIdfVectorizer`.
 struct Settings {
+    mode: Mode,
+    pool: Pool,
     min: usize,
     max: usize,
     skips: usize,
@@ -66,21 +48,71 @@ struct Settings {
     starts: Vec<usize>,
     /// The column of the result for each run.
     columns: Vec<usize>,
+    /// The weight of each run.
+    weights: Vec<f32>,
+}
+
+impl Operator for Settings {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let x = inputs.array(0)?;
+        let (rows, words) = match *x.shape() {
+            [] => (1, 1),
+            [words] => (1, words),
+            [rows, words] => (rows, words),
+            _ => return Err(Error::invalid(format!("expected words as [C] or [N, C], found shape {:?}", x.shape()))),
+        };
+        let width = self.columns.iter().max().map_or(0, |last| last + 1);
+        let mut counts = vec![0_u64; count(&[rows, width])?];
+        if words > 0 {
+            match &self.pool {
+                Pool::Texts(pool) => {
+                    let known = self.runs(pool)?;
+                    let rows = x.expect::<String>()?.chunks(words).zip(counts.chunks_mut(width.max(1)));
+                    rows.for_each(|(row, counts)| self.count(row, &known, counts));
+                }
+                Pool::Numbers(pool) => {
+                    let known = self.runs(pool)?;
+                    let rows = x.int64s()?;
+                    let rows = rows.chunks(words).zip(counts.chunks_mut(width.max(1)));
+                    rows.for_each(|(row, counts)| self.count(row, &known, counts));
+                }
+            }
+        }
+        let values = self.weigh(&counts);
+        let mut shape = x.shape().to_vec();
+        shape.pop();
+        shape.push(width);
+        one(Array::new(shape, values)?)
+    }
 }
 
 impl Settings {
-    fn new(node: &RawNode) -> Result<Self> {
+    fn parse(node: &RawNode) -> Result<Self> {
         let number = |name: &str| -> Result<usize> {
             let value = node.attributes.int(name)?.and_then(|value| usize::try_from(value).ok());
             value.ok_or_else(|| Error::invalid(format!("attribute '{name}' should be a number of words")))
         };
         let list = |name: &str| super::sizes(node.attributes.ints(name)?.unwrap_or_default());
+        let pool = match (node.attributes.texts("pool_strings")?, node.attributes.ints("pool_int64s")?) {
+            (Some(texts), _) => Pool::Texts(texts),
+            (None, Some(numbers)) => Pool::Numbers(numbers.to_vec()),
+            (None, None) => return Err(Error::invalid("it knows no words")),
+        };
+        let mode = match node.attributes.text_or("mode", "")? {
+            "TF" => Mode::Count,
+            "IDF" => Mode::Weight,
+            "TFIDF" => Mode::Both,
+            other => return Err(Error::invalid(format!("mode is '{other}', not TF, IDF or TFIDF"))),
+        };
         Ok(Self {
+            mode,
+            pool,
             min: number("min_gram_length")?.max(1),
             max: number("max_gram_length")?,
             skips: number("max_skip_count")?,
             starts: list("ngram_counts")?,
             columns: list("ngram_indexes")?,
+            weights: node.attributes.floats("weights")?.unwrap_or_default().to_vec(),
         })
     }
 
@@ -124,20 +156,22 @@ impl Settings {
         }
     }
 
-    fn weigh(&self, node: &RawNode, counts: &[u64]) -> Result<Vec<f32>> {
+    fn weigh(&self, counts: &[u64]) -> Vec<f32> {
         let width = self.columns.iter().max().map_or(1, |last| last + 1);
-        let weights = node.attributes.floats("weights")?;
         // A weight belongs to a run, and so to its column.
         let mut by_column = vec![1.0; width];
-        if let Some(weights) = weights {
-            self.columns.iter().zip(weights).for_each(|(&column, &weight)| by_column[column] = weight);
-        }
-        let value: fn(u64, f32) -> f32 = match node.attributes.text_or("mode", "")? {
-            "TF" => |count, _| count as f32,
-            "IDF" => |count, weight| if count > 0 { weight } else { 0.0 },
-            "TFIDF" => |count, weight| count as f32 * weight,
-            other => return Err(Error::invalid(format!("mode is '{other}', not TF, IDF or TFIDF"))),
+        self.columns.iter().zip(&self.weights).for_each(|(&column, &weight)| by_column[column] = weight);
+        let value = |count: u64, weight: f32| match self.mode {
+            Mode::Count => count as f32,
+            Mode::Weight => {
+                if count > 0 {
+                    weight
+                } else {
+                    0.0
+                }
+            }
+            Mode::Both => count as f32 * weight,
         };
-        Ok(counts.iter().enumerate().map(|(i, &count)| value(count, by_column[i % width])).collect())
+        counts.iter().enumerate().map(|(i, &count)| value(count, by_column[i % width])).collect()
     }
 }

@@ -6,7 +6,7 @@ use super::reduce::sum_square;
 use super::softmax::rows;
 use super::{Inputs, one};
 use crate::array::axis;
-use crate::graph::Axis;
+use crate::axis::Axis;
 use crate::infer::{Fact, Rule, fits};
 use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
 use crate::{Array, Error, Result, Value};

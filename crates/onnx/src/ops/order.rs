@@ -1,6 +1,5 @@
 //! What depends on the order of values: greatest and smallest, distinct, non-zero.
 
-use super::later;
 use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::cmp::Ordering;
 
@@ -13,13 +12,13 @@ pub(super) const OPERATORS: &[Entry] = &[
         Schema::new("ArgMax", &[1, 11, 12, 13], (1, 1))
             .attributes(&["axis", "keepdims", "select_last_index@12"])
             .without_gradient(),
-        |node| later(node, |node, inputs| arg(node, inputs, Ordering::Greater)),
+        |node| arg(node, Ordering::Greater),
     ),
     Entry::new(
         Schema::new("ArgMin", &[1, 11, 12, 13], (1, 1))
             .attributes(&["axis", "keepdims", "select_last_index@12"])
             .without_gradient(),
-        |node| later(node, |node, inputs| arg(node, inputs, Ordering::Less)),
+        |node| arg(node, Ordering::Less),
     ),
     Entry::new(
         Schema::new("TopK", &[1, 10, 11, 24], (1, 2)).attributes(&["axis", "k<10", "largest@11", "sorted@11"]),
@@ -61,10 +60,16 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn arg(node: &RawNode, inputs: &Inputs<'_>, wanted: Ordering) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let axis = axis(node.attributes.int_or("axis", 0)?, x.rank())?;
+fn arg(node: &RawNode, wanted: Ordering) -> Parsed {
+    let along = node.attributes.int_or("axis", 0)?;
     let last = node.attributes.flag("select_last_index", false)?;
+    let kept = node.attributes.flag("keepdims", true)?;
+    eval(move |inputs| one(best(inputs.array(0)?, along, wanted, last, kept)?))
+}
+
+/// Where the greatest or smallest value along an axis is, the first or the last of equal ones.
+fn best(x: &Array, along: i64, wanted: Ordering, last: bool, kept: bool) -> Result<Array> {
+    let axis = axis(along, x.rank())?;
     let (outer, size, inner) = around(x.shape(), axis);
     if size == 0 && outer * inner > 0 {
         return Err(Error::invalid(format!("axis {axis} of shape {:?} has no elements", x.shape())));
@@ -82,12 +87,12 @@ fn arg(node: &RawNode, inputs: &Inputs<'_>, wanted: Ordering) -> Result<Vec<Valu
         found.push(best as i64);
     }
     let mut shape = x.shape().to_vec();
-    if node.attributes.flag("keepdims", true)? {
+    if kept {
         shape[axis] = 1;
     } else {
         shape.remove(axis);
     }
-    one(Array::new(shape, found)?)
+    Array::new(shape, found)
 }
 
 /// `k` is an attribute in version 1. Of equal values the first comes first.

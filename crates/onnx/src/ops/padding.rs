@@ -1,9 +1,8 @@
 //! Borders added and cut, and patches put back together.
 
-use super::later;
 use super::{Inputs, one, sizes};
 use crate::array::{Data, Positions, axis, count, strides};
-use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
+use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
 use crate::{Array, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
@@ -16,9 +15,9 @@ pub(super) const OPERATORS: &[Entry] = &[
         ]),
         |node| parsed(Pad::parse(node)?),
     ),
-    Entry::new(Schema::new("CenterCropPad", &[18], (2, 2)).attributes(&["axes"]), |node| later(node, center_crop_pad)),
+    Entry::new(Schema::new("CenterCropPad", &[18], (2, 2)).attributes(&["axes"]), center_crop_pad),
     Entry::new(Schema::new("Col2Im", &[18], (3, 3)).attributes(&["dilations", "pads", "strides"]), |node| {
-        later(node, col_to_image)
+        parsed(ColToImage::parse(node)?)
     }),
 ];
 
@@ -146,41 +145,63 @@ fn padded(x: &Array, borders: &[(i64, i64)], mode: Mode, fill: &Array) -> Result
     x.select_or(&axes, fill)
 }
 
-fn center_crop_pad(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let wanted = sizes(&inputs.array(1)?.int64s()?)?;
-    let axes = match node.attributes.ints("axes")? {
-        Some(axes) => axes.iter().map(|&given| axis(given, x.rank())).collect::<Result<_>>()?,
-        None => (0..x.rank()).collect::<Vec<_>>(),
-    };
-    if wanted.len() != axes.len() {
-        return Err(Error::invalid(format!("{} sizes for {} axes", wanted.len(), axes.len())));
-    }
-    let mut borders = vec![(0, 0); x.rank()];
-    for (&axis, &wanted) in axes.iter().zip(&wanted) {
-        let more = wanted as i64 - x.shape()[axis] as i64;
-        // Rounded towards zero: the odd one is at the end.
-        borders[axis] = (more / 2, more - more / 2);
-    }
-    let fill = Array::from_data(Vec::new(), Data::zeros(x.dtype(), 1))?;
-    one(padded(x, &borders, Mode::Constant, &fill)?)
+fn center_crop_pad(node: &RawNode) -> Parsed {
+    let named = node.attributes.ints("axes")?.map(<[i64]>::to_vec);
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let wanted = sizes(&inputs.array(1)?.int64s()?)?;
+        let axes = match &named {
+            Some(axes) => axes.iter().map(|&given| axis(given, x.rank())).collect::<Result<_>>()?,
+            None => (0..x.rank()).collect::<Vec<_>>(),
+        };
+        if wanted.len() != axes.len() {
+            return Err(Error::invalid(format!("{} sizes for {} axes", wanted.len(), axes.len())));
+        }
+        let mut borders = vec![(0, 0); x.rank()];
+        for (&axis, &wanted) in axes.iter().zip(&wanted) {
+            let more = wanted as i64 - x.shape()[axis] as i64;
+            // Rounded towards zero: the odd one is at the end.
+            borders[axis] = (more / 2, more - more / 2);
+        }
+        let fill = Array::from_data(Vec::new(), Data::zeros(x.dtype(), 1))?;
+        one(padded(x, &borders, Mode::Constant, &fill)?)
+    })
 }
 
-/// Adds up the patches of each image where they overlap.
-fn col_to_image(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+/// `Col2Im`: adds up the patches of each image where they overlap.
+struct ColToImage {
+    dilations: Option<Vec<usize>>,
+    strides: Option<Vec<usize>>,
+    pads: Option<Vec<usize>>,
+}
+
+impl ColToImage {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let list = |name: &str| node.attributes.ints(name)?.map(sizes).transpose();
+        Ok(Self { dilations: list("dilations")?, strides: list("strides")?, pads: list("pads")? })
+    }
+}
+
+impl Operator for ColToImage {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        col_to_image(self, inputs)
+    }
+}
+
+fn col_to_image(op: &ColToImage, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
     let (image, block) = (sizes(&inputs.array(1)?.int64s()?)?, sizes(&inputs.array(2)?.int64s()?)?);
     let axes = image.len();
-    let list = |name: &str, default: usize, length: usize| -> Result<Vec<usize>> {
-        let given = node.attributes.ints(name)?.map_or_else(|| Ok(vec![default; length]), sizes)?;
+    let list = |name: &str, given: &Option<Vec<usize>>, default: usize, length: usize| -> Result<Vec<usize>> {
+        let given = given.clone().unwrap_or_else(|| vec![default; length]);
         // Far less than what overflows, far more than any image.
         if given.len() != length || given.iter().any(|&given| given > 1 << 32) {
             return Err(Error::invalid(format!("attribute '{name}' does not fit {axes} axes")));
         }
         Ok(given)
     };
-    let (dilations, stride) = (list("dilations", 1, axes)?, list("strides", 1, axes)?);
-    let pads = list("pads", 0, 2 * axes)?;
+    let (dilations, stride) = (list("dilations", &op.dilations, 1, axes)?, list("strides", &op.strides, 1, axes)?);
+    let pads = list("pads", &op.pads, 0, 2 * axes)?;
     let (&[batch, rows, columns], patch, pixels) = (x.shape(), count(&block)?, count(&image)?) else {
         return Err(Error::invalid(format!("expected patches as [N, C × block, L], found shape {:?}", x.shape())));
     };

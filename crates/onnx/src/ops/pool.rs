@@ -224,6 +224,7 @@ impl<'n> Pool<'n> {
                 end += 1;
             }
             for channel in 0..total / plane {
+                crate::limit::time()?;
                 let values = &values[channel * image..][..image];
                 let results = &mut results[channel * plane + start..channel * plane + end];
                 for (slot, (range, padded)) in results.iter_mut().zip(&views) {

@@ -116,6 +116,9 @@ pub(super) fn add_strided<T: Ring>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: &mut [
         let width = WIDTH.min(n - j0);
         for k0 in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - k0);
+            if crate::limit::is_over() {
+                return;
+            }
             pack_columns(&b, k0, depth, j0, width, &mut b_panels);
             for i0 in (0..m).step_by(tall) {
                 let height = tall.min(m - i0);
@@ -143,6 +146,9 @@ fn add_rows<T: Ring>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: &mut [T], stride: us
     for j in (0..n).step_by(WIDTH) {
         let width = WIDTH.min(n - j);
         for i in 0..m {
+            if crate::limit::is_over() {
+                return;
+            }
             let c = &mut c[i * stride + j..][..width];
             let row = |p: usize| &b.values[p * b.rows + j..][..width];
             // Four at once, so that the sums are read and written a quarter as often.

@@ -1,44 +1,39 @@
 //! Random values: the same ones for the same `seed`, others at each run without it.
 
-use super::later;
 use crate::infer::Rule;
 use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
-use super::{Inputs, dtype_attribute, one, sizes};
+use super::{dtype_attribute, one, sizes};
 use crate::array::count;
 use crate::{Array, DType, Error, Result, Value};
 pub(super) const OPERATORS: &[Entry] = &[
     Entry::new(
         Schema::new("RandomUniform", &[1, 22], (0, 0)).attributes(&["dtype", "high", "low", "seed", "!shape"]).draws(),
-        |node| later(node, |node, _| uniform(node, shape(node)?, None)),
+        |node| of_shape(node, Draw::uniform(node)?),
     ),
     Entry::new(
         Schema::new("RandomNormal", &[1, 22], (0, 0)).attributes(&["dtype", "mean", "scale", "seed", "!shape"]).draws(),
-        |node| later(node, |node, _| normal(node, shape(node)?, None)),
+        |node| of_shape(node, Draw::normal(node)?),
     ),
     Entry::new(
         Schema::new("RandomUniformLike", &[1, 22], (1, 1))
             .attributes(&["dtype", "high", "low", "seed"])
             .without_gradient()
             .draws(),
-        |node| {
-            later(node, |node, inputs| uniform(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype())))
-        },
+        |node| like(node, Draw::uniform(node)?),
     ),
     Entry::new(
         Schema::new("RandomNormalLike", &[1, 22], (1, 1))
             .attributes(&["dtype", "mean", "scale", "seed"])
             .without_gradient()
             .draws(),
-        |node| {
-            later(node, |node, inputs| normal(node, inputs.array(0)?.shape().to_vec(), Some(inputs.array(0)?.dtype())))
-        },
+        |node| like(node, Draw::normal(node)?),
     ),
     Entry::new(
         Schema::new("Bernoulli", &[15, 22], (1, 1)).attributes(&["dtype", "seed"]).rule(Rule::Same).draws(),
-        |node| later(node, bernoulli),
+        bernoulli,
     ),
     Entry::new(
         Schema::new("Multinomial", &[7, 22], (1, 1))
@@ -83,41 +78,84 @@ impl Generator {
     }
 }
 
-fn shape(node: &RawNode) -> Result<Vec<usize>> {
-    sizes(node.attributes.ints("shape")?.ok_or_else(|| Error::invalid("attribute 'shape' is missing"))?)
+/// A distribution: what it is scaled by and moved by.
+#[derive(Clone, Copy)]
+enum Draw {
+    /// Between two bounds: the lower one, and how far the other is.
+    Uniform(f64, f64),
+    /// Mean and standard deviation.
+    Normal(f64, f64),
 }
 
-/// Floats of the type that the node asks for, else that of the input if it has floats.
-fn floats(
-    node: &RawNode,
-    shape: Vec<usize>,
-    like: Option<DType>,
-    mut next: impl FnMut(&mut Generator) -> f64,
-) -> Result<Vec<Value>> {
-    let dtype = dtype_attribute(node, "dtype")?.or(like).unwrap_or(DType::F32);
-    let mut generator = Generator::new(node.attributes.float("seed")?);
-    let values = (0..count(&shape)?).map(|_| next(&mut generator)).collect();
-    one(Array::of_floats(dtype, shape, values)?)
+impl Draw {
+    fn uniform(node: &RawNode) -> Result<Self> {
+        let (low, high) =
+            (f64::from(node.attributes.float_or("low", 0.0)?), f64::from(node.attributes.float_or("high", 1.0)?));
+        Ok(Self::Uniform(low, high - low))
+    }
+
+    fn normal(node: &RawNode) -> Result<Self> {
+        let (mean, scale) = (node.attributes.float_or("mean", 0.0)?, node.attributes.float_or("scale", 1.0)?);
+        Ok(Self::Normal(mean.into(), scale.into()))
+    }
+
+    fn next(self, generator: &mut Generator) -> f64 {
+        match self {
+            Self::Uniform(low, range) => low + generator.unit() * range,
+            Self::Normal(mean, scale) => mean + scale * generator.normal(),
+        }
+    }
 }
 
-fn uniform(node: &RawNode, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Value>> {
-    let (low, high) =
-        (f64::from(node.attributes.float_or("low", 0.0)?), f64::from(node.attributes.float_or("high", 1.0)?));
-    floats(node, shape, like, |generator| low + generator.unit() * (high - low))
+/// What all random operators say: the type of the result, and the seed.
+struct Settings {
+    dtype: Option<DType>,
+    seed: Option<f32>,
 }
 
-fn normal(node: &RawNode, shape: Vec<usize>, like: Option<DType>) -> Result<Vec<Value>> {
-    let (mean, scale) =
-        (f64::from(node.attributes.float_or("mean", 0.0)?), f64::from(node.attributes.float_or("scale", 1.0)?));
-    floats(node, shape, like, |generator| mean + scale * generator.normal())
+impl Settings {
+    fn parse(node: &RawNode) -> Result<Self> {
+        Ok(Self { dtype: dtype_attribute(node, "dtype")?, seed: node.attributes.float("seed")? })
+    }
+
+    /// Floats of the type that the node asks for, else of another.
+    fn floats(
+        &self,
+        shape: Vec<usize>,
+        otherwise: DType,
+        mut next: impl FnMut(&mut Generator) -> f64,
+    ) -> Result<Vec<Value>> {
+        let mut generator = Generator::new(self.seed);
+        let values = (0..count(&shape)?).map(|_| next(&mut generator)).collect();
+        one(Array::of_floats(self.dtype.unwrap_or(otherwise), shape, values)?)
+    }
+}
+
+/// Random floats in a shape that the node says.
+fn of_shape(node: &RawNode, draw: Draw) -> Parsed {
+    let shape = sizes(node.attributes.ints("shape")?.ok_or_else(|| Error::invalid("attribute 'shape' is missing"))?)?;
+    let settings = Settings::parse(node)?;
+    eval(move |_| settings.floats(shape.clone(), DType::F32, |generator| draw.next(generator)))
+}
+
+/// Random floats in the shape of the input.
+fn like(node: &RawNode, draw: Draw) -> Parsed {
+    let settings = Settings::parse(node)?;
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        settings.floats(x.shape().to_vec(), x.dtype(), |generator| draw.next(generator))
+    })
 }
 
 /// 1 with the probability that the input says, else 0.
-fn bernoulli(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let mut chances = x.floats()?.into_iter();
-    floats(node, x.shape().to_vec(), Some(x.dtype()), |generator| {
-        f64::from(generator.unit() < chances.next().unwrap_or(0.0))
+fn bernoulli(node: &RawNode) -> Parsed {
+    let settings = Settings::parse(node)?;
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let mut chances = x.floats()?.into_iter();
+        settings.floats(x.shape().to_vec(), x.dtype(), |generator| {
+            f64::from(generator.unit() < chances.next().unwrap_or(0.0))
+        })
     })
 }
 

@@ -1,13 +1,12 @@
 //! Recurrent networks: `RNN`, `GRU` and `LSTM`.
 
 use super::Inputs;
-use super::later;
 use super::microsoft_quantized::{dequantized, through_bytes};
 use super::product::{Matrix, Size, add_product, add_strided, transposed};
 use super::real::{Real, permuted, read, with_real, write, zeros};
-use super::recurrent_activation::{Activation, activations};
+use super::recurrent_activation::{Activation, Activations};
 use crate::array::Rounding;
-use crate::operator::{Entry, RawNode, Schema};
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use crate::{Array, DType, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
@@ -24,7 +23,7 @@ pub(super) const OPERATORS: &[Entry] = &[
                 "output_sequence<7",
             ])
             .weights(),
-        |node| later(node, |node, inputs| run(node, inputs, Cell::Rnn)),
+        |node| parsed(Recurrent::parse(node, Cell::Rnn)?),
     ),
     Entry::new(
         Schema::new("GRU", &[1, 3, 7, 14, 22], (3, 6))
@@ -40,7 +39,7 @@ pub(super) const OPERATORS: &[Entry] = &[
                 "output_sequence<7",
             ])
             .weights(),
-        |node| later(node, |node, inputs| run(node, inputs, Cell::Gru)),
+        |node| parsed(Recurrent::parse(node, Cell::Gru)?),
     ),
     Entry::new(
         Schema::new("LSTM", &[1, 7, 14, 22], (3, 8))
@@ -56,7 +55,7 @@ pub(super) const OPERATORS: &[Entry] = &[
                 "output_sequence<7",
             ])
             .weights(),
-        |node| later(node, |node, inputs| run(node, inputs, Cell::Lstm)),
+        |node| parsed(Recurrent::parse(node, Cell::Lstm)?),
     ),
     Entry::new(
         Schema::of("com.microsoft", "DynamicQuantizeLSTM", &[1], (12, 12)).attributes(&[
@@ -68,21 +67,24 @@ pub(super) const OPERATORS: &[Entry] = &[
             "hidden_size",
             "input_forget",
         ]),
-        |node| later(node, quantized_lstm),
+        |node| parsed(Quantized(Recurrent::parse(node, Cell::Lstm)?)),
     ),
 ];
 
 /// What happens in a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Cell {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cell {
+    /// `RNN`: one function of input and state.
     Rnn,
+    /// `GRU`.
     Gru,
+    /// `LSTM`.
     Lstm,
 }
 
 impl Cell {
     /// Blocks of rows in the weights.
-    fn gates(self) -> usize {
+    pub fn gates(self) -> usize {
         match self {
             Self::Rnn => 1,
             Self::Gru => 3,
@@ -99,14 +101,68 @@ impl Cell {
     }
 }
 
-fn run(node: &RawNode, inputs: &Inputs<'_>, cell: Cell) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    with_real!(x.dtype(), T => network::<T>(node, inputs, cell, false))
+/// `RNN`, `GRU` or `LSTM`.
+#[derive(Debug, Clone)]
+pub struct Recurrent {
+    /// What happens in a step.
+    pub cell: Cell,
+    /// For each direction, whether it runs from the last step to the first.
+    pub backward: &'static [bool],
+    /// Whether the batch is the first axis, and not the steps.
+    pub batch_first: bool,
+    /// The size of the state, if the node says it.
+    pub hidden: Option<i64>,
+    /// `LSTM`: what is not taken in is kept.
+    pub coupled: bool,
+    /// `GRU`: the reset comes after the product with the weights.
+    pub reset_after: bool,
+    activations: Activations,
+}
+
+impl Recurrent {
+    fn parse(node: &RawNode, cell: Cell) -> Result<Self> {
+        let attributes = &node.attributes;
+        let backward: &[bool] = match attributes.text_or("direction", "forward")? {
+            "forward" => &[false],
+            "reverse" => &[true],
+            "bidirectional" => &[false, true],
+            other => return Err(Error::invalid(format!("its direction is '{other}'"))),
+        };
+        Ok(Self {
+            cell,
+            backward,
+            batch_first: attributes.flag("layout", false)?,
+            hidden: attributes.int("hidden_size")?,
+            coupled: cell == Cell::Lstm && attributes.flag("input_forget", false)?,
+            reset_after: cell == Cell::Gru && attributes.flag("linear_before_reset", false)?,
+            activations: Activations::parse(node, cell.default_activations(), backward.len())?,
+        })
+    }
+
+    /// Whether the functions of its gates are the usual ones, and nothing is cut off.
+    pub fn has_usual_activations(&self) -> bool {
+        self.activations.usual
+    }
+}
+
+impl Operator for Recurrent {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        with_real!(inputs.array(0)?.dtype(), T => network::<T>(self, inputs, false))
+    }
+}
+
+/// `DynamicQuantizeLSTM`.
+struct Quantized(Recurrent);
+
+impl Operator for Quantized {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        quantized_lstm(&self.0, inputs)
+    }
 }
 
 /// `DynamicQuantizeLSTM` of `com.microsoft`: weights are small integers, their matrices transposed; inputs and states become
 /// bytes before each product. Inputs: those of `LSTM`, then scale and zero point of the weights of inputs and of states.
-fn quantized_lstm(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn quantized_lstm(op: &Recurrent, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     let weights = |position: usize, scale: usize| -> Result<Value> {
         let codes = inputs.array(position)?;
         let &[directions, from, gates] = codes.shape() else {
@@ -127,7 +183,7 @@ fn quantized_lstm(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         2 => Some(&r),
         position => inputs.get(position),
     });
-    network::<f32>(node, &Inputs::new(all.collect()), Cell::Lstm, true)
+    network::<f32>(op, &Inputs::new(all.collect()), true)
 }
 
 /// Values as the bytes that they become and back.
@@ -155,16 +211,11 @@ fn batch_second(array: Option<&Array>, batch_first: bool) -> Result<Option<Array
     if batch_first { permuted(array, &[1, 0, 2]).map(Some) } else { Ok(Some(array.clone())) }
 }
 
-fn network<T: Real>(node: &RawNode, inputs: &Inputs<'_>, cell: Cell, bytes: bool) -> Result<Vec<Value>> {
-    let batch_first = node.attributes.flag("layout", false)?;
+fn network<T: Real>(op: &Recurrent, inputs: &Inputs<'_>, bytes: bool) -> Result<Vec<Value>> {
+    let &Recurrent { cell, batch_first, coupled, reset_after, .. } = op;
     let x = batch_second(inputs.optional(0)?, batch_first)?.ok_or_else(|| Error::invalid("input 0 is missing"))?;
     let (w, r) = (inputs.array(1)?, inputs.array(2)?);
-    let direction = node.attributes.text_or("direction", "forward")?;
-    let directions = match direction {
-        "forward" | "reverse" => 1,
-        "bidirectional" => 2,
-        other => return Err(Error::invalid(format!("its direction is '{other}'"))),
-    };
+    let directions = op.backward.len();
     let &[steps, batch, input] = x.shape() else { return Err(Error::invalid("expected an input of 3 axes")) };
     let hidden = r.shape().last().copied().unwrap_or(0);
     let size = Sizes { steps, batch, input, hidden };
@@ -185,11 +236,11 @@ fn network<T: Real>(node: &RawNode, inputs: &Inputs<'_>, cell: Cell, bytes: bool
             return Err(Error::invalid(format!("an input of shape {:?} where {shape:?} was expected", array.shape())));
         }
     }
-    if node.attributes.int("hidden_size")?.is_some_and(|given| given != hidden as i64) {
+    if op.hidden.is_some_and(|given| given != hidden as i64) {
         return Err(Error::invalid(format!("its hidden_size is not the {hidden} of its weights")));
     }
     let lengths = lengths(inputs.ints(4)?, size)?;
-    let activations = activations::<T>(node, cell.default_activations(), directions)?;
+    let activations = op.activations.of::<T>();
     let bias = bias.map_or_else(|| zeros(&[directions, 2 * gates]), |bias| Ok(read::<T>(bias)?.into_owned()))?;
     let peepholes = peepholes.map(read::<T>).transpose()?;
     let state = |array: Option<Array>| match array {
@@ -210,10 +261,10 @@ fn network<T: Real>(node: &RawNode, inputs: &Inputs<'_>, cell: Cell, bytes: bool
             bias: &bias[d * 2 * gates..][..2 * gates],
             peepholes: peepholes.as_ref().map(|peepholes| &peepholes[d * 3 * hidden..][..3 * hidden]),
             activations: &activations[d * cell.default_activations().len()..],
-            coupled: cell == Cell::Lstm && node.attributes.flag("input_forget", false)?,
-            reset_after: cell == Cell::Gru && node.attributes.flag("linear_before_reset", false)?,
+            coupled,
+            reset_after,
         };
-        let backward = direction == "reverse" || d == 1;
+        let backward = op.backward[d];
         let (h, c) = (&mut h[d * part..][..part], &mut c[d * part..][..part]);
         layer.run(&values, &lengths, backward, h, c, |step, item, row| {
             y[((step * directions + d) * batch + item) * hidden..][..hidden].copy_from_slice(row);

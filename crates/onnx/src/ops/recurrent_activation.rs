@@ -51,67 +51,128 @@ impl<T: Real> Activation<T> {
     }
 }
 
-/// The functions of a node, those of one direction after those of another.
-pub(super) fn activations<T: Real>(node: &RawNode, defaults: &[&str], directions: usize) -> Result<Vec<Activation<T>>> {
-    let names = match node.attributes.texts("activations")? {
-        Some(names) if names.len() == defaults.len() * directions => names,
-        Some(names) => {
-            let message = format!("{} activations where {} were expected", names.len(), defaults.len() * directions);
-            return Err(Error::invalid(message));
-        }
-        None => defaults.iter().cycle().take(defaults.len() * directions).map(ToString::to_string).collect(),
-    };
-    let clip = node.attributes.float("clip")?.filter(|&clip| clip > 0.0).map(|clip| T::of(clip.into()));
-    let (mut alphas, mut betas) = (constants(node, "activation_alpha")?, constants(node, "activation_beta")?);
-    let functions = names.into_iter().map(|name| {
-        let zero = T::default();
-        // The function, and its constants where it has them: the next of the attributes, or else these.
-        let (function, alpha, beta): (Function<T>, Option<f64>, Option<f64>) = match name.to_ascii_lowercase().as_str()
-        {
-            "sigmoid" => (Function::All(T::sigmoids), None, None),
-            "tanh" => (Function::All(T::tanhs), None, None),
-            "relu" => (Function::Each(|x, _, _| if x < T::default() { T::default() } else { x }), None, None),
-            "affine" => (Function::Each(|x, alpha, beta| alpha * x + beta), Some(1.0), Some(0.0)),
-            "leakyrelu" => {
-                (Function::Each(|x, alpha, _| if x < T::default() { alpha * x } else { x }), Some(0.01), None)
-            }
-            "thresholdedrelu" => {
-                (Function::Each(|x, alpha, _| if x < alpha { T::default() } else { x }), Some(1.0), None)
-            }
-            "scaledtanh" => (Function::Each(|x, alpha, beta| alpha * (beta * x).tanh()), Some(1.0), Some(1.0)),
-            "hardsigmoid" => (
-                Function::Each(|x, alpha, beta| {
-                    let value = alpha * x + beta;
-                    if value < T::default() {
-                        T::default()
-                    } else if value > T::of(1.0) {
-                        T::of(1.0)
-                    } else {
-                        value
-                    }
-                }),
-                Some(0.2),
-                Some(0.5),
-            ),
-            "elu" => (
-                Function::Each(|x, alpha, _| if x < T::default() { alpha * (x.exp() - T::of(1.0)) } else { x }),
-                Some(1.0),
-                None,
-            ),
-            "softsign" => (Function::Each(|x, _, _| x / (T::of(1.0) + x.abs())), None, None),
-            "softplus" => {
-                let softplus = |x: T, _, _| {
-                    if x > T::default() { x + (T::of(1.0) + (-x).exp()).ln() } else { (T::of(1.0) + x.exp()).ln() }
-                };
-                (Function::Each(softplus), None, None)
-            }
+/// A function of the standard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sigmoid,
+    Tanh,
+    Relu,
+    Affine,
+    LeakyRelu,
+    ThresholdedRelu,
+    ScaledTanh,
+    HardSigmoid,
+    Elu,
+    Softsign,
+    Softplus,
+}
+
+impl Kind {
+    fn named(name: &str) -> Result<Self> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            "sigmoid" => Self::Sigmoid,
+            "tanh" => Self::Tanh,
+            "relu" => Self::Relu,
+            "affine" => Self::Affine,
+            "leakyrelu" => Self::LeakyRelu,
+            "thresholdedrelu" => Self::ThresholdedRelu,
+            "scaledtanh" => Self::ScaledTanh,
+            "hardsigmoid" => Self::HardSigmoid,
+            "elu" => Self::Elu,
+            "softsign" => Self::Softsign,
+            "softplus" => Self::Softplus,
             _ => return Err(Error::invalid(format!("the activation '{name}' is unknown"))),
+        })
+    }
+
+    /// What its two constants are unless the node says so, where it has them.
+    fn constants(self) -> (Option<f64>, Option<f64>) {
+        match self {
+            Self::Sigmoid | Self::Tanh | Self::Relu | Self::Softsign | Self::Softplus => (None, None),
+            Self::Affine => (Some(1.0), Some(0.0)),
+            Self::LeakyRelu => (Some(0.01), None),
+            Self::ThresholdedRelu | Self::Elu => (Some(1.0), None),
+            Self::ScaledTanh => (Some(1.0), Some(1.0)),
+            Self::HardSigmoid => (Some(0.2), Some(0.5)),
+        }
+    }
+
+    fn function<T: Real>(self) -> Function<T> {
+        match self {
+            Self::Sigmoid => Function::All(T::sigmoids),
+            Self::Tanh => Function::All(T::tanhs),
+            Self::Relu => Function::Each(|x, _, _| if x < T::default() { T::default() } else { x }),
+            Self::Affine => Function::Each(|x, alpha, beta| alpha * x + beta),
+            Self::LeakyRelu => Function::Each(|x, alpha, _| if x < T::default() { alpha * x } else { x }),
+            Self::ThresholdedRelu => Function::Each(|x, alpha, _| if x < alpha { T::default() } else { x }),
+            Self::ScaledTanh => Function::Each(|x, alpha, beta| alpha * (beta * x).tanh()),
+            Self::HardSigmoid => Function::Each(|x, alpha, beta| {
+                let value = alpha * x + beta;
+                if value < T::default() {
+                    T::default()
+                } else if value > T::of(1.0) {
+                    T::of(1.0)
+                } else {
+                    value
+                }
+            }),
+            Self::Elu => {
+                Function::Each(|x, alpha, _| if x < T::default() { alpha * (x.exp() - T::of(1.0)) } else { x })
+            }
+            Self::Softsign => Function::Each(|x, _, _| x / (T::of(1.0) + x.abs())),
+            Self::Softplus => Function::Each(|x, _, _| {
+                if x > T::default() { x + (T::of(1.0) + (-x).exp()).ln() } else { (T::of(1.0) + x.exp()).ln() }
+            }),
+        }
+    }
+}
+
+/// The functions of a node, those of one direction after those of another.
+#[derive(Debug, Clone)]
+pub(super) struct Activations {
+    /// Each with its two constants.
+    functions: Vec<(Kind, f64, f64)>,
+    clip: Option<f32>,
+    /// Whether they are those of a node that says nothing.
+    pub usual: bool,
+}
+
+impl Activations {
+    pub fn parse(node: &RawNode, defaults: &[&str], directions: usize) -> Result<Self> {
+        let usual = defaults.iter().cycle().take(defaults.len() * directions).map(|name| Kind::named(name));
+        let usual: Vec<Kind> = usual.collect::<Result<_>>()?;
+        let kinds = match node.attributes.texts("activations")? {
+            Some(names) if names.len() == usual.len() => {
+                names.iter().map(|name| Kind::named(name)).collect::<Result<_>>()?
+            }
+            Some(names) => {
+                return Err(Error::invalid(format!("{} activations where {} were expected", names.len(), usual.len())));
+            }
+            None => usual.clone(),
         };
-        let alpha = alpha.map_or(zero, |default| T::of(alphas.next().unwrap_or(default)));
-        let beta = beta.map_or(zero, |default| T::of(betas.next().unwrap_or(default)));
-        Ok(Activation { function, alpha, beta, clip })
-    });
-    functions.collect()
+        let clip = node.attributes.float("clip")?.filter(|&clip| clip > 0.0);
+        let usual = kinds == usual && clip.is_none();
+        let (mut alphas, mut betas) = (constants(node, "activation_alpha")?, constants(node, "activation_beta")?);
+        let functions = kinds.into_iter().map(|kind| {
+            // The next of the attributes, or else what the standard says.
+            let (alpha, beta) = kind.constants();
+            let alpha = alpha.map_or(0.0, |default| alphas.next().unwrap_or(default));
+            (kind, alpha, beta.map_or(0.0, |default| betas.next().unwrap_or(default)))
+        });
+        Ok(Self { functions: functions.collect(), clip, usual })
+    }
+
+    /// As functions of values of a type.
+    pub fn of<T: Real>(&self) -> Vec<Activation<T>> {
+        let clip = self.clip.map(|clip| T::of(clip.into()));
+        let each = self.functions.iter().map(|&(kind, alpha, beta)| Activation {
+            function: kind.function(),
+            alpha: T::of(alpha),
+            beta: T::of(beta),
+            clip,
+        });
+        each.collect()
+    }
 }
 
 fn constants(node: &RawNode, name: &str) -> Result<std::vec::IntoIter<f64>> {

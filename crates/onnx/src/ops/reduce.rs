@@ -3,7 +3,7 @@
 use super::real::{Real, max, permuted, read, sum, write, zeros};
 use super::{Inputs, one};
 use crate::array::axis;
-use crate::graph::Axis;
+use crate::axis::Axis;
 use crate::infer::Fact;
 use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use crate::{Array, DType, Error, Result, Value};

@@ -18,13 +18,20 @@ pub(super) struct Scale {
 
 /// How a place after is mapped to one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coordinates {
+pub enum Coordinates {
+    /// `half_pixel`.
     HalfPixel,
+    /// `half_pixel_symmetric`.
     HalfPixelSymmetric,
+    /// `pytorch_half_pixel`.
     PytorchHalfPixel,
+    /// `align_corners`.
     AlignCorners,
+    /// `asymmetric`.
     Asymmetric,
+    /// `tf_half_pixel_for_nn`.
     OldHalfPixel,
+    /// `tf_crop_and_resize`.
     Crop,
 }
 
@@ -74,10 +81,14 @@ impl Coordinates {
 
 /// Which of two neighbours is the nearest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nearest {
+pub enum Nearest {
+    /// `round_prefer_floor`.
     RoundPreferFloor,
+    /// `round_prefer_ceil`.
     RoundPreferCeil,
+    /// `floor`.
     Floor,
+    /// `ceil`.
     Ceil,
     /// Before version 11: the next when the axis shrinks, else the one before.
     Old,
@@ -115,10 +126,21 @@ impl Nearest {
 
 /// How values around a place are weighted.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kernel {
+pub enum Kernel {
+    /// The nearest value.
     Nearest(Nearest),
-    Linear { antialias: bool },
-    Cubic { antialias: bool, a: f32 },
+    /// By distance, from neighbour to neighbour.
+    Linear {
+        /// Whether it grows as the axis shrinks.
+        antialias: bool,
+    },
+    /// By a cubic function, over two neighbours on each side.
+    Cubic {
+        /// Whether it grows as the axis shrinks.
+        antialias: bool,
+        /// The coefficient.
+        a: f32,
+    },
 }
 
 impl Kernel {

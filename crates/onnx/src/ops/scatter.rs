@@ -1,33 +1,60 @@
 //! Elements put at given positions.
 
 use super::gather::{block_positions, element_positions, position};
-use super::later;
 use super::{Inputs, around, one};
 use crate::array::{Data, axis};
 use crate::infer::Rule;
-use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
+use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
 use crate::{Array, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
     Entry::new(Schema::new("Scatter", &[9, 11], (3, 3)).attributes(&["axis"]).rule(Rule::Same), |node| {
-        later(node, scatter_elements)
+        parsed(Scatter::elements(node)?)
     }),
     Entry::new(
         Schema::new("ScatterElements", &[11, 13, 16, 18], (3, 3))
             .attributes(&["axis", "reduction@16"])
             .rule(Rule::Same),
-        |node| later(node, scatter_elements),
+        |node| parsed(Scatter::elements(node)?),
     ),
     Entry::new(
         Schema::new("ScatterND", &[11, 13, 16, 18], (3, 3)).attributes(&["reduction@16"]).rule(Rule::Same),
-        |node| later(node, scatter_nd),
+        |node| parsed(Scatter { reduction: Reduction::parse(node)?, axis: None }),
     ),
     Entry::new(Schema::new("TensorScatter", &[24], (2, 3)).attributes(&["axis", "mode"]), tensor_scatter),
     Entry::new(Schema::new("OneHot", &[9, 11, 28], (3, 3)).attributes(&["axis"]), one_hot),
 ];
 
-/// Puts `updates` at positions of `x`, one after another; `reduction` says what becomes of what is there.
-fn put(x: &Array, positions: &[usize], updates: &Array, reduction: &str) -> Result<Array> {
+/// What becomes of what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reduction {
+    /// It is gone; of several updates of one element the last stays.
+    None,
+    /// The sum.
+    Add,
+    /// The product.
+    Mul,
+    /// The greatest.
+    Max,
+    /// The least.
+    Min,
+}
+
+impl Reduction {
+    fn parse(node: &RawNode) -> Result<Self> {
+        Ok(match node.attributes.text_or("reduction", "none")? {
+            "none" => Self::None,
+            "add" => Self::Add,
+            "mul" => Self::Mul,
+            "max" => Self::Max,
+            "min" => Self::Min,
+            other => return Err(Error::invalid(format!("reduction is '{other}', not none, add, mul, max or min"))),
+        })
+    }
+}
+
+/// Puts `updates` at positions of `x`, one after another.
+fn put(x: &Array, positions: &[usize], updates: &Array, reduction: Reduction) -> Result<Array> {
     if updates.dtype() != x.dtype() || updates.len() != positions.len() {
         let found = format!("{} updates of type {}", updates.len(), updates.dtype());
         return Err(Error::invalid(format!(
@@ -36,7 +63,7 @@ fn put(x: &Array, positions: &[usize], updates: &Array, reduction: &str) -> Resu
             x.dtype()
         )));
     }
-    if reduction == "none" {
+    if reduction == Reduction::None {
         let pool =
             Data::concat(&[x.data(), updates.data()]).ok_or_else(|| Error::invalid("there is nothing to scatter"))?;
         let mut from: Vec<usize> = (0..x.len()).collect();
@@ -44,18 +71,19 @@ fn put(x: &Array, positions: &[usize], updates: &Array, reduction: &str) -> Resu
         return Array::from_data(x.shape().to_vec(), pool.take(&from));
     }
     let of_floats: fn(f64, f64) -> f64 = match reduction {
-        "add" => |a, b| a + b,
-        "mul" => |a, b| a * b,
-        "max" => f64::max,
-        "min" => f64::min,
-        other => return Err(Error::invalid(format!("reduction is '{other}', not none, add, mul, max or min"))),
+        Reduction::None => |_, b| b,
+        Reduction::Add => |a, b| a + b,
+        Reduction::Mul => |a, b| a * b,
+        Reduction::Max => f64::max,
+        Reduction::Min => f64::min,
     };
     if x.dtype().is_int() || x.dtype() == crate::DType::Bool {
         let of_ints: fn(i128, i128) -> i128 = match reduction {
-            "add" => i128::wrapping_add,
-            "mul" => i128::wrapping_mul,
-            "max" => i128::max,
-            _ => i128::min,
+            Reduction::None => |_, b| b,
+            Reduction::Add => i128::wrapping_add,
+            Reduction::Mul => i128::wrapping_mul,
+            Reduction::Max => i128::max,
+            Reduction::Min => i128::min,
         };
         let mut values = x.ints()?;
         positions
@@ -72,25 +100,44 @@ fn put(x: &Array, positions: &[usize], updates: &Array, reduction: &str) -> Resu
     Array::of_floats(x.dtype(), x.shape().to_vec(), values)
 }
 
-fn scatter_elements(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, indices, updates) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
-    let axis = axis(node.attributes.int_or("axis", 0)?, x.rank())?;
-    if indices.shape() != updates.shape() {
-        return Err(Error::invalid(format!(
-            "indices of shape {:?} for updates of shape {:?}",
-            indices.shape(),
-            updates.shape()
-        )));
-    }
-    one(put(x, &element_positions(x, indices, axis)?, updates, node.attributes.text_or("reduction", "none")?)?)
+/// `ScatterElements` and `ScatterND`.
+#[derive(Debug, Clone, Copy)]
+pub struct Scatter {
+    /// What becomes of what is there.
+    pub reduction: Reduction,
+    /// The axis on which single elements are put; blocks are put by index vectors where there is none.
+    axis: Option<i64>,
 }
 
-fn scatter_nd(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (x, indices, updates) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
-    let (starts, block) = block_positions(x, indices, 0)?;
-    crate::array::count(&[starts.len(), block])?;
-    let positions: Vec<_> = starts.iter().flat_map(|&start| start..start + block).collect();
-    one(put(x, &positions, updates, node.attributes.text_or("reduction", "none")?)?)
+impl Scatter {
+    fn elements(node: &RawNode) -> Result<Self> {
+        Ok(Self { reduction: Reduction::parse(node)?, axis: Some(node.attributes.int_or("axis", 0)?) })
+    }
+
+    /// Where each update goes in an array of some shape.
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or an index is outside its axis.
+    pub fn positions(&self, x: &[usize], indices: &Array, updates: &[usize]) -> Result<Vec<usize>> {
+        if let Some(along) = self.axis {
+            let along = axis(along, x.len())?;
+            if indices.shape() != updates {
+                let indices = indices.shape();
+                return Err(Error::invalid(format!("indices of shape {indices:?} for updates of shape {updates:?}")));
+            }
+            return element_positions(x, indices, along);
+        }
+        let (starts, block) = block_positions(x, indices, 0)?;
+        crate::array::count(&[starts.len(), block])?;
+        Ok(starts.iter().flat_map(|&start| start..start + block).collect())
+    }
+}
+
+impl Operator for Scatter {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let (x, indices, updates) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
+        one(put(x, &self.positions(x.shape(), indices, updates.shape())?, updates, self.reduction)?)
+    }
 }
 
 /// Writes new entries into a cache, each batch from a position of its own on.
@@ -131,7 +178,7 @@ fn tensor_scatter(node: &RawNode) -> Parsed {
                 positions.extend((0..inner).map(|rest| (o * size + at) * inner + rest));
             }
         }
-        one(put(cache, &positions, update, "none")?)
+        one(put(cache, &positions, update, Reduction::None)?)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Inputs, dtype_attribute, one, sizes};
 use crate::array::{axis, count};
-use crate::graph::Axis;
+use crate::axis::Axis;
 use crate::infer::{self, Fact, Rule};
 use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
 use crate::{Array, DType, Error, Result, Value};

@@ -1,7 +1,6 @@
 //! Fourier transforms and what goes with them.
 
 use super::fourier::{Complex, Plan};
-use super::later;
 use super::real::zeros;
 use super::{Inputs, around, one};
 use crate::array::{axis, count};
@@ -12,16 +11,17 @@ pub(super) const OPERATORS: &[Entry] = &[
     Entry::new(Schema::new("DFT", &[17, 20], (1, 3)).attributes(&["axis<20", "inverse", "onesided"]), dft),
     Entry::new(Schema::new("STFT", &[17], (2, 4)).attributes(&["onesided"]), stft),
     Entry::new(Schema::new("HannWindow", &[17], (1, 1)).attributes(&["output_datatype", "periodic"]), |node| {
-        later(node, |node, inputs| window(node, inputs, [0.5, 0.5, 0.0]))
+        window(node, [0.5, 0.5, 0.0])
     }),
     Entry::new(Schema::new("HammingWindow", &[17], (1, 1)).attributes(&["output_datatype", "periodic"]), |node| {
-        later(node, |node, inputs| window(node, inputs, [25.0 / 46.0, 21.0 / 46.0, 0.0]))
+        window(node, [25.0 / 46.0, 21.0 / 46.0, 0.0])
     }),
     Entry::new(Schema::new("BlackmanWindow", &[17], (1, 1)).attributes(&["output_datatype", "periodic"]), |node| {
-        later(node, |node, inputs| window(node, inputs, [0.42, 0.5, 0.08]))
+        window(node, [0.42, 0.5, 0.08])
     }),
     Entry::new(Schema::new("MelWeightMatrix", &[17], (5, 5)).attributes(&["output_datatype"]), |node| {
-        later(node, mel_weight_matrix)
+        let dtype = output_type(node)?;
+        eval(move |inputs| mel_weight_matrix(inputs, dtype))
     }),
 ];
 
@@ -143,20 +143,23 @@ fn output_type(node: &RawNode) -> Result<DType> {
 }
 
 /// A sum of cosines.
-fn window(node: &RawNode, inputs: &Inputs<'_>, [constant, first, second]: [f64; 3]) -> Result<Vec<Value>> {
-    let size = inputs.array(0)?.int()?;
-    let size = usize::try_from(size).map_err(|_| Error::invalid(format!("a window of {size} values")))?;
-    let period = if node.attributes.flag("periodic", true)? { size as f64 } else { size as f64 - 1.0 };
-    let mut values: Vec<f64> = zeros(&[size])?;
-    for (i, slot) in values.iter_mut().enumerate() {
-        let angle = 2.0 * std::f64::consts::PI * i as f64 / period;
-        *slot = constant - first * angle.cos() + second * (2.0 * angle).cos();
-    }
-    one(Array::of_floats(output_type(node)?, vec![size], values)?)
+fn window(node: &RawNode, [constant, first, second]: [f64; 3]) -> Parsed {
+    let (dtype, periodic) = (output_type(node)?, node.attributes.flag("periodic", true)?);
+    eval(move |inputs| {
+        let size = inputs.array(0)?.int()?;
+        let size = usize::try_from(size).map_err(|_| Error::invalid(format!("a window of {size} values")))?;
+        let period = if periodic { size as f64 } else { size as f64 - 1.0 };
+        let mut values: Vec<f64> = zeros(&[size])?;
+        for (i, slot) in values.iter_mut().enumerate() {
+            let angle = 2.0 * std::f64::consts::PI * i as f64 / period;
+            *slot = constant - first * angle.cos() + second * (2.0 * angle).cos();
+        }
+        one(Array::of_floats(dtype, vec![size], values)?)
+    })
 }
 
 /// Weights that turn a spectrum into bins of the mel scale: triangles between three neighbouring edges.
-fn mel_weight_matrix(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn mel_weight_matrix(inputs: &Inputs<'_>, dtype: DType) -> Result<Vec<Value>> {
     let number = |position: usize| {
         length(inputs, position)?.ok_or_else(|| Error::invalid(format!("input {position} is missing")))
     };
@@ -190,5 +193,5 @@ fn mel_weight_matrix(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> 
         }
     }
     count(&shape)?;
-    one(Array::of_floats(output_type(node)?, shape, weights)?)
+    one(Array::of_floats(dtype, shape, weights)?)
 }

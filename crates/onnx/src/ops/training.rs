@@ -1,8 +1,7 @@
 //! Optimizer steps. Inputs: the learning rate, the step number, then the parameters, their gradients and their states, so many of each.
 
 use super::Inputs;
-use super::later;
-use crate::operator::{ANY, Entry, RawNode, Schema};
+use crate::operator::{ANY, Entry, Parsed, RawNode, Schema, eval};
 use crate::{Array, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
@@ -12,7 +11,7 @@ pub(super) const OPERATORS: &[Entry] = &[
             "epsilon",
             "norm_coefficient",
         ]),
-        |node| later(node, adagrad),
+        adagrad,
     ),
     Entry::new(
         Schema::of("ai.onnx.preview.training", "Adam", &[1], (3, ANY)).attributes(&[
@@ -22,7 +21,7 @@ pub(super) const OPERATORS: &[Entry] = &[
             "norm_coefficient",
             "norm_coefficient_post",
         ]),
-        |node| later(node, adam),
+        adam,
     ),
     Entry::new(
         Schema::of("ai.onnx.preview.training", "Momentum", &[1], (3, ANY)).attributes(&[
@@ -31,7 +30,7 @@ pub(super) const OPERATORS: &[Entry] = &[
             "!mode",
             "!norm_coefficient",
         ]),
-        |node| later(node, momentum),
+        momentum,
     ),
 ];
 
@@ -40,8 +39,7 @@ type Element<const N: usize> = [f64; N];
 
 /// Applies a step to every element of every parameter. `N` arrays belong to each parameter, the gradient among them (position 1);
 /// all others are outputs: first all parameters, then all first states, and so on.
-fn step<const N: usize>(node: &RawNode, inputs: &Inputs<'_>, update: impl Fn(&mut Element<N>)) -> Result<Vec<Value>> {
-    let norm = number(node, "norm_coefficient", 0.0)?;
+fn step<const N: usize>(norm: f64, inputs: &Inputs<'_>, update: impl Fn(&mut Element<N>)) -> Result<Vec<Value>> {
     let given = inputs.len().saturating_sub(2);
     if given == 0 || !given.is_multiple_of(N) {
         return Err(Error::invalid(format!("{given} tensors are not {N} for each parameter")));
@@ -81,40 +79,54 @@ fn progress(inputs: &Inputs<'_>) -> Result<(f64, f64)> {
     Ok((inputs.array(0)?.float()?, inputs.array(1)?.float()?))
 }
 
-fn adagrad(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (rate, time) = progress(inputs)?;
-    let epsilon = number(node, "epsilon", 1e-6)?;
-    let rate = rate / (1.0 + time * number(node, "decay_factor", 0.0)?);
-    step(node, inputs, |[x, g, h]| {
-        *h += *g * *g;
-        *x -= rate * *g / (h.sqrt() + epsilon);
+/// How much of a parameter is added to its gradient.
+fn regularization(node: &RawNode) -> Result<f64> {
+    number(node, "norm_coefficient", 0.0)
+}
+
+fn adagrad(node: &RawNode) -> Parsed {
+    let (epsilon, decay) = (number(node, "epsilon", 1e-6)?, number(node, "decay_factor", 0.0)?);
+    let norm = regularization(node)?;
+    eval(move |inputs| {
+        let (rate, time) = progress(inputs)?;
+        let rate = rate / (1.0 + time * decay);
+        step(norm, inputs, |[x, g, h]| {
+            *h += *g * *g;
+            *x -= rate * *g / (h.sqrt() + epsilon);
+        })
     })
 }
 
-fn adam(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (rate, time) = progress(inputs)?;
+fn adam(node: &RawNode) -> Parsed {
     let (alpha, beta) = (number(node, "alpha", 0.9)?, number(node, "beta", 0.999)?);
     let (epsilon, after) = (number(node, "epsilon", 1e-6)?, number(node, "norm_coefficient_post", 0.0)?);
-    let rate = if time > 0.0 { rate * (1.0 - beta.powf(time)).sqrt() / (1.0 - alpha.powf(time)) } else { rate };
-    step(node, inputs, |[x, g, v, h]| {
-        *v = alpha * *v + (1.0 - alpha) * *g;
-        *h = beta * *h + (1.0 - beta) * *g * *g;
-        *x = (1.0 - after) * (*x - rate * *v / (h.sqrt() + epsilon));
+    let norm = regularization(node)?;
+    eval(move |inputs| {
+        let (rate, time) = progress(inputs)?;
+        let rate = if time > 0.0 { rate * (1.0 - beta.powf(time)).sqrt() / (1.0 - alpha.powf(time)) } else { rate };
+        step(norm, inputs, |[x, g, v, h]| {
+            *v = alpha * *v + (1.0 - alpha) * *g;
+            *h = beta * *h + (1.0 - beta) * *g * *g;
+            *x = (1.0 - after) * (*x - rate * *v / (h.sqrt() + epsilon));
+        })
     })
 }
 
-fn momentum(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let (rate, time) = progress(inputs)?;
-    let alpha = number(node, "alpha", 0.0)?;
-    // The first gradient counts in full.
-    let beta = if time > 0.0 { number(node, "beta", 0.0)? } else { 1.0 };
+fn momentum(node: &RawNode) -> Parsed {
+    let (alpha, later) = (number(node, "alpha", 0.0)?, number(node, "beta", 0.0)?);
+    let norm = regularization(node)?;
     let nesterov = match node.attributes.text_or("mode", "standard")? {
         "standard" => false,
         "nesterov" => true,
         other => return Err(Error::invalid(format!("attribute 'mode' is '{other}', not 'standard' or 'nesterov'"))),
     };
-    step(node, inputs, |[x, g, v]| {
-        *v = alpha * *v + beta * *g;
-        *x -= rate * if nesterov { *g + alpha * *v } else { *v };
+    eval(move |inputs| {
+        let (rate, time) = progress(inputs)?;
+        // The first gradient counts in full.
+        let beta = if time > 0.0 { later } else { 1.0 };
+        step(norm, inputs, |[x, g, v]| {
+            *v = alpha * *v + beta * *g;
+            *x -= rate * if nesterov { *g + alpha * *v } else { *v };
+        })
     })
 }

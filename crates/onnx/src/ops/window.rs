@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::array::strides;
-use crate::graph::Axis;
+use crate::axis::Axis;
 use crate::operator::RawNode;
 use crate::{Error, Result};
 

@@ -81,7 +81,7 @@ fn computed(node: &Node, constants: &HashMap<ValueId, Weight>) -> Option<Vec<(Va
         .map(|id| id.map(|id| constants.get(&id)).map_or(Some(None), |w| w.map(Some)))
         .collect::<Option<_>>()?;
     let given: usize = weights.iter().flatten().map(|weight| weight.shape.iter().product::<usize>()).sum();
-    let _limited = Limited::new(Limits { elements: given.max(MAX_GROWN), ..Limits::default() });
+    let _limited = Limited::new(Limits { elements: given.max(MAX_GROWN), ..Limits::NONE });
     let arrays: Vec<Option<Value>> = weights
         .iter()
         .map(|weight| weight.map(|weight| weight.array().map(Value::from)).transpose())

@@ -1,38 +1,31 @@
 //! Operators that run nested graphs: `If`, `Loop`, `Scan`, `SequenceMap`, `FlexAttention`.
 
-use super::{Accelerator, Running, Slot, execute};
+use super::accelerator::{Accelerator, Slot};
+use super::running::Running;
 use crate::array::{Data, axis, count};
-use crate::graph::{Body, Control, Graph, Node};
+use crate::graph::{Control, Graph, Node};
 use crate::ops::{self, Inputs};
 use crate::{Array, Error, Result, Value, ValueId};
 
-/// Calls a function for a graph and all graphs nested in it.
-pub(super) fn each_graph<'g>(graph: &'g Graph, visit: &mut dyn FnMut(&'g Graph)) {
-    visit(graph);
-    for node in &graph.nodes {
-        match &node.body {
-            Body::Control(_, graphs) => graphs.iter().for_each(|(_, graph)| each_graph(graph, visit)),
-            Body::Function(graph) => each_graph(graph, visit),
-            Body::Operator(_) | Body::Missing(_) => {}
-        }
-    }
-}
-
 type Slots<T> = Vec<Option<Slot<T>>>;
+
+/// Runs a graph on inputs by position and the values around it that it uses.
+pub(super) type Call<'c, T> = &'c dyn Fn(&Graph, Slots<T>, Vec<Slot<T>>) -> Result<Vec<Slot<T>>>;
 
 /// Values of a graph by number.
 pub(super) type Values<'v, T> = &'v dyn Fn(ValueId) -> Option<Slot<T>>;
 
-/// Runs a node with nested graphs; `value` gives those of the graph it is in.
+/// Runs a node with nested graphs by `call`; `value` gives those of the graph it is in.
 pub(super) fn run<A: Accelerator>(
     running: &Running<'_, A>,
+    call: Call<'_, A::Tensor>,
     kind: Control,
     graphs: &[(String, Graph)],
     node: &Node,
     inputs: Slots<A::Tensor>,
     value: Values<'_, A::Tensor>,
 ) -> Result<Vec<Slot<A::Tensor>>> {
-    let control = Run { running, graphs, node, inputs, value };
+    let control = Run { running, call, graphs, node, inputs, value };
     match kind {
         Control::If => control.branch(),
         Control::Loop => control.repeat(),
@@ -44,6 +37,7 @@ pub(super) fn run<A: Accelerator>(
 
 struct Run<'r, A: Accelerator> {
     running: &'r Running<'r, A>,
+    call: Call<'r, A::Tensor>,
     graphs: &'r [(String, Graph)],
     node: &'r Node,
     inputs: Slots<A::Tensor>,
@@ -65,7 +59,7 @@ impl<A: Accelerator> Run<'_, A> {
             (self.value)(*outer).ok_or_else(|| Error::invalid("a value that its graph uses is not there"))
         });
         let captured = captured.collect::<Result<Vec<_>>>()?;
-        execute::graph(self.running, graph, inputs.into_iter().map(Some).collect(), captured, &mut |_, _| Ok(()))
+        (self.call)(graph, inputs.into_iter().map(Some).collect(), captured)
     }
 
     fn value(&self, slot: &Slot<A::Tensor>) -> Result<Value> {
@@ -104,6 +98,7 @@ impl<A: Accelerator> Run<'_, A> {
         let mut collected: Vec<Vec<Array>> = vec![Vec::new(); stacked];
         let (mut turn, mut elements) = (0_i64, 0_usize);
         while go_on && limit.is_none_or(|limit| turn < limit) {
+            crate::limit::turn()?;
             let mut inputs = vec![Slot::host(Array::scalar(turn)), Slot::host(Array::scalar(true))];
             inputs.extend(carried);
             let mut outputs = self.call(body, inputs)?;
@@ -116,8 +111,6 @@ impl<A: Accelerator> Run<'_, A> {
             }
             // What is collected is an array in the end: it may not grow past all bounds before.
             count(&[elements])?;
-            // Of a graph without nodes no node is counted.
-            crate::limit::node()?;
             turn += 1;
         }
         for (list, port) in collected.iter().zip(&body.outputs[body.outputs.len() - stacked..]) {
@@ -188,6 +181,7 @@ impl<A: Accelerator> Run<'_, A> {
         let mut carried = inputs[..states].to_vec();
         let mut collected: Vec<Vec<Array>> = vec![Vec::new(); outputs];
         for turn in 0..length {
+            crate::limit::turn()?;
             let mut call = carried;
             for ((along, array), &reversed) in scanned.iter().zip(&reversed) {
                 call.push(Slot::host(slice(array, *along, if reversed == 1 { length - 1 - turn } else { turn })?));
@@ -215,6 +209,7 @@ impl<A: Accelerator> Run<'_, A> {
         let length = inputs.first().ok_or_else(|| Error::invalid("input 0 is missing"))?.sequence()?.len();
         let mut collected: Vec<Vec<Value>> = vec![Vec::new(); body.outputs.len()];
         for turn in 0..length {
+            crate::limit::turn()?;
             let mut call = Vec::new();
             for value in &inputs {
                 call.push(Slot::host(match value {

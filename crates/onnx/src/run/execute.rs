@@ -1,7 +1,10 @@
 //! One graph, node after node.
 
-use super::{Accelerator, Running, Slot, control};
+use super::accelerator::{Accelerator, Slot};
+use super::control;
+use super::running::Running;
 use crate::graph::{Body, Graph, Node};
+use crate::limit::{self, Nested};
 use crate::ops::Inputs;
 use crate::{Error, Result, ValueId};
 
@@ -16,6 +19,8 @@ pub(super) fn graph<A: Accelerator>(
     captured: Vec<Slot<A::Tensor>>,
     watch: Watch<'_, A::Tensor>,
 ) -> Result<Vec<Slot<A::Tensor>>> {
+    let _nested = Nested::enter()?;
+    let mut held = Held(vec![0; graph.names.len()]);
     let mut values: Vec<Option<Slot<A::Tensor>>> = graph.names.iter().map(|_| None).collect();
     for ((_, id), slot) in graph.captures.iter().zip(captured) {
         values[*id] = Some(slot);
@@ -27,8 +32,9 @@ pub(super) fn graph<A: Accelerator>(
     }
     let constants = &running.constants.0[graph.id];
     for (node, plan) in graph.nodes.iter().zip(&running.plans.0[graph.id]) {
-        crate::limit::node()?;
+        limit::node()?;
         let outputs = run(running, node, plan, graph, &mut values)
+            .and_then(|outputs| limit::time().map(|()| outputs))
             .map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
         if outputs.len() < node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
             let error = Error::beyond(format!("an output past the {} that it gives", outputs.len()));
@@ -37,15 +43,44 @@ pub(super) fn graph<A: Accelerator>(
         for (id, slot) in node.outputs.iter().zip(outputs) {
             if let Some(id) = id {
                 watch(&graph.names[*id], &slot)?;
+                held.hold(*id, bytes(running.accelerator, &slot))?;
                 values[*id] = Some(slot);
             }
         }
         for id in &node.frees {
             values[*id] = None;
+            held.release(*id);
         }
     }
     let output = |id: ValueId| values[id].as_ref().or(constants[id].as_ref()).cloned();
     graph.outputs.iter().map(|port| output(port.id).ok_or_else(|| no_value(&port.name))).collect()
+}
+
+/// Bytes of the values of a graph that are kept, by number.
+struct Held(Vec<u64>);
+
+impl Held {
+    fn hold(&mut self, id: ValueId, bytes: u64) -> Result<()> {
+        limit::hold(bytes)?;
+        self.0[id] = bytes;
+        Ok(())
+    }
+
+    fn release(&mut self, id: ValueId) {
+        limit::release(std::mem::take(&mut self.0[id]));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        limit::release(self.0.iter().sum());
+    }
+}
+
+/// Bytes of a value, wherever it is.
+pub(super) fn bytes<A: Accelerator>(accelerator: &A, slot: &Slot<A::Tensor>) -> u64 {
+    let device = slot.on_device().map_or(0, |tensor| accelerator.bytes(tensor));
+    device + slot.on_host().map_or(0, crate::Value::bytes)
 }
 
 fn no_value(name: &str) -> Error {
@@ -80,7 +115,9 @@ fn run<A: Accelerator>(
     match &node.body {
         Body::Control(kind, graphs) => {
             let value = |id: ValueId| values[id].as_ref().or(constants[id].as_ref()).cloned();
-            control::run(running, *kind, graphs, node, slots, &value)
+            let call =
+                |graph: &Graph, inputs, captured| self::graph(running, graph, inputs, captured, &mut |_, _| Ok(()));
+            control::run(running, &call, *kind, graphs, node, slots, &value)
         }
         Body::Function(body) => self::graph(running, body, slots, Vec::new(), &mut |_, _| Ok(())),
         Body::Operator(operator) => {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Slot;
+use super::accelerator::Slot;
 use crate::graph::{Axis, Kind, Port};
 use crate::{DType, Error, Graph, Result, Value};
 

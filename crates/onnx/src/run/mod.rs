@@ -1,151 +1,23 @@
 //! Running a graph: node after node, on the accelerator where it can, else on the host.
 
+mod accelerator;
 mod control;
 mod execute;
 mod inputs;
-mod slot;
+mod running;
 
 use std::sync::{Arc, OnceLock};
 
+pub use accelerator::{Accelerator, Cpu, HostOnly, Slot, Source};
 pub use execute::Watch;
-pub use slot::{Slot, Source};
+pub use running::Constants;
+use running::{Plans, Running, each_graph};
 
 use crate::cpu::{self, Runtime};
 use crate::graph::{Graph, Weight};
 use crate::limit::Limited;
 use crate::prepare::prepare;
-use crate::{Array, Error, Limits, Model, Node, Result, ValueId};
-
-/// A device that runs some operators faster than the host, and keeps its own tensors.
-pub trait Accelerator {
-    /// A tensor on the device.
-    type Tensor: Clone;
-    /// How a node is run, as far as that can be told before its inputs are there.
-    type Plan;
-
-    /// Looks at a node once, before it runs.
-    fn plan(&self, node: &Node) -> Self::Plan;
-
-    /// Runs a node, or answers `None` to leave it to the host. It may take the inputs out of the list, unless it answers `None`.
-    ///
-    /// # Errors
-    /// When the values do not fit the operator.
-    fn run(
-        &self,
-        node: &Node,
-        plan: &Self::Plan,
-        inputs: &mut [Option<Slot<Self::Tensor>>],
-    ) -> Result<Option<Vec<Slot<Self::Tensor>>>>;
-
-    /// Copies a tensor to the host.
-    ///
-    /// # Errors
-    /// When the device fails.
-    fn download(&self, tensor: &Self::Tensor) -> Result<Array>;
-
-    /// Brings a tensor to the host that is not needed on the device any more.
-    ///
-    /// # Errors
-    /// As [`Accelerator::download`].
-    fn bring(&self, tensor: Self::Tensor) -> Result<Array> {
-        self.download(&tensor)
-    }
-
-    /// Whether it is this machine's processor, so that prepared graphs are run by the kernels of this crate altogether.
-    fn is_cpu(&self) -> bool {
-        false
-    }
-}
-
-/// No accelerator: the host runs everything.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct HostOnly;
-
-/// The tensor of [`HostOnly`]: there is none.
-#[derive(Debug, Clone, Copy)]
-pub enum Never {}
-
-impl Accelerator for HostOnly {
-    type Tensor = Never;
-    type Plan = ();
-
-    fn plan(&self, _node: &Node) {}
-
-    fn run(&self, _node: &Node, _plan: &(), _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
-        Ok(None)
-    }
-
-    fn download(&self, tensor: &Never) -> Result<Array> {
-        match *tensor {}
-    }
-}
-
-/// This machine's processor: prepared graphs are run by fast kernels, planned once for each set of input shapes.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Cpu;
-
-impl Accelerator for Cpu {
-    type Tensor = Never;
-    type Plan = ();
-
-    fn plan(&self, _node: &Node) {}
-
-    fn run(&self, _node: &Node, _plan: &(), _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
-        Ok(None)
-    }
-
-    fn download(&self, tensor: &Never) -> Result<Array> {
-        match *tensor {}
-    }
-
-    fn is_cpu(&self) -> bool {
-        true
-    }
-}
-
-/// The constant values of all graphs of a model, by graph and value, each read and brought to the device once.
-pub struct Constants<T>(Vec<Vec<Option<Slot<T>>>>);
-
-impl<T: Clone> Constants<T> {
-    /// The constants of a graph and of those nested in it; `graphs` is how many the model has.
-    fn new(graph: &Graph, graphs: usize) -> Self {
-        let mut constants: Vec<Vec<_>> = (0..graphs).map(|_| Vec::new()).collect();
-        control::each_graph(graph, &mut |graph| {
-            let own = &mut constants[graph.id];
-            own.resize_with(graph.names.len(), || None);
-            graph.constants.iter().for_each(|(value, weight)| own[*value] = Some(Slot::weight(weight.clone())));
-        });
-        Self(constants)
-    }
-
-    /// Puts another value in the place of a constant of the main graph, such as a parameter that is trained.
-    pub fn replace(&mut self, id: usize, slot: Slot<T>) {
-        if let Some(old) = self.0.first_mut().and_then(|main| main.get_mut(id)?.as_mut()) {
-            *old = slot;
-        }
-    }
-}
-
-/// What an accelerator plans for the nodes of all graphs of a model, by graph and node.
-struct Plans<P>(Vec<Vec<P>>);
-
-impl<P> Plans<P> {
-    /// The plans for a graph and those nested in it; `graphs` is how many the model has.
-    fn new<A: Accelerator<Plan = P>>(accelerator: &A, graph: &Graph, graphs: usize) -> Self {
-        let mut plans: Vec<Vec<_>> = (0..graphs).map(|_| Vec::new()).collect();
-        control::each_graph(graph, &mut |graph| {
-            plans[graph.id] = graph.nodes.iter().map(|node| accelerator.plan(node)).collect()
-        });
-        Self(plans)
-    }
-}
-
-/// What all graphs of a run share.
-struct Running<'s, A: Accelerator> {
-    accelerator: &'s A,
-    constants: &'s Constants<A::Tensor>,
-    plans: &'s Plans<A::Plan>,
-}
+use crate::{Error, Limits, Model, Result, ValueId};
 
 /// A graph with its nodes merged.
 struct Prepared<A: Accelerator> {
@@ -164,7 +36,10 @@ pub struct Session<A: Accelerator> {
     /// For the graph as it is in the file, once it runs.
     plans: OnceLock<Plans<A::Plan>>,
     prepared: Option<Prepared<A>>,
-    limits: Limits,
+    /// What the program has set.
+    limits: Option<Limits>,
+    /// Bytes of the weights.
+    weights: u64,
 }
 
 impl<A: Accelerator> Session<A> {
@@ -179,7 +54,11 @@ impl<A: Accelerator> Session<A> {
             return Err(Error::Unsupported(missing));
         }
         let constants = Constants::new(&model.graph, model.graphs);
-        Ok(Self { model, accelerator, constants, plans: OnceLock::new(), prepared: None, limits: Limits::default() })
+        let mut weights = 0_u64;
+        each_graph(&model.graph, &mut |graph| {
+            weights = graph.constants.iter().fold(weights, |sum, (_, weight)| sum.saturating_add(weight.bytes()));
+        });
+        Ok(Self { model, accelerator, constants, plans: OnceLock::new(), prepared: None, limits: None, weights })
     }
 
     /// Prepares a model for many runs: what is constant is computed now, and nodes that can be one become one. The outputs are the
@@ -243,9 +122,17 @@ impl<A: Accelerator> Session<A> {
         &mut self.constants
     }
 
-    /// Limits what each run may use, for a model that is not trusted.
+    /// Limits what each run may use, instead of [`Limits::default`] with what weights and inputs allow beside it.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        self.limits = Some(limits);
+    }
+
+    /// The limits of a run on inputs.
+    fn limits(&self, inputs: &[(String, Slot<A::Tensor>)]) -> Limits {
+        self.limits.unwrap_or_else(|| {
+            let inputs = inputs.iter().map(|(_, slot)| execute::bytes(&self.accelerator, slot));
+            Limits::default().for_bytes(inputs.fold(self.weights, u64::saturating_add))
+        })
     }
 
     /// Runs the model on values by input name; gives the outputs in the order of the graph, on the host.
@@ -266,7 +153,7 @@ impl<A: Accelerator> Session<A> {
         let Some(Prepared { graph, constants, plans, cpu }) = &self.prepared else {
             return self.run_watched(inputs, &mut |_, _| Ok(()));
         };
-        let _limited = Limited::new(self.limits);
+        let _limited = Limited::new(self.limits(&inputs));
         let inputs = inputs::bind(&self.model.graph, inputs)?;
         let changes_default =
             self.model.graph.inputs.iter().zip(&inputs).any(|(port, given)| port.optional && given.is_some());
@@ -291,7 +178,7 @@ impl<A: Accelerator> Session<A> {
         inputs: Vec<(String, Slot<A::Tensor>)>,
         watch: Watch<'_, A::Tensor>,
     ) -> Result<Vec<Slot<A::Tensor>>> {
-        let _limited = Limited::new(self.limits);
+        let _limited = Limited::new(self.limits(&inputs));
         let inputs = inputs::bind(&self.model.graph, inputs)?;
         execute::graph(&self.plain(), &self.model.graph, inputs, Vec::new(), watch)
     }

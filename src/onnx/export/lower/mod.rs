@@ -9,7 +9,7 @@ mod tensor;
 use burn::backend::ir::{ActivationOperationIr, BoolOperationIr, FloatOperationIr, IntOperationIr, OperationIr};
 
 use super::dims;
-use super::graph::Graph;
+use super::graph::{Graph, UNKNOWN};
 use crate::onnx::OnnxError;
 
 /// Lowers every operation of the graph's trace.
@@ -44,9 +44,6 @@ pub fn lower(graph: &mut Graph<'_>) -> Result<(), OnnxError> {
     }
     if missing.is_empty() { Ok(()) } else { Err(OnnxError::Unsupported { missing, opset: graph.opset }) }
 }
-
-/// What is said of an operation that has no lowering at all.
-const UNKNOWN: &str = "it has no lowering";
 
 fn operation_node(graph: &mut Graph<'_>, operation: &OperationIr) -> Result<(), String> {
     match operation {

@@ -16,6 +16,7 @@ mod shape;
 use super::plan::{Planned, Planner};
 use super::quantized::{CONV, MATMUL};
 use crate::graph::{FUSED, Node};
+use crate::infer::Fact;
 
 /// Operators of one kind: whether a node is one of them, and is planned.
 type Family = fn(&mut Planner<'_>, &Node) -> Planned;
@@ -56,7 +57,21 @@ pub(super) fn plan(p: &mut Planner<'_>, node: &Node) -> Planned {
     }
     let family = FAMILIES.iter().find(|(names, _)| names.contains(&node.operator.as_str()));
     match family {
-        Some((_, family)) => family(p, node),
+        Some((_, family)) => {
+            check(p, node)?;
+            family(p, node)
+        }
         None => elementwise::unary(p, node),
     }
+}
+
+/// Whether what comes out of a node is within limits: a kernel can't be left in the middle.
+fn check(p: &mut Planner<'_>, node: &Node) -> crate::Result<()> {
+    let Some(op) = node.op() else { return Ok(()) };
+    let mut facts = Vec::with_capacity(node.inputs.len());
+    for position in 0..node.inputs.len() {
+        let tensor = p.input(node, position)?;
+        facts.push(tensor.map_or_else(Fact::default, |tensor| Fact::sized(tensor.dtype, &tensor.shape)));
+    }
+    op.check(&facts)
 }

@@ -4,7 +4,7 @@ use crate::array::axis;
 use crate::cpu::plan::{Planned, Planner};
 use crate::cpu::tensor::Tensor;
 use crate::graph::Node;
-use crate::ops::{Concat, Slice};
+use crate::ops::{Concat, Gather, Slice, Split};
 use crate::{DType, Result};
 
 /// Sizes before an axis and after it, in the order in which the values are stored.
@@ -65,21 +65,15 @@ pub(super) fn concat(p: &mut Planner<'_>, node: &Node) -> Planned {
 
 pub(super) fn split(p: &mut Planner<'_>, node: &Node) -> Planned {
     let Some(x) = p.input(node, 0)?.filter(Tensor::is_float) else { return Ok(false) };
-    let along = axis(node.attributes.int_or("axis", 0)?, x.shape.len())?;
+    let Some(op) = node.get::<Split>() else { return Ok(false) };
+    let along = axis(op.axis, x.shape.len())?;
     let size = x.shape[along];
-    let count = node.outputs.len();
-    let sizes: Vec<usize> = match node.attributes.ints("split")? {
-        Some(sizes) => sizes.iter().map(|&size| size as usize).collect(),
-        None if node.inputs.get(1).is_some_and(Option::is_some) => match p.constant(node, 1)? {
-            Some(sizes) => sizes.int64s()?.into_iter().map(|size| size as usize).collect(),
-            None => return Ok(false),
-        },
-        None => {
-            let part = size.div_ceil(count.max(1));
-            (0..count).map(|at| part.min(size.saturating_sub(at * part))).collect()
-        }
-    };
-    if sizes.len() != count
+    let given = p.constant(node, 1)?;
+    if given.is_none() && node.inputs.get(1).is_some_and(Option::is_some) {
+        return Ok(false);
+    }
+    let sizes = op.lengths(size, given.map(|sizes| sizes.int64s()).transpose()?.as_deref())?;
+    if sizes.len() != node.outputs.len()
         || sizes.contains(&0)
         || sizes.iter().try_fold(0usize, |a, &b| a.checked_add(b)) != Some(size)
     {
@@ -160,7 +154,8 @@ pub(super) fn slice(p: &mut Planner<'_>, node: &Node) -> Planned {
 
 pub(super) fn gather(p: &mut Planner<'_>, node: &Node) -> Planned {
     let Some(x) = p.plain_input(node, 0)?.filter(|x| x.is_float() && !x.shape.is_empty()) else { return Ok(false) };
-    let along = axis(node.attributes.int_or("axis", 0)?, x.shape.len())?;
+    let Some(op) = node.get::<Gather>() else { return Ok(false) };
+    let along = axis(op.axis, x.shape.len())?;
     let Some(indices) = p.input(node, 1)?.filter(|indices| indices.dtype == DType::I64 && indices.len() > 0) else {
         return Ok(false);
     };

@@ -7,32 +7,26 @@ use crate::DType;
 use crate::cpu::plan::{Planned, Planner};
 use crate::cpu::tensor::Tensor;
 use crate::graph::Node;
+use crate::ops::{Cell, Recurrent as Operator};
 
 pub(super) fn recurrent(p: &mut Planner<'_>, node: &Node) -> Planned {
-    let rare = ["activations", "activation_alpha", "activation_beta", "clip"];
-    if rare.iter().any(|name| node.attributes.get(name).is_some())
-        || node.attributes.flag("input_forget", false)?
-        || node.attributes.flag("layout", false)?
-    {
+    let Some(op) = node.get::<Operator>() else { return Ok(false) };
+    if !op.has_usual_activations() || op.coupled || op.batch_first {
         return Ok(false);
     }
-    let kind = match node.operator.as_str() {
-        "LSTM" => RecurrentKind::Lstm,
-        _ => RecurrentKind::Gru { linear_before_reset: node.attributes.flag("linear_before_reset", false)? },
+    let kind = match op.cell {
+        Cell::Lstm => RecurrentKind::Lstm,
+        Cell::Gru => RecurrentKind::Gru { linear_before_reset: op.reset_after },
+        Cell::Rnn => return Ok(false),
     };
-    let backward: &'static [bool] = match node.attributes.text_or("direction", "forward")? {
-        "forward" => &[false],
-        "reverse" => &[true],
-        "bidirectional" => &[false, true],
-        _ => return Ok(false),
-    };
+    let backward = op.backward;
     let Some(x) = p.plain_input(node, 0)?.filter(Tensor::is_float) else { return Ok(false) };
     let &[steps, batch, inputs] = x.shape.as_slice() else { return Ok(false) };
     let ids = [1, 2].map(|position| node.inputs.get(position).copied().flatten());
     let (Some(input), Some(state)) = (p.weight(ids[0]), p.weight(ids[1])) else { return Ok(false) };
     let &[directions, rows, hidden] = state.shape.as_slice() else { return Ok(false) };
     let gates = kind.gates();
-    let said = node.attributes.int("hidden_size")?;
+    let said = op.hidden;
     let given = |position: usize| node.inputs.get(position).is_some_and(Option::is_some);
     let fits = directions == backward.len()
         && rows == gates * hidden

@@ -1,12 +1,11 @@
 //! Labels and categories as numbers, and back.
 
-use super::super::later;
 use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::collections::HashMap;
 
-use super::{Inputs, one};
+use super::one;
 use crate::array::{Data, count};
-use crate::{Array, DType, Error, Result, Value};
+use crate::{Array, DType, Error, Result};
 
 pub(in crate::ops) const OPERATORS: &[Entry] = &[
     Entry::new(
@@ -25,7 +24,7 @@ pub(in crate::ops) const OPERATORS: &[Entry] = &[
             "values_strings@2",
             "values_tensor@4",
         ]),
-        |node| later(node, encode_labels),
+        encode_labels,
     ),
     Entry::new(
         Schema::of("ai.onnx.ml", "CategoryMapper", &[1], (1, 1)).attributes(&[
@@ -34,7 +33,7 @@ pub(in crate::ops) const OPERATORS: &[Entry] = &[
             "default_int64",
             "default_string",
         ]),
-        |node| later(node, map_categories),
+        map_categories,
     ),
     Entry::new(
         Schema::of("ai.onnx.ml", "OneHotEncoder", &[1], (1, 1)).attributes(&["cats_int64s", "cats_strings", "zeros"]),
@@ -61,34 +60,51 @@ fn keys(x: &Array) -> Result<Vec<Key>> {
     Ok(x.ints()?.into_iter().map(Key::Int).collect())
 }
 
-/// Each element as the value of its key; `default`, one value of the same type, for those without.
-fn looked_up(x: &Array, known: &Array, values: &Array, default: &Array) -> Result<Array> {
-    if known.dtype() != x.dtype()
-        || known.len() != values.len()
-        || default.len() != 1
-        || default.dtype() != values.dtype()
-    {
-        let found = format!("{} keys of {}, {} values of {}", known.len(), known.dtype(), values.len(), values.dtype());
-        return Err(Error::invalid(format!(
-            "{found} and a default of {} do not fit inputs of {}",
-            default.dtype(),
-            x.dtype()
-        )));
+/// A table: values by their keys, and the value of what has no key.
+struct Table {
+    positions: HashMap<Key, usize>,
+    keys: DType,
+    /// The values in order, then the one without a key.
+    values: Data,
+    default: usize,
+}
+
+impl Table {
+    fn new(known: &Array, values: &Array, default: &Array) -> Result<Self> {
+        if known.len() != values.len() || default.len() != 1 || default.dtype() != values.dtype() {
+            return Err(Error::invalid(format!(
+                "{} keys of {}, {} values of {} and a default of {} do not fit together",
+                known.len(),
+                known.dtype(),
+                values.len(),
+                values.dtype(),
+                default.dtype()
+            )));
+        }
+        // Of a key that is there twice, the last counts.
+        let positions = keys(known)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
+        let pool =
+            Data::concat(&[values.data(), default.data()]).ok_or_else(|| Error::invalid("there are no values"))?;
+        Ok(Self { positions, keys: known.dtype(), values: pool, default: values.len() })
     }
-    // Of a key that is there twice, the last counts.
-    let table: HashMap<Key, usize> = keys(known)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
-    let pool = Data::concat(&[values.data(), default.data()]).ok_or_else(|| Error::invalid("there are no values"))?;
-    let from: Vec<_> = keys(x)?.iter().map(|key| table.get(key).copied().unwrap_or(values.len())).collect();
-    Array::from_data(x.shape().to_vec(), pool.take(&from))
+
+    /// Each element as the value of its key.
+    fn look_up(&self, x: &Array) -> Result<Array> {
+        if self.keys != x.dtype() {
+            return Err(Error::invalid(format!("keys of {} do not fit inputs of {}", self.keys, x.dtype())));
+        }
+        let from: Vec<_> =
+            keys(x)?.iter().map(|key| self.positions.get(key).copied().unwrap_or(self.default)).collect();
+        Array::from_data(x.shape().to_vec(), self.values.take(&from))
+    }
 }
 
 /// Version 1 has a list of classes: texts become their positions, and positions texts.
-fn encode_labels(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
+fn encode_labels(node: &RawNode) -> Parsed {
     let attributes = &node.attributes;
     if let Some(classes) = attributes.texts("classes_strings")? {
         let numbers = Array::vector((0..classes.len() as i64).collect());
-        return one(both_ways(node, x, &Array::vector(classes), &numbers)?);
+        return both_ways(node, &Array::vector(classes), &numbers);
     }
     let list = |kind: &str| -> Result<Option<Array>> {
         let name = |suffix: &str| format!("{kind}_{suffix}");
@@ -115,21 +131,25 @@ fn encode_labels(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         }
         (None, dtype) => Array::of_ints(dtype, Vec::new(), vec![attributes.int_or("default_int64", -1)?.into()])?,
     };
-    one(looked_up(x, &keys, &values, &default)?)
+    let table = Table::new(&keys, &values, &default)?;
+    eval(move |inputs| one(table.look_up(inputs.array(0)?)?))
 }
 
 /// Texts to integers, or integers to texts, whichever comes in.
-fn both_ways(node: &RawNode, x: &Array, texts: &Array, numbers: &Array) -> Result<Array> {
-    if x.dtype() == DType::Str {
-        return looked_up(x, texts, numbers, &Array::scalar(node.attributes.int_or("default_int64", -1)?));
-    }
-    looked_up(x, numbers, texts, &Array::scalar(node.attributes.text_or("default_string", "_Unused")?.to_string()))
+fn both_ways(node: &RawNode, texts: &Array, numbers: &Array) -> Parsed {
+    let number = Array::scalar(node.attributes.int_or("default_int64", -1)?);
+    let text = Array::scalar(node.attributes.text_or("default_string", "_Unused")?.to_string());
+    let (from_texts, from_numbers) = (Table::new(texts, numbers, &number)?, Table::new(numbers, texts, &text)?);
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        one(if x.dtype() == DType::Str { from_texts.look_up(x)? } else { from_numbers.look_up(x)? })
+    })
 }
 
-fn map_categories(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+fn map_categories(node: &RawNode) -> Parsed {
     let texts = Array::vector(node.attributes.texts("cats_strings")?.unwrap_or_default());
     let numbers = Array::vector(node.attributes.ints("cats_int64s")?.unwrap_or_default().to_vec());
-    one(both_ways(node, inputs.array(0)?, &texts, &numbers)?)
+    both_ways(node, &texts, &numbers)
 }
 
 fn encode_one_hot(node: &RawNode) -> Parsed {
@@ -139,6 +159,7 @@ fn encode_one_hot(node: &RawNode) -> Parsed {
         _ => return Err(Error::invalid("it has no categories")),
     };
     let zeros = node.attributes.flag("zeros", true)?;
+    let table: HashMap<Key, usize> = keys(&categories)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
     eval(move |inputs| {
         let x = inputs.array(0)?;
         // Whole numbers may come as floats.
@@ -150,7 +171,6 @@ fn encode_one_hot(node: &RawNode) -> Parsed {
         if x.dtype() != categories.dtype() {
             return Err(Error::invalid(format!("inputs of {} for categories of {}", x.dtype(), categories.dtype())));
         }
-        let table: HashMap<Key, usize> = keys(&categories)?.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
         let shape = [x.shape(), &[categories.len()]].concat();
         let mut values = vec![0_f32; count(&shape)?];
         for (i, key) in keys(x)?.iter().enumerate() {

@@ -1,6 +1,5 @@
 //! Features chosen, scaled, filled in and put together.
 
-use super::super::later;
 use super::{Inputs, Rows, one, sizes};
 use crate::array::{Positions, count};
 use crate::operator::{ANY, Entry, Parsed, RawNode, Schema, eval};
@@ -11,9 +10,7 @@ use crate::{Array, DType, Error, Result, Value};
 pub(in crate::ops) const OPERATORS: &[Entry] = &[
     Entry::plain(Schema::of("ai.onnx.ml", "ArrayFeatureExtractor", &[1], (2, 2)), extract),
     Entry::new(Schema::of("ai.onnx.ml", "Binarizer", &[1], (1, 1)).attributes(&["threshold"]), binarize),
-    Entry::new(Schema::of("ai.onnx.ml", "Scaler", &[1], (1, 1)).attributes(&["offset", "scale"]), |node| {
-        later(node, scale)
-    }),
+    Entry::new(Schema::of("ai.onnx.ml", "Scaler", &[1], (1, 1)).attributes(&["offset", "scale"]), scale),
     Entry::new(Schema::of("ai.onnx.ml", "Normalizer", &[1], (1, 1)).attributes(&["norm"]), normalize),
     Entry::new(
         Schema::of("ai.onnx.ml", "Imputer", &[1], (1, 1)).attributes(&[
@@ -57,17 +54,18 @@ fn per_feature(name: &str, given: &[f32], columns: usize) -> Result<Vec<f64>> {
     }
 }
 
-fn scale(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let columns = x.shape().last().copied().unwrap_or(1);
-    let offset = per_feature("offset", node.attributes.floats("offset")?.unwrap_or(&[0.0]), columns)?;
-    let scale = per_feature("scale", node.attributes.floats("scale")?.unwrap_or(&[1.0]), columns)?;
-    let values = x
-        .floats()?
-        .into_iter()
-        .enumerate()
-        .map(|(i, value)| ((value - offset[i % columns]) * scale[i % columns]) as f32);
-    one(Array::new(x.shape().to_vec(), values.collect())?)
+fn scale(node: &RawNode) -> Parsed {
+    let offsets = node.attributes.floats("offset")?.unwrap_or(&[0.0]).to_vec();
+    let scales = node.attributes.floats("scale")?.unwrap_or(&[1.0]).to_vec();
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let columns = x.shape().last().copied().unwrap_or(1);
+        let offset = per_feature("offset", &offsets, columns)?;
+        let scale = per_feature("scale", &scales, columns)?;
+        let values = x.floats()?.into_iter().enumerate();
+        let values = values.map(|(i, value)| ((value - offset[i % columns]) * scale[i % columns]) as f32);
+        one(Array::new(x.shape().to_vec(), values.collect())?)
+    })
 }
 
 fn normalize(node: &RawNode) -> Parsed {

@@ -1,10 +1,9 @@
 //! Support vector machines.
 
-use super::super::later;
 use super::scores::{Binary, Labels, Transform, classified, greatest};
 use super::{Inputs, Rows, one, sizes};
 use crate::array::count;
-use crate::operator::{Entry, RawNode, Schema};
+use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use crate::{Array, Error, Result, Value};
 
 pub(in crate::ops) const OPERATORS: &[Entry] = &[
@@ -22,7 +21,7 @@ pub(in crate::ops) const OPERATORS: &[Entry] = &[
             "support_vectors",
             "vectors_per_class",
         ]),
-        |node| later(node, classify),
+        |node| parsed(Classifier::parse(node)?),
     ),
     Entry::new(
         Schema::of("ai.onnx.ml", "SVMRegressor", &[1], (1, 1)).attributes(&[
@@ -35,7 +34,7 @@ pub(in crate::ops) const OPERATORS: &[Entry] = &[
             "rho",
             "support_vectors",
         ]),
-        |node| later(node, regress),
+        |node| parsed(Regressor::parse(node)?),
     ),
 ];
 
@@ -88,50 +87,72 @@ fn misfit() -> Error {
     Error::invalid("its vectors, coefficients and observations do not fit together")
 }
 
-fn regress(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = Rows::new(inputs.array(0)?)?;
-    let attributes = &node.attributes;
-    let supports = usize::try_from(attributes.int_or("n_supports", 0)?).map_err(|_| misfit())?;
-    let (coefficients, vectors) = (
-        attributes.floats("coefficients")?.unwrap_or_default(),
-        attributes.floats("support_vectors")?.unwrap_or_default(),
-    );
-    let rho = attributes.floats("rho")?.and_then(|rho| rho.first()).map_or(0.0, |&rho| f64::from(rho));
-    let one_class = attributes.flag("one_class", false)?;
-    let kernel = if supports > 0 { Kernel::of(node)? } else { Kernel::linear() };
-    let fits = if supports > 0 {
-        supports.checked_mul(x.columns) == Some(vectors.len()) && coefficients.len() == supports
-    } else {
-        coefficients.len() == x.columns
-    };
-    if !fits {
-        return Err(misfit());
+fn list(node: &RawNode, name: &str) -> Result<Vec<f32>> {
+    Ok(node.attributes.floats(name)?.unwrap_or_default().to_vec())
+}
+
+/// `SVMRegressor`.
+struct Regressor {
+    kernel: Kernel,
+    supports: usize,
+    coefficients: Vec<f32>,
+    vectors: Vec<f32>,
+    rho: f64,
+    one_class: bool,
+    transform: Transform,
+}
+
+impl Regressor {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let supports = usize::try_from(node.attributes.int_or("n_supports", 0)?).map_err(|_| misfit())?;
+        Ok(Self {
+            kernel: if supports > 0 { Kernel::of(node)? } else { Kernel::linear() },
+            supports,
+            coefficients: list(node, "coefficients")?,
+            vectors: list(node, "support_vectors")?,
+            rho: node.attributes.floats("rho")?.and_then(|rho| rho.first()).map_or(0.0, |&rho| f64::from(rho)),
+            one_class: node.attributes.flag("one_class", false)?,
+            transform: Transform::of(node)?,
+        })
     }
-    let transform = Transform::of(node)?;
-    let score = |row: &[f64]| {
-        let sum = if supports > 0 {
-            (0..supports)
-                .map(|i| f64::from(coefficients[i]) * kernel.of_pair(row, &vectors[i * x.columns..(i + 1) * x.columns]))
-                .sum()
+}
+
+impl Operator for Regressor {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let x = Rows::new(inputs.array(0)?)?;
+        let Self { kernel, supports, coefficients, vectors, .. } = self;
+        let fits = if *supports > 0 {
+            supports.checked_mul(x.columns) == Some(vectors.len()) && coefficients.len() == *supports
         } else {
-            kernel.of_pair(row, coefficients)
+            coefficients.len() == x.columns
         };
-        let score: f64 = sum + rho;
-        if one_class { if score > 0.0 { 1.0 } else { -1.0 } } else { score }
-    };
-    let mut scores: Vec<f64> = x.iter().map(score).collect();
-    scores.chunks_mut(1).for_each(|score| transform.apply(score));
-    one(Array::new(vec![x.rows, 1], scores.into_iter().map(|score| score as f32).collect())?)
+        if !fits {
+            return Err(misfit());
+        }
+        let score = |row: &[f64]| {
+            let sum = if *supports > 0 {
+                let vector = |i: usize| &vectors[i * x.columns..(i + 1) * x.columns];
+                (0..*supports).map(|i| f64::from(coefficients[i]) * kernel.of_pair(row, vector(i))).sum()
+            } else {
+                kernel.of_pair(row, coefficients)
+            };
+            let score: f64 = sum + self.rho;
+            if self.one_class { if score > 0.0 { 1.0 } else { -1.0 } } else { score }
+        };
+        let mut scores: Vec<f64> = x.iter().map(score).collect();
+        scores.chunks_mut(1).for_each(|score| self.transform.apply(score));
+        one(Array::new(vec![x.rows, 1], scores.into_iter().map(|score| score as f32).collect())?)
+    }
 }
 
 /// A machine for each pair of classes, and what it votes.
 struct Pairs<'n> {
-    kernel: Kernel,
+    kernel: &'n Kernel,
     vectors: &'n [f32],
     coefficients: &'n [f32],
     rho: &'n [f32],
     /// Where the vectors of each class begin, and how many there are.
-    classes: Vec<(usize, usize)>,
+    classes: &'n [(usize, usize)],
     total: usize,
     columns: usize,
 }
@@ -158,69 +179,102 @@ impl Pairs<'_> {
     }
 }
 
-fn classify(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = Rows::new(inputs.array(0)?)?;
-    let attributes = &node.attributes;
-    let labels = Labels::of(node, "classlabels_ints", "classlabels_strings")?;
-    let list = |name: &str| Ok::<_, Error>(attributes.floats(name)?.unwrap_or_default());
-    let (coefficients, vectors, rho) = (list("coefficients")?, list("support_vectors")?, list("rho")?);
-    let (prob_a, prob_b) = (list("prob_a")?, list("prob_b")?);
-    let transform = Transform::of(node)?;
-    let per_class = sizes(attributes.ints("vectors_per_class")?.unwrap_or_default())?;
-    let mut total = 0_usize;
-    let mut classes = Vec::new();
-    for length in per_class {
-        classes.push((total, length));
-        total = total.checked_add(length).ok_or_else(misfit)?;
+/// `SVMClassifier`.
+struct Classifier {
+    kernel: Kernel,
+    labels: Labels,
+    coefficients: Vec<f32>,
+    vectors: Vec<f32>,
+    rho: Vec<f32>,
+    prob_a: Vec<f32>,
+    prob_b: Vec<f32>,
+    transform: Transform,
+    /// Where the vectors of each class begin, and how many there are.
+    classes: Vec<(usize, usize)>,
+    /// Vectors of all classes; none for a linear model.
+    total: usize,
+}
+
+impl Classifier {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let mut total = 0_usize;
+        let mut classes = Vec::new();
+        for length in sizes(node.attributes.ints("vectors_per_class")?.unwrap_or_default())? {
+            classes.push((total, length));
+            total = total.checked_add(length).ok_or_else(misfit)?;
+        }
+        Ok(Self {
+            kernel: if total > 0 { Kernel::of(node)? } else { Kernel::linear() },
+            labels: Labels::of(node, "classlabels_ints", "classlabels_strings")?,
+            coefficients: list(node, "coefficients")?,
+            vectors: list(node, "support_vectors")?,
+            rho: list(node, "rho")?,
+            prob_a: list(node, "prob_a")?,
+            prob_b: list(node, "prob_b")?,
+            transform: Transform::of(node)?,
+            classes,
+            total,
+        })
     }
-    let mut chosen = Vec::new();
-    let mut all = Vec::new();
-    if total == 0 {
-        let targets = labels.len();
-        if targets.checked_mul(x.columns) != Some(coefficients.len()) || rho.is_empty() {
+
+    /// A row of coefficients for each class.
+    fn linear(&self, x: &Rows) -> Result<Vec<Value>> {
+        let targets = self.labels.len();
+        if targets.checked_mul(x.columns) != Some(self.coefficients.len()) || self.rho.is_empty() {
             return Err(misfit());
         }
+        let (mut chosen, mut all) = (Vec::new(), Vec::new());
         for row in x.iter() {
-            let lines = (0..targets).map(|i| &coefficients[i * x.columns..(i + 1) * x.columns]);
+            let lines = (0..targets).map(|i| &self.coefficients[i * x.columns..(i + 1) * x.columns]);
             let mut scores: Vec<f64> =
-                lines.map(|line| f64::from(rho[0]) + Kernel::linear().of_pair(row, line)).collect();
+                lines.map(|line| f64::from(self.rho[0]) + self.kernel.of_pair(row, line)).collect();
             chosen.push(greatest(&scores));
-            transform.apply(&mut scores);
+            self.transform.apply(&mut scores);
             all.push(scores);
         }
-        return classified(&labels, &chosen, all, targets);
+        classified(&self.labels, &chosen, all, targets)
     }
-    let pairs = classes.len() * classes.len().saturating_sub(1) / 2;
-    let lines = classes.len().saturating_sub(1);
-    count(&[classes.len(), classes.len()])?;
-    let fits = total.checked_mul(x.columns) == Some(vectors.len())
-        && lines.checked_mul(total).is_some_and(|needed| needed <= coefficients.len())
-        && rho.len() >= pairs
-        && (prob_a.is_empty() || prob_a.len() >= pairs && prob_b.len() >= pairs)
-        && classes.len() > 1;
-    if !fits {
-        return Err(misfit());
-    }
-    let machine = Pairs { kernel: Kernel::of(node)?, vectors, coefficients, rho, classes, total, columns: x.columns };
-    let mut width = pairs;
-    for row in x.iter() {
-        let (votes, mut scores) = machine.vote(row);
+}
 
-        if !prob_a.is_empty() {
-            scores = probabilities(&scores, prob_a, prob_b, machine.classes.len());
-            transform.apply(&mut scores);
-        } else if let [score] = scores[..] {
-            // The pair's score speaks for its first class.
-            let kind = if transform == Transform::None { Binary::Margin } else { Binary::Probability };
-            scores = kind.decide(score, transform).1;
-        } else {
-            transform.apply(&mut scores);
+impl Operator for Classifier {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let x = Rows::new(inputs.array(0)?)?;
+        let Self { coefficients, vectors, rho, prob_a, prob_b, classes, transform, total, .. } = self;
+        if *total == 0 {
+            return self.linear(&x);
         }
-        width = scores.len();
-        chosen.push(greatest(&votes));
-        all.push(scores);
+        let pairs = classes.len() * classes.len().saturating_sub(1) / 2;
+        let lines = classes.len().saturating_sub(1);
+        count(&[classes.len(), classes.len()])?;
+        let fits = total.checked_mul(x.columns) == Some(vectors.len())
+            && lines.checked_mul(*total).is_some_and(|needed| needed <= coefficients.len())
+            && rho.len() >= pairs
+            && (prob_a.is_empty() || prob_a.len() >= pairs && prob_b.len() >= pairs)
+            && classes.len() > 1;
+        if !fits {
+            return Err(misfit());
+        }
+        let kernel = &self.kernel;
+        let machine = Pairs { kernel, vectors, coefficients, rho, classes, total: *total, columns: x.columns };
+        let (mut chosen, mut all, mut width) = (Vec::new(), Vec::new(), pairs);
+        for row in x.iter() {
+            let (votes, mut scores) = machine.vote(row);
+            if !prob_a.is_empty() {
+                scores = probabilities(&scores, prob_a, prob_b, classes.len());
+                transform.apply(&mut scores);
+            } else if let [score] = scores[..] {
+                // The pair's score speaks for its first class.
+                let kind = if *transform == Transform::None { Binary::Margin } else { Binary::Probability };
+                scores = kind.decide(score, *transform).1;
+            } else {
+                transform.apply(&mut scores);
+            }
+            width = scores.len();
+            chosen.push(greatest(&votes));
+            all.push(scores);
+        }
+        classified(&self.labels, &chosen, all, width)
     }
-    classified(&labels, &chosen, all, width)
 }
 
 /// Probabilities of the classes from those of the pairs: the method of Wu, Lin and Weng that libsvm uses.

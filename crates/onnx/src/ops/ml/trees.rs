@@ -1,13 +1,12 @@
 //! Ensembles of decision trees.
 
-use super::super::later;
-use crate::operator::{Entry, RawNode, Schema};
+use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::collections::HashMap;
 
 use super::scores::{Binary, Labels, Transform, classified, greatest};
-use super::{Inputs, Rows, one, sizes};
+use super::{Rows, one, sizes};
 use crate::array::count;
-use crate::{Array, Error, Result, Value};
+use crate::{Array, Error, Result};
 
 pub(in crate::ops) const OPERATORS: &[Entry] = &[
     Entry::new(
@@ -29,7 +28,7 @@ pub(in crate::ops) const OPERATORS: &[Entry] = &[
             "post_transform",
             "!tree_roots",
         ]),
-        |node| later(node, ensemble),
+        ensemble,
     ),
     Entry::new(
         Schema::of("ai.onnx.ml", "TreeEnsembleRegressor", &[1, 3, 5], (1, 1)).attributes(&[
@@ -55,7 +54,7 @@ pub(in crate::ops) const OPERATORS: &[Entry] = &[
             "target_weights",
             "target_weights_as_tensor@3",
         ]),
-        |node| later(node, regress),
+        regress,
     ),
     Entry::new(
         Schema::of("ai.onnx.ml", "TreeEnsembleClassifier", &[1, 3, 5], (1, 1)).attributes(&[
@@ -81,7 +80,7 @@ pub(in crate::ops) const OPERATORS: &[Entry] = &[
             "nodes_values_as_tensor@3",
             "post_transform",
         ]),
-        |node| later(node, classify),
+        classify,
     ),
 ];
 
@@ -138,8 +137,8 @@ struct Forest {
 }
 
 impl Forest {
-    /// Everything that the nodes refer to is there: targets, features, other nodes.
-    fn check(self, targets: usize, columns: usize) -> Result<Self> {
+    /// Every target and every other node that the nodes refer to is there.
+    fn check(self, targets: usize) -> Result<Self> {
         let there = |step: &Step| match *step {
             Step::Branch(node) => node < self.branches.len(),
             Step::Leaf(leaf) => leaf < self.leaves.len(),
@@ -148,13 +147,21 @@ impl Forest {
         if !steps.into_iter().all(there) {
             return Err(Error::invalid("a tree has a branch to a node that is not there"));
         }
-        if let Some(branch) = self.branches.iter().find(|branch| branch.feature >= columns) {
-            return Err(Error::invalid(format!("a tree asks for feature {} of {columns}", branch.feature)));
-        }
         if self.leaves.iter().flatten().any(|(target, _)| *target >= targets) {
             return Err(Error::invalid(format!("a leaf is for a target past the {targets} that there are")));
         }
         Ok(self)
+    }
+
+    /// Observations that have all features that the nodes compare.
+    fn rows(&self, x: &Array) -> Result<Rows> {
+        let rows = Rows::new(x)?;
+        match self.branches.iter().map(|branch| branch.feature).max() {
+            Some(last) if last >= rows.columns => {
+                Err(Error::invalid(format!("a tree asks for feature {last} of {}", rows.columns)))
+            }
+            _ => Ok(rows),
+        }
     }
 
     /// What the leaves that an observation ends in add to targets.
@@ -205,11 +212,9 @@ fn misfit(what: &str) -> Error {
 }
 
 /// Version 5: branches and leaves are kept apart.
-fn ensemble(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let x = inputs.array(0)?;
-    let (rows, attributes) = (Rows::new(x)?, &node.attributes);
+fn ensemble(node: &RawNode) -> Parsed {
+    let attributes = &node.attributes;
     let targets = sizes(&[attributes.int_or("n_targets", 1)?])?[0];
-    count(&[rows.rows, targets])?;
     let how = match attributes.int_or("aggregate_function", 1)? {
         0 => Aggregate::Average,
         1 => Aggregate::Sum,
@@ -225,14 +230,18 @@ fn ensemble(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         4 => Transform::Probit,
         other => return Err(Error::invalid(format!("post_transform is {other}, which is unknown"))),
     };
-    let forest = forest_of_leaves(node)?.check(targets, rows.columns)?;
-    let mut values = Vec::with_capacity(rows.rows * targets);
-    for row in rows.iter() {
-        let mut scores = forest.aggregate(row, targets, how)?;
-        transform.apply(&mut scores);
-        values.extend(scores);
-    }
-    one(Array::of_floats(x.dtype(), vec![rows.rows, targets], values)?)
+    let forest = forest_of_leaves(node)?.check(targets)?;
+    eval(move |inputs| {
+        let x = inputs.array(0)?;
+        let rows = forest.rows(x)?;
+        let mut values = Vec::with_capacity(count(&[rows.rows, targets])?);
+        for row in rows.iter() {
+            let mut scores = forest.aggregate(row, targets, how)?;
+            transform.apply(&mut scores);
+            values.extend(scores);
+        }
+        one(Array::of_floats(x.dtype(), vec![rows.rows, targets], values)?)
+    })
 }
 
 fn forest_of_leaves(node: &RawNode) -> Result<Forest> {
@@ -359,10 +368,8 @@ fn numbers_of(node: &RawNode, name: &str) -> Result<Vec<f64>> {
     }
 }
 
-fn regress(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let rows = Rows::new(inputs.array(0)?)?;
+fn regress(node: &RawNode) -> Parsed {
     let targets = sizes(&[node.attributes.int_or("n_targets", 1)?])?[0];
-    count(&[rows.rows, targets])?;
     let how = match node.attributes.text_or("aggregate_function", "SUM")? {
         "AVERAGE" => Aggregate::Average,
         "SUM" => Aggregate::Sum,
@@ -372,44 +379,50 @@ fn regress(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
     };
     let transform = Transform::of(node)?;
     let base = numbers_of(node, "base_values")?;
-    let forest = forest_of_nodes(node, "target", "target_ids")?.check(targets, rows.columns)?;
-    let mut values = Vec::with_capacity(rows.rows * targets);
-    for row in rows.iter() {
-        let mut scores = forest.aggregate(row, targets, how)?;
-        scores.iter_mut().zip(&base).for_each(|(score, base)| *score += base);
-        transform.apply(&mut scores);
-        values.extend(scores.into_iter().map(|score| score as f32));
-    }
-    one(Array::new(vec![rows.rows, targets], values)?)
+    let forest = forest_of_nodes(node, "target", "target_ids")?.check(targets)?;
+    eval(move |inputs| {
+        let rows = forest.rows(inputs.array(0)?)?;
+        let mut values = Vec::with_capacity(count(&[rows.rows, targets])?);
+        for row in rows.iter() {
+            let mut scores = forest.aggregate(row, targets, how)?;
+            scores.iter_mut().zip(&base).for_each(|(score, base)| *score += base);
+            transform.apply(&mut scores);
+            values.extend(scores.into_iter().map(|score| score as f32));
+        }
+        one(Array::new(vec![rows.rows, targets], values)?)
+    })
 }
 
 /// Two classes of which all votes are for one are decided by a single score.
-fn classify(node: &RawNode, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-    let rows = Rows::new(inputs.array(0)?)?;
+fn classify(node: &RawNode) -> Parsed {
     let labels = Labels::of(node, "classlabels_int64s", "classlabels_strings")?;
     let transform = Transform::of(node)?;
     let base = numbers_of(node, "base_values")?;
     let classes = labels.len();
-    count(&[rows.rows, classes])?;
-    let forest = forest_of_nodes(node, "class", "class_ids")?.check(classes, rows.columns)?;
+    let forest = forest_of_nodes(node, "class", "class_ids")?.check(classes)?;
     let voted = node.attributes.ints("class_ids")?.unwrap_or_default();
     let binary = classes <= 2 && voted.windows(2).all(|pair| pair[0] == pair[1]);
     let weights: Vec<f32> = numbers_of(node, "class_weights")?.into_iter().map(|weight| weight as f32).collect();
     let kind = Binary::of_weights(&weights);
-    let (mut chosen, mut all) = (Vec::new(), Vec::new());
-    for row in rows.iter() {
-        if binary {
-            let score = forest.votes(row)?.iter().map(|(_, weight)| weight).sum::<f64>() + base.last().unwrap_or(&0.0);
-            let (class, scores) = kind.decide(score, transform);
-            chosen.push(class);
-            all.push(scores);
-        } else {
-            let mut scores = forest.aggregate(row, classes, Aggregate::Sum)?;
-            scores.iter_mut().zip(&base).for_each(|(score, base)| *score += base);
-            chosen.push(greatest(&scores));
-            transform.apply(&mut scores);
-            all.push(scores);
+    eval(move |inputs| {
+        let rows = forest.rows(inputs.array(0)?)?;
+        count(&[rows.rows, classes])?;
+        let (mut chosen, mut all) = (Vec::new(), Vec::new());
+        for row in rows.iter() {
+            if binary {
+                let votes = forest.votes(row)?;
+                let score = votes.iter().map(|(_, weight)| weight).sum::<f64>() + base.last().unwrap_or(&0.0);
+                let (class, scores) = kind.decide(score, transform);
+                chosen.push(class);
+                all.push(scores);
+            } else {
+                let mut scores = forest.aggregate(row, classes, Aggregate::Sum)?;
+                scores.iter_mut().zip(&base).for_each(|(score, base)| *score += base);
+                chosen.push(greatest(&scores));
+                transform.apply(&mut scores);
+                all.push(scores);
+            }
         }
-    }
-    classified(&labels, &chosen, all, if binary { 2 } else { classes })
+        classified(&labels, &chosen, all, if binary { 2 } else { classes })
+    })
 }

@@ -1,10 +1,107 @@
-//! A value wherever it is: on the host, on the device, or both once both have asked for it.
+//! Devices that run nodes, and values wherever they are: on the host, on the device, or both once both have asked for them.
 
 use std::sync::{Arc, OnceLock};
 
-use super::Accelerator;
 use crate::graph::Weight;
-use crate::{Array, Result, Value};
+use crate::{Array, Node, Result, Value};
+
+/// A device that runs some operators faster than the host, and keeps its own tensors.
+pub trait Accelerator {
+    /// A tensor on the device.
+    type Tensor: Clone;
+    /// How a node is run, as far as that can be told before its inputs are there.
+    type Plan;
+
+    /// Looks at a node once, before it runs.
+    fn plan(&self, node: &Node) -> Self::Plan;
+
+    /// Runs a node, or answers `None` to leave it to the host. It may take the inputs out of the list, unless it answers `None`.
+    ///
+    /// # Errors
+    /// When the values do not fit the operator.
+    fn run(
+        &self,
+        node: &Node,
+        plan: &Self::Plan,
+        inputs: &mut [Option<Slot<Self::Tensor>>],
+    ) -> Result<Option<Vec<Slot<Self::Tensor>>>>;
+
+    /// Copies a tensor to the host.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn download(&self, tensor: &Self::Tensor) -> Result<Array>;
+
+    /// Brings a tensor to the host that is not needed on the device any more.
+    ///
+    /// # Errors
+    /// As [`Accelerator::download`].
+    fn bring(&self, tensor: Self::Tensor) -> Result<Array> {
+        self.download(&tensor)
+    }
+
+    /// Bytes that a tensor takes on the device, to be held against limits.
+    fn bytes(&self, tensor: &Self::Tensor) -> u64;
+
+    /// Whether it is this machine's processor, so that prepared graphs are run by the kernels of this crate altogether.
+    fn is_cpu(&self) -> bool {
+        false
+    }
+}
+
+/// No accelerator: the host runs everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostOnly;
+
+/// The tensor of [`HostOnly`]: there is none.
+#[derive(Debug, Clone, Copy)]
+pub enum Never {}
+
+impl Accelerator for HostOnly {
+    type Tensor = Never;
+    type Plan = ();
+
+    fn plan(&self, _node: &Node) {}
+
+    fn run(&self, _node: &Node, _plan: &(), _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
+        Ok(None)
+    }
+
+    fn download(&self, tensor: &Never) -> Result<Array> {
+        match *tensor {}
+    }
+
+    fn bytes(&self, tensor: &Never) -> u64 {
+        match *tensor {}
+    }
+}
+
+/// This machine's processor: prepared graphs are run by fast kernels, planned once for each set of input shapes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu;
+
+impl Accelerator for Cpu {
+    type Tensor = Never;
+    type Plan = ();
+
+    fn plan(&self, _node: &Node) {}
+
+    fn run(&self, _node: &Node, _plan: &(), _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
+        Ok(None)
+    }
+
+    fn download(&self, tensor: &Never) -> Result<Array> {
+        match *tensor {}
+    }
+
+    fn bytes(&self, tensor: &Never) -> u64 {
+        match *tensor {}
+    }
+
+    fn is_cpu(&self) -> bool {
+        true
+    }
+}
 
 /// A value that moves between host and device when it is needed on the other side. Clones share it.
 #[derive(Debug)]
