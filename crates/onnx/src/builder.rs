@@ -82,6 +82,11 @@ impl GraphBuilder {
         Self { graph, opset: self.opset, defined, constants, next: self.next, metadata: Vec::new() }
     }
 
+    /// Numbers of names go on after those of a nested graph that is not closed yet.
+    pub fn skip_names_of(&mut self, nested: &Self) {
+        self.next = self.next.max(nested.next);
+    }
+
     /// Ends a nested graph: its message, for [`Attr::Graph`]. Numbers of names go on after it.
     pub fn close(&mut self, nested: Self) -> Attr {
         self.next = nested.next;

@@ -39,7 +39,9 @@ fn run() -> Result<bool, Problem> {
     };
     // A number is missing where the program takes or gives something else than a tensor.
     let all = |kind: &str| -> Result<Vec<Array>, Problem> {
-        (0..64).filter_map(|at| find(format!("{kind}{at}")).transpose()).collect()
+        (0..stored.as_ref().map_or(0, |stored| stored.len()))
+            .filter_map(|at| find(format!("{kind}{at}")).transpose())
+            .collect()
     };
     let example = |array: &Array| Example { dtype: array.dtype(), shape: array.shape().to_vec() };
     let examples: Vec<Example> = all("in")?.iter().map(example).collect();

@@ -3,6 +3,8 @@
 use crate::lower::{Float, Int, Lower, Value};
 use crate::schema::{Argument, Default, Kind};
 use crate::{Error, Result};
+use rekindle_onnx::DType;
+use rekindle_onnx::builder::ValueName;
 
 /// The default of an argument; `None` if it has none.
 pub(crate) fn default_value(argument: &Argument) -> Option<Value> {
@@ -52,7 +54,7 @@ fn pair(values: &[Value]) -> Result<(&Value, &Value)> {
 /// An operator of Python on numbers that follow from sizes.
 pub(crate) fn python(l: &mut Lower, name: &str, values: &[Value]) -> Result<Value> {
     match name {
-        "add" | "sub" | "mul" | "floordiv" | "mod" | "pow" | "sym_max" | "sym_min" => {
+        "add" | "sub" | "mul" | "floordiv" | "mod" | "pow" | "min" | "max" | "sym_max" | "sym_min" => {
             let (a, b) = pair(values)?;
             let name = name.trim_start_matches("sym_");
             if let (Some(a), Some(b)) = (int_of(a), int_of(b)) {
@@ -98,13 +100,12 @@ pub(crate) fn python(l: &mut Lower, name: &str, values: &[Value]) -> Result<Valu
                 Ok(Value::int(whole as i64))
             }
             [Value::Float(Float::Open(value))] => {
-                use rekindle_onnx::DType::{F64, I64};
                 let whole = match name {
                     "floor" => l.node("Floor", &[value], &[])?,
                     "ceil" => l.node("Ceil", &[value], &[])?,
                     _ => value.clone(),
                 };
-                Ok(Value::Int(Int::Open(l.cast(&whole, F64, I64)?)))
+                Ok(Value::Int(Int::Open(l.cast(&whole, DType::F64, DType::I64)?)))
             }
             _ => Err(Error::invalid(format!("{name} of no number"))),
         },
@@ -125,18 +126,41 @@ pub(crate) fn python(l: &mut Lower, name: &str, values: &[Value]) -> Result<Valu
                     "eq" => a == b,
                     _ => a != b,
                 }),
-                // What the exporter assumed of open sizes: only assertions read it.
-                _ => Value::OpenBool,
+                _ => Value::OpenBool(compared(l, name, a, b)?),
             })
         }
         "and_" | "or_" | "not_" | "sym_not" => Ok(match (name, values) {
             ("and_", [Value::Bool(a), Value::Bool(b)]) => Value::Bool(*a && *b),
             ("or_", [Value::Bool(a), Value::Bool(b)]) => Value::Bool(*a || *b),
             ("not_" | "sym_not", [Value::Bool(a)]) => Value::Bool(!a),
-            _ => Value::OpenBool,
+            (_, [a]) => {
+                let a = l.scalar(a, DType::Bool)?;
+                Value::OpenBool(l.node("Not", &[&a], &[])?)
+            }
+            (_, [a, b]) => {
+                let (a, b) = (l.scalar(a, DType::Bool)?, l.scalar(b, DType::Bool)?);
+                Value::OpenBool(l.node(if name == "and_" { "And" } else { "Or" }, &[&a, &b], &[])?)
+            }
+            _ => return Err(Error::invalid(format!("{name} takes one or two truth values"))),
         }),
         other => Err(Error::beyond(format!("the operator {other} of sizes"))),
     }
+}
+
+/// A comparison of numbers of which one follows from sizes or data.
+fn compared(l: &mut Lower, name: &str, a: &Value, b: &Value) -> Result<ValueName> {
+    let floats = [a, b].iter().any(|value| matches!(value, Value::Float(_)));
+    let dtype = if floats { DType::F64 } else { DType::I64 };
+    let (a, b) = (l.scalar(a, dtype)?, l.scalar(b, dtype)?);
+    let operator = match name {
+        "ge" => "GreaterOrEqual",
+        "le" => "LessOrEqual",
+        "gt" => "Greater",
+        "lt" => "Less",
+        _ => "Equal",
+    };
+    let value = l.node(operator, &[&a, &b], &[])?;
+    if name == "ne" { l.node("Not", &[&value], &[]) } else { Ok(value) }
 }
 
 /// An operation on floats.

@@ -1,50 +1,22 @@
 //! Programs that PyTorch wrote, run on the host and held against what PyTorch answers. `fixtures/make.py` writes them.
 
-use std::path::{Path, PathBuf};
+mod support;
 
 use rekindle_onnx::reference::{Tolerance, difference};
-use rekindle_onnx::{Array, DType, HostOnly, Session, Value};
+use rekindle_onnx::{DType, HostOnly, Session};
 use rekindle_program::{Error, Example, Given, Mode, Program};
-use rekindle_state::{StateDict, Tensor, Value as Stored};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-fn array(tensor: &Tensor) -> Array {
-    let dtype = DType::from_name(tensor.dtype().name()).unwrap();
-    let shape = tensor.shape().iter().map(|&axis| axis as usize).collect();
-    Array::from_data(shape, rekindle_onnx::graph::weight::values(dtype, &tensor.bytes().unwrap())).unwrap()
-}
-
-/// The arrays `in0` … or `out0` … of an archive.
-fn arrays(reference: &StateDict, kind: &str) -> Vec<Array> {
-    let one = |at: usize| match reference.get(format!("{kind}{at}").as_str())? {
-        Stored::Tensor(tensor) => Some(array(tensor)),
-        Stored::Array(own) => own.tensor.as_ref().map(array),
-        _ => None,
-    };
-    // A number is missing where the program gives something else than a tensor.
-    (0..16).filter_map(one).collect()
-}
+use support::{archive, arrays, examples, fixture, given};
 
 /// Runs a program on the inputs of its reference and compares all outputs.
 fn agrees(name: &str) {
     let stem = name.rsplit_once('.').unwrap().0;
-    let stored = rekindle_state::open(fixture(&format!("{stem}.npz"))).unwrap().content.root;
-    let Stored::Dict(reference) = stored else { panic!("{stem}.npz is no archive") };
+    let reference = archive(&format!("{stem}.npz"));
     let (inputs, expected) = (arrays(&reference, "in"), arrays(&reference, "out"));
-    let examples: Vec<Example> =
-        inputs.iter().map(|array| Example { dtype: array.dtype(), shape: array.shape().to_vec() }).collect();
+    let examples = examples(&inputs);
     let program = Program::open(&fixture(name)).unwrap();
     let lowered = program.lower_for(Mode::AsExported, false, Some(&examples)).unwrap_or_else(|error| panic!("{error}"));
     let session = Session::new(lowered.model().unwrap(), HostOnly).unwrap();
-    let wanted = lowered.inputs.iter().filter(|input| input.given != Given::Nothing);
-    let given = wanted
-        .zip(inputs)
-        .filter(|(input, _)| input.given == Given::Tensor)
-        .map(|(input, array)| (input.name.clone(), Value::from(array)));
-    let outputs = session.run(given.collect()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let outputs = session.run(given(&lowered, inputs)).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(outputs.len(), expected.len(), "{name}");
     for (at, (output, expected)) in outputs.iter().zip(expected).enumerate() {
         let mut worst = 0.0;

@@ -12,13 +12,13 @@ import torchgen
 HERE = pathlib.Path(__file__).resolve().parent
 names = set()
 for source in (HERE.parent / "src" / "lower").glob("*.rs"):
-    names |= set(re.findall(r'^\s*\("([a-z_A-Z0-9]+)", ', source.read_text(), re.M))
+    names |= set(re.findall(r'\("(\w+)", (?:\|\w+, \w+\||\w+\))', source.read_text()))
 yaml_file = pathlib.Path(torchgen.__file__).parent / "packaged/ATen/native/native_functions.yaml"
 lines = []
 for func in re.findall(r"^- func: (.*)$", yaml_file.read_text(), re.M):
     full = func.split("(")[0]
     name, _, overload = full.partition(".")
-    if "Dimname" in func or "out" in overload or name.endswith("_out") or "Generator? generator=None, *" in func:
+    if "Dimname" in func or re.fullmatch(r"(.*_)?out", overload) or name.endswith("_out") or "Generator? generator=None, *" in func:
         continue
     if name in names or (name.endswith("_") and name[:-1] in names):
         lines.append(func)
@@ -27,7 +27,7 @@ found = {line.split("(")[0].split(".")[0] for line in lines}
 for name in sorted(names - found):
     for schema in torch._C._jit_get_schemas_for_operator("aten::" + name):
         text = str(schema).removeprefix("aten::")
-        if "out" not in schema.overload_name and "Tensor" in text.split("->")[0]:
+        if not re.fullmatch(r"(.*_)?out", schema.overload_name) and "Tensor" in text.split("->")[0]:
             lines.append(text)
 out = HERE.parent / "src" / "aten.txt"
 out.write_text("# Schemas of PyTorch's native_functions.yaml (BSD-3-Clause), selected by tools/schemas.py.\n" + "\n".join(lines) + "\n")

@@ -7,7 +7,7 @@
 //! not always tell, the bond is a doubtful one: a write on either side makes the other unreadable, so that a write is
 //! never missed.
 
-use rekindle_onnx::builder::{Attr, ValueName};
+use rekindle_onnx::builder::{Attr, GraphBuilder, ValueName};
 
 use super::{END, Int, Lower, TensorId};
 use crate::{Error, Result};
@@ -29,8 +29,60 @@ pub(crate) enum View {
     Slice { axis: usize, start: Int, end: Int, step: i64 },
     /// One element of an axis.
     Select { axis: usize, index: Int },
+    /// Elements at positions of the first two axes after these are in another order; they are the last axis.
+    Picked { positions: ValueName, order: Vec<usize> },
     /// Repeated along axes, to a shape.
     Expand(ValueName),
+}
+
+/// How a tensor is stored, in the example that a program was exported for.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    pub sizes: Vec<i64>,
+    pub strides: Vec<i64>,
+}
+
+impl Layout {
+    /// Whether strides are those of row-major order.
+    pub fn is_plain(&self) -> bool {
+        let mut expected = 1_i64;
+        self.sizes.contains(&0)
+            || self.sizes.iter().zip(&self.strides).rev().all(|(&size, &stride)| {
+                let fits = size == 1 || stride == expected;
+                expected = expected.saturating_mul(size);
+                fits
+            })
+    }
+
+    /// Whether other sizes can be a view of it: each run of axes that are one block in memory must be cut in itself. The rule of PyTorch's
+    /// `computeStride`.
+    fn has_view(&self, sizes: &[i64]) -> bool {
+        if self.sizes.contains(&0) {
+            return true;
+        }
+        let mut left = sizes.len();
+        let Some(mut step) = self.strides.last().copied() else { return true };
+        let (mut block, mut taken) = (1_i64, 1_i64);
+        for axis in (0..self.sizes.len()).rev() {
+            block = block.saturating_mul(self.sizes[axis]);
+            let ends = axis == 0 || self.sizes[axis - 1] != 1 && self.strides[axis - 1] != block.saturating_mul(step);
+            if !ends {
+                continue;
+            }
+            while left > 0 && (taken < block || sizes[left - 1] == 1) {
+                taken = taken.saturating_mul(sizes[left - 1]);
+                left -= 1;
+            }
+            if taken != block {
+                return false;
+            }
+            if axis > 0 {
+                step = self.strides[axis - 1];
+                (block, taken) = (1, 1);
+            }
+        }
+        left == 0
+    }
 }
 
 /// A tie to another tensor.
@@ -43,36 +95,58 @@ pub(crate) struct Bond {
 }
 
 impl Lower {
+    /// Whether nodes are those of a nested graph, whose values nothing outside sees.
+    pub fn is_nested(&self) -> bool {
+        !self.nested.is_empty()
+    }
+
+    /// Begins a graph inside this one.
+    pub fn enter(&mut self, name: &str) -> GraphBuilder {
+        self.nested.push(self.tensors.len());
+        let nested = self.builder.nested(name);
+        std::mem::replace(&mut self.builder, nested)
+    }
+
+    /// Ends a graph inside `outer`, which is what [`Lower::enter`] gave.
+    pub fn leave(&mut self, outer: GraphBuilder) -> GraphBuilder {
+        self.nested.pop();
+        let nested = std::mem::replace(&mut self.builder, outer);
+        self.builder.skip_names_of(&nested);
+        nested
+    }
+
     /// The value that holds a tensor now.
     ///
     /// # Errors
     /// When it is not known whether a write has changed it.
     pub fn value(&mut self, tensor: TensorId) -> Result<ValueName> {
-        self.refresh(tensor, 0)?;
-        Ok(self.tensors[tensor].value.clone())
+        self.refresh(tensor, 0)
     }
 
-    fn refresh(&mut self, tensor: TensorId, depth: usize) -> Result<()> {
+    fn refresh(&mut self, tensor: TensorId, depth: usize) -> Result<ValueName> {
         if depth > 10_000 {
             return Err(Error::invalid("views of views are nested too deep"));
         }
         if let Some(why) = &self.tensors[tensor].lost {
             return Err(Error::beyond(why.clone()));
         }
-        let Some(bond) = self.tensors[tensor].bond.clone() else { return Ok(()) };
+        let Some(bond) = self.tensors[tensor].bond.clone() else { return Ok(self.tensors[tensor].value.clone()) };
         if !bond.certain && self.tensors[bond.base].version != self.tensors[tensor].seen {
             return Err(Error::beyond("reading a tensor that may share the memory of one that was written"));
         }
-        self.refresh(bond.base, depth + 1)?;
+        let base = self.refresh(bond.base, depth + 1)?;
         let version = self.tensors[bond.base].version;
-        if version != self.tensors[tensor].seen {
-            let base = self.tensors[bond.base].value.clone();
-            let value = self.make(&bond.view, &base)?;
+        if version == self.tensors[tensor].seen {
+            return Ok(self.tensors[tensor].value.clone());
+        }
+        let value = self.make(&bond.view, &base)?;
+        // What a nested graph makes anew of a tensor outside is not there after it.
+        if self.nested.last().is_none_or(|&outside| tensor >= outside) {
             let state = &mut self.tensors[tensor];
-            (state.value, state.seen) = (value, version);
+            (state.value, state.seen) = (value.clone(), version);
             state.version += 1;
         }
-        Ok(())
+        Ok(value)
     }
 
     /// A view of a tensor.
@@ -95,7 +169,21 @@ impl Lower {
 
     /// Whether a tensor is in row-major order, where that is known.
     pub fn plain(&self, tensor: TensorId) -> Option<bool> {
-        self.tensors[tensor].plain
+        self.tensors[tensor].layout.as_ref().map(Layout::is_plain)
+    }
+
+    /// Whether PyTorch gives a view of a tensor under the shape of a value, and not a copy, where that is known.
+    pub fn views(&self, tensor: TensorId, value: &str) -> Option<bool> {
+        let layout = self.tensors[tensor].layout.as_ref()?;
+        let shape = &self.fact(value)?.probes.first()?.shape;
+        Some(layout.has_view(&shape.iter().map(|&size| size as i64).collect::<Vec<_>>()))
+    }
+
+    /// Says that a view that was perhaps a copy is none.
+    pub fn make_certain(&mut self, tensor: TensorId) {
+        if let Some(bond) = &mut self.tensors[tensor].bond {
+            bond.certain = true;
+        }
     }
 
     fn bound(&mut self, base: TensorId, view: View, certain: bool) -> Result<TensorId> {
@@ -108,13 +196,27 @@ impl Lower {
         Ok(tensor)
     }
 
+    /// Gives a tensor the shape of a view of itself; what was a view of it stays one of what it was.
+    pub fn turn(&mut self, target: TensorId, view: TensorId) {
+        let was = self.tensors.len();
+        let old = self.tensors[target].clone();
+        self.tensors.push(old);
+        for state in &mut self.tensors[..was] {
+            if let Some(bond) = state.bond.as_mut().filter(|bond| bond.base == target) {
+                bond.base = was;
+            }
+        }
+        self.tensors[target] = self.tensors[view].clone();
+        self.weights.values_mut().filter(|id| **id == target).for_each(|id| *id = was);
+    }
+
     /// Puts another value in the place of a tensor's, and of all that share its memory.
     ///
     /// # Errors
     /// When the write goes through a view whose inverse is not known.
     pub fn write(&mut self, tensor: TensorId, value: ValueName) -> Result<()> {
-        if self.nested > 0 {
-            return Err(Error::beyond("a write in place inside a branch"));
+        if self.nested.last().is_some_and(|&outside| tensor < outside) {
+            return Err(Error::beyond("a write in place to a tensor outside the branch"));
         }
         let old = self.value(tensor)?;
         let value = self.broadcast_to(value, &old)?;
@@ -130,8 +232,7 @@ impl Lower {
             self.tensors[tensor].bond = None;
             return Ok(());
         }
-        self.refresh(bond.base, 0)?;
-        let base = self.tensors[bond.base].value.clone();
+        let base = self.refresh(bond.base, 0)?;
         let whole = self.inverse(&bond.view, &base, &value)?;
         self.write(bond.base, whole)?;
         let version = self.tensors[bond.base].version;
@@ -163,7 +264,18 @@ impl Lower {
         self.node("Expand", &[&value, &shape], &[])
     }
 
-    fn make(&mut self, view: &View, base: &str) -> Result<ValueName> {
+    /// `base` with the elements at positions of two axes replaced.
+    pub fn put_picked(&mut self, base: &str, value: &str, positions: &str, order: &[usize]) -> Result<ValueName> {
+        let outer = order.len() - 2;
+        let front: Vec<usize> = [outer].into_iter().chain(0..outer).collect();
+        let (turned, rows) = (self.transpose(base, order)?, self.transpose(value, &front)?);
+        let all = self.node("ScatterND", &[&turned, positions, &rows], &[])?;
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(to, &from)| back[from] = to);
+        self.transpose(&all, &back)
+    }
+
+    pub(super) fn make(&mut self, view: &View, base: &str) -> Result<ValueName> {
         match view {
             View::Whole => Ok(base.into()),
             View::Reshape(shape) => self.reshape(base, shape),
@@ -187,6 +299,12 @@ impl Lower {
             View::Select { axis, index } => {
                 let index = self.int_value(index)?;
                 self.node("Gather", &[base, &index], &[("axis", Attr::Int(*axis as i64))])
+            }
+            View::Picked { positions, order } => {
+                let turned = self.transpose(base, order)?;
+                let picked = self.node("GatherND", &[&turned, positions], &[])?;
+                let back: Vec<usize> = (1..=order.len() - 2).chain([0]).collect();
+                self.transpose(&picked, &back)
             }
             View::Expand(shape) => self.node("Expand", &[base, shape], &[]),
         }
@@ -223,7 +341,11 @@ impl Lower {
                 };
                 self.put_slice(base, &one, *axis, index, &end, 1)
             }
-            View::Expand(_) => Err(Error::beyond("a write through an expanded tensor")),
+            View::Picked { positions, order } => self.put_picked(base, value, positions, order),
+            View::Expand(_) => match (self.fact(base), self.fact(value)) {
+                (Some(base), Some(value_fact)) if base.shapes_equal(value_fact) => Ok(value.into()),
+                _ => Err(Error::beyond("a write through an expanded tensor")),
+            },
         }
     }
 

@@ -106,7 +106,7 @@ fn attend(l: &mut Lower, args: &Args) -> Result<ValueName> {
     }
     let p = args.optional_float("dropout_p")?.unwrap_or(0.0);
     if p > 0.0 && l.mode != Mode::Eval {
-        weights = super::layers::drop_out(l, &weights, p, 1)?.swap_remove(0);
+        weights = super::dropout::drop_out(l, &weights, p, 1)?.swap_remove(0);
     }
     l.node("MatMul", &[&weights, &value], &[])
 }

@@ -1,10 +1,11 @@
-//! Operators on single elements: arithmetic, comparisons, logic, functions.
+//! Arithmetic of two operands.
 
 use rekindle_onnx::DType;
-use rekindle_onnx::builder::{Attr, ValueName};
+use rekindle_onnx::builder::ValueName;
 
+use super::functions::towards_zero;
 use super::types::floating;
-use super::{Args, Float, Int, Lower, Row, TensorId, Value, int};
+use super::{Args, Float, Int, Lower, Row, Value, int};
 use crate::{Error, Result};
 
 pub(super) const ROWS: &[Row] = &[
@@ -21,97 +22,26 @@ pub(super) const ROWS: &[Row] = &[
     ("remainder", |l, a| modulo(l, a, false)),
     ("fmod", |l, a| modulo(l, a, true)),
     ("pow", pow),
-    ("minimum", |l, a| least(l, a, "Min")),
-    ("maximum", |l, a| least(l, a, "Max")),
-    ("eq", |l, a| compare(l, a, "Equal", false)),
-    ("ne", |l, a| compare(l, a, "Equal", true)),
-    ("not_equal", |l, a| compare(l, a, "Equal", true)),
-    ("lt", |l, a| compare(l, a, "Less", false)),
-    ("less", |l, a| compare(l, a, "Less", false)),
-    ("le", |l, a| compare(l, a, "LessOrEqual", false)),
-    ("gt", |l, a| compare(l, a, "Greater", false)),
-    ("greater", |l, a| compare(l, a, "Greater", false)),
-    ("ge", |l, a| compare(l, a, "GreaterOrEqual", false)),
-    ("logical_and", |l, a| logic(l, a, "And")),
-    ("logical_or", |l, a| logic(l, a, "Or")),
-    ("logical_xor", |l, a| logic(l, a, "Xor")),
-    ("logical_not", logical_not),
-    ("bitwise_and", |l, a| bits(l, a, "And")),
-    ("__and__", |l, a| bits(l, a, "And")),
-    ("bitwise_or", |l, a| bits(l, a, "Or")),
-    ("__or__", |l, a| bits(l, a, "Or")),
-    ("bitwise_xor", |l, a| bits(l, a, "Xor")),
-    ("__xor__", |l, a| bits(l, a, "Xor")),
-    ("bitwise_not", bitwise_not),
-    ("relu", |l, a| same(l, a, "Relu")),
-    ("neg", |l, a| same(l, a, "Neg")),
-    ("negative", |l, a| same(l, a, "Neg")),
-    ("abs", |l, a| same(l, a, "Abs")),
-    ("sign", |l, a| same(l, a, "Sign")),
-    ("sgn", |l, a| same(l, a, "Sign")),
-    ("floor", |l, a| whole(l, a, "Floor")),
-    ("ceil", |l, a| whole(l, a, "Ceil")),
-    ("round", round),
-    ("trunc", trunc),
-    ("sigmoid", |l, a| float(l, a, "Sigmoid")),
-    ("tanh", |l, a| float(l, a, "Tanh")),
-    ("exp", |l, a| float(l, a, "Exp")),
-    ("log", |l, a| float(l, a, "Log")),
-    ("sqrt", |l, a| float(l, a, "Sqrt")),
-    ("sin", |l, a| float(l, a, "Sin")),
-    ("cos", |l, a| float(l, a, "Cos")),
-    ("tan", |l, a| float(l, a, "Tan")),
-    ("asin", |l, a| float(l, a, "Asin")),
-    ("acos", |l, a| float(l, a, "Acos")),
-    ("atan", |l, a| float(l, a, "Atan")),
-    ("sinh", |l, a| float(l, a, "Sinh")),
-    ("cosh", |l, a| float(l, a, "Cosh")),
-    ("erf", |l, a| float(l, a, "Erf")),
-    ("reciprocal", |l, a| float(l, a, "Reciprocal")),
-    ("rsqrt", rsqrt),
-    ("square", square),
-    ("expm1", |l, a| shifted(l, a, "Exp", None, Some(-1.0))),
-    ("log1p", |l, a| shifted(l, a, "Log", Some(1.0), None)),
-    ("log2", |l, a| scaled_log(l, a, std::f64::consts::LN_2)),
-    ("log10", |l, a| scaled_log(l, a, std::f64::consts::LN_10)),
-    ("exp2", exp2),
-    ("isnan", |l, a| same(l, a, "IsNaN")),
-    ("isinf", |l, a| same(l, a, "IsInf")),
-    ("silu", silu),
-    ("gelu", gelu),
-    ("mish", |l, a| same(l, a, "Mish")),
-    ("softplus", softplus),
-    ("softsign", |l, a| same(l, a, "Softsign")),
-    ("logsigmoid", log_sigmoid),
-    ("log_sigmoid", log_sigmoid),
-    ("hardtanh", hardtanh),
-    ("relu6", |l, a| clip_known(l, a, 0.0, 6.0)),
-    ("hardswish", |l, a| same(l, a, "HardSwish")),
-    ("hardsigmoid", hardsigmoid),
-    ("hardshrink", hardshrink),
-    ("softshrink", softshrink),
-    ("tanhshrink", tanhshrink),
-    ("threshold", threshold),
-    ("leaky_relu", leaky_relu),
-    ("elu", elu),
-    ("celu", celu),
-    ("selu", |l, a| same(l, a, "Selu")),
-    ("prelu", prelu),
-    ("glu", glu),
-    ("clamp", |l, a| clamp(l, a, "min", "max")),
-    ("clip", |l, a| clamp(l, a, "min", "max")),
-    ("clamp_min", |l, a| clamp(l, a, "min", "")),
-    ("clamp_max", |l, a| clamp(l, a, "", "max")),
+    ("float_power", float_power),
+    ("ldexp", ldexp),
+    ("atan2", atan2),
+    ("arctan2", atan2),
+    ("copysign", copysign),
+    ("hypot", hypot),
+    ("fmax", |l, a| number_of_two(l, a, "Max")),
+    ("fmin", |l, a| number_of_two(l, a, "Min")),
+    ("logaddexp", |l, a| log_sum(l, a, 1.0)),
+    ("logaddexp2", |l, a| log_sum(l, a, std::f64::consts::LN_2)),
+    ("xlogy", xlogy),
+    ("special_xlogy", xlogy),
+    ("heaviside", heaviside),
     ("addcmul", |l, a| addc(l, a, "Mul")),
     ("addcdiv", |l, a| addc(l, a, "Div")),
     ("lerp", lerp),
-    ("where", where_),
-    ("masked_fill", masked_fill),
-    ("nan_to_num", nan_to_num),
 ];
 
 /// Two operands as one type.
-fn both(l: &mut Lower, a: &Value, b: &Value, dtype: DType) -> Result<(ValueName, ValueName)> {
+pub(super) fn both(l: &mut Lower, a: &Value, b: &Value, dtype: DType) -> Result<(ValueName, ValueName)> {
     Ok((l.scalar(a, dtype)?, l.scalar(b, dtype)?))
 }
 
@@ -149,7 +79,7 @@ fn add(l: &mut Lower, args: &Args, operator: &str, first: &str, second: &str) ->
     l.answer(value)
 }
 
-fn binary(l: &mut Lower, a: &Value, b: &Value, dtype: DType, operator: &str) -> Result<ValueName> {
+pub(super) fn binary(l: &mut Lower, a: &Value, b: &Value, dtype: DType, operator: &str) -> Result<ValueName> {
     let (a, b) = both(l, a, b, dtype)?;
     l.node(operator, &[&a, &b], &[])
 }
@@ -171,9 +101,21 @@ fn div_mode(l: &mut Lower, args: &Args, mode: Option<&str>) -> Result<Vec<Value>
     let dtype = l.result_type(&[&a, &b])?;
     let value = match mode {
         None => binary(l, &a, &b, floating(dtype), "Div")?,
-        Some(mode @ ("floor" | "trunc")) if dtype.is_float() => {
+        Some("trunc") if dtype.is_float() => {
             let quotient = binary(l, &a, &b, dtype, "Div")?;
-            if mode == "floor" { l.node("Floor", &[&quotient], &[])? } else { towards_zero(l, &quotient)? }
+            towards_zero(l, &quotient)?
+        }
+        // What is left over is taken off first, so that rounding of the quotient does not reach the next integer.
+        Some("floor") if dtype.is_float() => {
+            let (a, b) = both(l, &a, &b, dtype)?;
+            let rest = remainder(l, &a, &b, dtype)?;
+            let exact = l.node("Sub", &[&a, &rest], &[])?;
+            let whole = l.node("Div", &[&exact, &b], &[])?;
+            let whole = l.node("Round", &[&whole], &[])?;
+            let zero = l.number(0.0, dtype)?;
+            let by_zero = l.node("Equal", &[&b, &zero], &[])?;
+            let plain = l.node("Div", &[&a, &b], &[])?;
+            l.node("Where", &[&by_zero, &plain, &whole], &[])?
         }
         Some("trunc") if dtype.is_int() => binary(l, &a, &b, dtype, "Div")?,
         Some("floor") if dtype.is_int() => {
@@ -187,11 +129,18 @@ fn div_mode(l: &mut Lower, args: &Args, mode: Option<&str>) -> Result<Vec<Value>
     l.answer(value)
 }
 
-fn towards_zero(l: &mut Lower, value: &str) -> Result<ValueName> {
-    let sign = l.node("Sign", &[value], &[])?;
-    let size = l.node("Abs", &[value], &[])?;
-    let size = l.node("Floor", &[&size], &[])?;
-    l.node("Mul", &[&sign, &size], &[])
+/// PyTorch gives the sign of the divisor: what C gives, and the divisor once more where signs differ.
+fn remainder(l: &mut Lower, a: &str, b: &str, dtype: DType) -> Result<ValueName> {
+    let rest = l.node("Mod", &[a, b], &[("fmod", int(1))])?;
+    let zero = l.number(0.0, dtype)?;
+    let negative = |l: &mut Lower, value: &str| l.node("Less", &[value, &zero], &[]);
+    let (rest_negative, divisor_negative) = (negative(l, &rest)?, negative(l, b)?);
+    let differ = l.node("Xor", &[&rest_negative, &divisor_negative], &[])?;
+    let none = l.node("Equal", &[&rest, &zero], &[])?;
+    let some = l.node("Not", &[&none], &[])?;
+    let differ = l.node("And", &[&differ, &some], &[])?;
+    let more = l.node("Add", &[&rest, b], &[])?;
+    l.node("Where", &[&differ, &more, &rest], &[])
 }
 
 fn modulo(l: &mut Lower, args: &Args, as_c: bool) -> Result<Vec<Value>> {
@@ -201,19 +150,7 @@ fn modulo(l: &mut Lower, args: &Args, as_c: bool) -> Result<Vec<Value>> {
     let value = match (dtype.is_float(), as_c) {
         (_, true) => l.node("Mod", &[&a, &b], &[("fmod", int(1))])?,
         (false, false) => l.node("Mod", &[&a, &b], &[])?,
-        // PyTorch gives the sign of the divisor: what C gives, and the divisor once more where signs differ.
-        (true, false) => {
-            let rest = l.node("Mod", &[&a, &b], &[("fmod", int(1))])?;
-            let zero = l.number(0.0, dtype)?;
-            let negative = |l: &mut Lower, value: &str| l.node("Less", &[value, &zero], &[]);
-            let (rest_negative, divisor_negative) = (negative(l, &rest)?, negative(l, &b)?);
-            let differ = l.node("Xor", &[&rest_negative, &divisor_negative], &[])?;
-            let none = l.node("Equal", &[&rest, &zero], &[])?;
-            let some = l.node("Not", &[&none], &[])?;
-            let differ = l.node("And", &[&differ, &some], &[])?;
-            let more = l.node("Add", &[&rest, &b], &[])?;
-            l.node("Where", &[&differ, &more, &rest], &[])?
-        }
+        (true, false) => remainder(l, &a, &b, dtype)?,
     };
     l.answer(value)
 }
@@ -240,334 +177,6 @@ fn pow(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
         }
         _ => binary(l, &a, &b, dtype, "Pow")?,
     };
-    l.answer(value)
-}
-
-/// Minimum or maximum of two tensors.
-pub(super) fn least(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
-    let (a, b) = (args.get("self").clone(), args.get("other").clone());
-    let dtype = l.result_type(&[&a, &b])?;
-    let value = if dtype == DType::Bool {
-        binary(l, &a, &b, dtype, if operator == "Min" { "And" } else { "Or" })?
-    } else {
-        binary(l, &a, &b, dtype, operator)?
-    };
-    l.answer(value)
-}
-
-fn compare(l: &mut Lower, args: &Args, operator: &str, not: bool) -> Result<Vec<Value>> {
-    let (a, b) = (args.get("self").clone(), args.get("other").clone());
-    let mut dtype = l.result_type(&[&a, &b])?;
-    if dtype == DType::Bool && operator != "Equal" {
-        dtype = DType::I32;
-    }
-    let value = binary(l, &a, &b, dtype, operator)?;
-    let value = if not { l.node("Not", &[&value], &[])? } else { value };
-    l.answer(value)
-}
-
-/// A tensor or number as a truth value.
-fn truth(l: &mut Lower, value: &Value) -> Result<ValueName> {
-    l.scalar(value, DType::Bool)
-}
-
-fn logic(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
-    let (a, b) = (truth(l, args.get("self"))?, truth(l, args.get("other"))?);
-    let value = l.node(operator, &[&a, &b], &[])?;
-    l.answer(value)
-}
-
-fn logical_not(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let a = truth(l, args.get("self"))?;
-    let value = l.node("Not", &[&a], &[])?;
-    l.answer(value)
-}
-
-fn bits(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
-    let (a, b) = (args.get("self").clone(), args.get("other").clone());
-    let dtype = l.result_type(&[&a, &b])?;
-    let value = match dtype {
-        DType::Bool => binary(l, &a, &b, dtype, operator)?,
-        dtype if dtype.is_int() => binary(l, &a, &b, dtype, &format!("Bitwise{operator}"))?,
-        dtype => return Err(Error::invalid(format!("bits of {dtype}"))),
-    };
-    l.answer(value)
-}
-
-fn bitwise_not(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let value = l.value(x)?;
-    let operator = if l.dtype(x) == DType::Bool { "Not" } else { "BitwiseNot" };
-    let value = l.node(operator, &[&value], &[])?;
-    l.answer(value)
-}
-
-/// A function whose result has the type of its operand.
-fn same(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let dtype = l.dtype(x);
-    let value = l.value(x)?;
-    let value = match operator {
-        "IsNaN" | "IsInf" if !dtype.is_float() => {
-            let not = l.node("Equal", &[&value, &value], &[])?;
-            l.node("Not", &[&not], &[])?
-        }
-        "Relu" | "Abs" | "Neg" | "Sign" if dtype == DType::Bool => {
-            return Err(Error::beyond(format!("{operator} of truth values")));
-        }
-        _ => l.node(operator, &[&value], &[])?,
-    };
-    l.answer(value)
-}
-
-/// A function that does nothing to integers.
-fn whole(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let value = l.value(x)?;
-    let value =
-        if l.dtype(x).is_float() { l.node(operator, &[&value], &[])? } else { l.node("Identity", &[&value], &[])? };
-    l.answer(value)
-}
-
-fn round(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    if !matches!(args.get("decimals"), Value::None | Value::Int(Int::Known(0))) {
-        return Err(Error::beyond("rounding to decimals"));
-    }
-    whole(l, args, "Round")
-}
-
-fn trunc(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let value = l.value(x)?;
-    let value = if l.dtype(x).is_float() { towards_zero(l, &value)? } else { l.node("Identity", &[&value], &[])? };
-    l.answer(value)
-}
-
-/// The operand as a float.
-pub(super) fn float_of(l: &mut Lower, x: TensorId) -> Result<(ValueName, DType)> {
-    let dtype = floating(l.dtype(x));
-    Ok((l.value_as(x, dtype)?, dtype))
-}
-
-fn float(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let value = l.node(operator, &[&x], &[])?;
-    l.answer(value)
-}
-
-fn rsqrt(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let root = l.node("Sqrt", &[&x], &[])?;
-    let value = l.node("Reciprocal", &[&root], &[])?;
-    l.answer(value)
-}
-
-fn square(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let dtype = if l.dtype(x) == DType::Bool { DType::I64 } else { l.dtype(x) };
-    let value = l.value_as(x, dtype)?;
-    let value = l.node("Mul", &[&value, &value], &[])?;
-    l.answer(value)
-}
-
-fn shifted(l: &mut Lower, args: &Args, operator: &str, before: Option<f64>, after: Option<f64>) -> Result<Vec<Value>> {
-    let (mut x, dtype) = float_of(l, args.tensor("self")?)?;
-    for (at, shift) in [before, after].into_iter().enumerate() {
-        if at == 1 {
-            x = l.node(operator, &[&x], &[])?;
-        }
-        if let Some(shift) = shift {
-            let shift = l.number(shift, dtype)?;
-            x = l.node("Add", &[&x, &shift], &[])?;
-        }
-    }
-    l.answer(x)
-}
-
-fn scaled_log(l: &mut Lower, args: &Args, base: f64) -> Result<Vec<Value>> {
-    let (x, dtype) = float_of(l, args.tensor("self")?)?;
-    let log = l.node("Log", &[&x], &[])?;
-    let base = l.number(base, dtype)?;
-    let value = l.node("Div", &[&log, &base], &[])?;
-    l.answer(value)
-}
-
-fn exp2(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, dtype) = float_of(l, args.tensor("self")?)?;
-    let two = l.number(2.0, dtype)?;
-    let value = l.node("Pow", &[&two, &x], &[])?;
-    l.answer(value)
-}
-
-fn silu(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let gate = l.node("Sigmoid", &[&x], &[])?;
-    let value = l.node("Mul", &[&x, &gate], &[])?;
-    l.answer(value)
-}
-
-fn gelu(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let value = l.value(x)?;
-    let kind = match args.text("approximate")? {
-        None | Some("none") => "none",
-        Some("tanh") => "tanh",
-        Some(other) => return Err(Error::beyond(format!("gelu approximated by '{other}'"))),
-    };
-    let value = l.node("Gelu", &[&value], &[("approximate", Attr::Text(kind))])?;
-    l.answer(value)
-}
-
-fn softplus(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let (beta, limit) = (args.float("beta")?, args.float("threshold")?);
-    let (value, dtype) = float_of(l, x)?;
-    let scale = l.number(beta, dtype)?;
-    let scaled = if beta == 1.0 { value.clone() } else { l.node("Mul", &[&value, &scale], &[])? };
-    let soft = l.node("Softplus", &[&scaled], &[])?;
-    let soft = if beta == 1.0 { soft } else { l.node("Div", &[&soft, &scale], &[])? };
-    let limit = l.number(limit, dtype)?;
-    let straight = l.node("Greater", &[&scaled, &limit], &[])?;
-    let value = l.node("Where", &[&straight, &value, &soft], &[])?;
-    l.answer(value)
-}
-
-fn log_sigmoid(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let minus = l.node("Neg", &[&x], &[])?;
-    let soft = l.node("Softplus", &[&minus], &[])?;
-    let value = l.node("Neg", &[&soft], &[])?;
-    l.answer(value)
-}
-
-fn clip_known(l: &mut Lower, args: &Args, low: f64, high: f64) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let (value, dtype) = (l.value(x)?, l.dtype(x));
-    let (low, high) = (l.number(low, dtype)?, l.number(high, dtype)?);
-    let value = l.node("Clip", &[&value, &low, &high], &[])?;
-    l.answer(value)
-}
-
-fn hardtanh(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    clip_known(l, args, args.float("min_val")?, args.float("max_val")?)
-}
-
-fn hardsigmoid(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let value = l.node("HardSigmoid", &[&x], &[("alpha", Attr::Float(1.0 / 6.0)), ("beta", Attr::Float(0.5))])?;
-    l.answer(value)
-}
-
-fn hardshrink(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, dtype) = float_of(l, args.tensor("self")?)?;
-    let (size, limit, zero) =
-        (l.node("Abs", &[&x], &[])?, l.number(args.float("lambd")?, dtype)?, l.number(0.0, dtype)?);
-    let small = l.node("LessOrEqual", &[&size, &limit], &[])?;
-    let value = l.node("Where", &[&small, &zero, &x], &[])?;
-    l.answer(value)
-}
-
-fn softshrink(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, dtype) = float_of(l, args.tensor("self")?)?;
-    let limit = args.float("lambd")?;
-    let (low, high) = (l.number(-limit, dtype)?, l.number(limit, dtype)?);
-    let inside = l.node("Clip", &[&x, &low, &high], &[])?;
-    let value = l.node("Sub", &[&x, &inside], &[])?;
-    l.answer(value)
-}
-
-fn tanhshrink(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let soft = l.node("Tanh", &[&x], &[])?;
-    let value = l.node("Sub", &[&x, &soft], &[])?;
-    l.answer(value)
-}
-
-fn threshold(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let dtype = l.dtype(x);
-    let value = l.value(x)?;
-    let (limit, other) = (l.scalar(args.get("threshold"), dtype)?, l.scalar(args.get("value"), dtype)?);
-    let above = l.node("Greater", &[&value, &limit], &[])?;
-    let value = l.node("Where", &[&above, &value, &other], &[])?;
-    l.answer(value)
-}
-
-fn leaky_relu(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let value = l.node("LeakyRelu", &[&x], &[("alpha", Attr::Float(args.float("negative_slope")? as f32))])?;
-    l.answer(value)
-}
-
-fn elu(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (alpha, scale, inner) = (args.float("alpha")?, args.float("scale")?, args.float("input_scale")?);
-    if inner != 1.0 || scale != 1.0 {
-        // The only other use is selu, taken apart.
-        let (x, dtype) = float_of(l, args.tensor("self")?)?;
-        if inner != 1.0 {
-            return Err(Error::beyond("elu with an input scale"));
-        }
-        let value = l.node("Elu", &[&x], &[("alpha", Attr::Float(alpha as f32))])?;
-        let scale = l.number(scale, dtype)?;
-        let value = l.node("Mul", &[&value, &scale], &[])?;
-        return l.answer(value);
-    }
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let value = l.node("Elu", &[&x], &[("alpha", Attr::Float(alpha as f32))])?;
-    l.answer(value)
-}
-
-fn celu(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, _) = float_of(l, args.tensor("self")?)?;
-    let value = l.node("Celu", &[&x], &[("alpha", Attr::Float(args.float("alpha")? as f32))])?;
-    l.answer(value)
-}
-
-fn prelu(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, weight) = (args.tensor("self")?, args.tensor("weight")?);
-    let (value, rank) = (l.value(x)?, l.rank(x));
-    let mut slope = l.value(weight)?;
-    // One slope for each channel, which is axis 1.
-    if rank > 2 && l.rank(weight) == 1 && l.size(weight, 0)? != 1 {
-        let mut shape = vec![1; rank - 1];
-        shape[0] = -1;
-        let shape = l.ints(&shape)?;
-        slope = l.reshape(&slope, &shape)?;
-    }
-    let value = l.node("PRelu", &[&value, &slope], &[])?;
-    l.answer(value)
-}
-
-fn glu(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let axis = l.axis(x, args.int("dim")?)?;
-    let value = l.value(x)?;
-    let halves = l.nodes("Split", &[&value], 2, &[("axis", int(axis as i64)), ("num_outputs", int(2))])?;
-    let gate = l.node("Sigmoid", &[&halves[1]], &[])?;
-    let value = l.node("Mul", &[&halves[0], &gate], &[])?;
-    l.answer(value)
-}
-
-fn clamp(l: &mut Lower, args: &Args, low: &str, high: &str) -> Result<Vec<Value>> {
-    let x = args.get("self").clone();
-    let bounds: Vec<Value> = [low, high].iter().map(|name| args.get(name).clone()).collect();
-    let operands: Vec<&Value> = std::iter::once(&x).chain(bounds.iter().filter(|bound| !bound.is_none())).collect();
-    let dtype = l.result_type(&operands)?;
-    let mut value = l.scalar(&x, dtype)?;
-    if bounds.iter().all(|bound| !matches!(bound, Value::Tensor(_))) {
-        let mut inputs = [value, "".into(), "".into()];
-        for (at, bound) in bounds.iter().enumerate().filter(|(_, bound)| !bound.is_none()) {
-            inputs[at + 1] = l.scalar(bound, dtype)?;
-        }
-        let value = l.node("Clip", &[&inputs[0], &inputs[1], &inputs[2]], &[])?;
-        return l.answer(value);
-    }
-    for (bound, operator) in bounds.iter().zip(["Max", "Min"]) {
-        if !bound.is_none() {
-            let bound = l.scalar(bound, dtype)?;
-            value = l.node(operator, &[&value, &bound], &[])?;
-        }
-    }
     l.answer(value)
 }
 
@@ -598,51 +207,121 @@ fn lerp(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     l.answer(value)
 }
 
-fn where_(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let condition = truth(l, args.get("condition"))?;
-    let (a, b) = (args.any(&["self", "input"]).clone(), args.get("other").clone());
-    if a.is_none() {
-        return Err(Error::beyond("where with a condition alone"));
+/// Both operands as the float type of both.
+fn floats(l: &mut Lower, args: &Args) -> Result<(ValueName, ValueName, DType)> {
+    let (a, b) = (args.get("self").clone(), args.get("other").clone());
+    let dtype = floating(l.result_type(&[&a, &b])?);
+    let (a, b) = both(l, &a, &b, dtype)?;
+    Ok((a, b, dtype))
+}
+
+fn float_power(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let value = binary(l, args.get("self"), args.get("exponent"), DType::F64, "Pow")?;
+    l.answer(value)
+}
+
+/// `a × 2^b`
+fn ldexp(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (a, b, dtype) = floats(l, args)?;
+    let two = l.number(2.0, dtype)?;
+    let factor = l.node("Pow", &[&two, &b], &[])?;
+    let value = l.node("Mul", &[&a, &factor], &[])?;
+    l.answer(value)
+}
+
+/// The angle of a point (b, a): that of its quotient, half a turn more on the left; a quarter on the axis.
+fn atan2(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (y, x, dtype) = floats(l, args)?;
+    let pi = std::f64::consts::PI;
+    let zero = l.number(0.0, dtype)?;
+    let quotient = l.node("Div", &[&y, &x], &[])?;
+    let angle = l.node("Atan", &[&quotient], &[])?;
+    let below = l.node("Less", &[&y, &zero], &[])?;
+    let turn = |l: &mut Lower, size: f64| -> Result<ValueName> {
+        let (minus, plus) = (l.number(-size, dtype)?, l.number(size, dtype)?);
+        l.node("Where", &[&below, &minus, &plus], &[])
+    };
+    let (half, quarter) = (turn(l, pi)?, turn(l, pi / 2.0)?);
+    let left = l.node("Less", &[&x, &zero], &[])?;
+    let moved = l.node("Add", &[&angle, &half], &[])?;
+    let angle = l.node("Where", &[&left, &moved, &angle], &[])?;
+    let level = l.node("Equal", &[&y, &zero], &[])?;
+    let quarter = l.node("Where", &[&level, &zero, &quarter], &[])?;
+    let upright = l.node("Equal", &[&x, &zero], &[])?;
+    let value = l.node("Where", &[&upright, &quarter, &angle], &[])?;
+    l.answer(value)
+}
+
+/// The size of one with the sign of the other; a negative zero has one too.
+fn copysign(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (a, b, dtype) = floats(l, args)?;
+    let zero = l.number(0.0, dtype)?;
+    let size = l.node("Abs", &[&a], &[])?;
+    let minus = l.node("Neg", &[&size], &[])?;
+    let inverse = l.node("Reciprocal", &[&b], &[])?;
+    let below = l.node("Less", &[&b, &zero], &[])?;
+    let under = l.node("Less", &[&inverse, &zero], &[])?;
+    let below = l.node("Or", &[&below, &under], &[])?;
+    let value = l.node("Where", &[&below, &minus, &size], &[])?;
+    l.answer(value)
+}
+
+fn hypot(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (a, b, _) = floats(l, args)?;
+    let (a, b) = (l.node("Mul", &[&a, &a], &[])?, l.node("Mul", &[&b, &b], &[])?);
+    let sum = l.node("Add", &[&a, &b], &[])?;
+    let value = l.node("Sqrt", &[&sum], &[])?;
+    l.answer(value)
+}
+
+/// Minimum or maximum that passes over what is no number.
+fn number_of_two(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
+    let (a, b) = (args.get("self").clone(), args.get("other").clone());
+    let dtype = l.result_type(&[&a, &b])?;
+    if !dtype.is_float() {
+        return super::compare::least(l, args, operator);
     }
+    let (a, b) = both(l, &a, &b, dtype)?;
+    let least = l.node(operator, &[&a, &b], &[])?;
+    let (no_a, no_b) = (l.node("IsNaN", &[&a], &[])?, l.node("IsNaN", &[&b], &[])?);
+    let value = l.node("Where", &[&no_a, &b, &least], &[])?;
+    let value = l.node("Where", &[&no_b, &a, &value], &[])?;
+    l.answer(value)
+}
+
+/// `log(exp a + exp b)`, in units of a logarithm.
+fn log_sum(l: &mut Lower, args: &Args, unit: f64) -> Result<Vec<Value>> {
+    let (mut a, mut b, dtype) = floats(l, args)?;
+    let unit_value = l.number(unit, dtype)?;
+    if unit != 1.0 {
+        a = l.node("Mul", &[&a, &unit_value], &[])?;
+        b = l.node("Mul", &[&b, &unit_value], &[])?;
+    }
+    let mut value = super::scan::log_add(l, &a, &b, dtype)?;
+    if unit != 1.0 {
+        value = l.node("Div", &[&value, &unit_value], &[])?;
+    }
+    l.answer(value)
+}
+
+/// `a log b`, and 0 where a is 0.
+fn xlogy(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (a, b, dtype) = floats(l, args)?;
+    let (log, zero) = (l.node("Log", &[&b], &[])?, l.number(0.0, dtype)?);
+    let product = l.node("Mul", &[&a, &log], &[])?;
+    let (none, bad) = (l.node("Equal", &[&a, &zero], &[])?, l.node("IsNaN", &[&b], &[])?);
+    let value = l.node("Where", &[&none, &zero, &product], &[])?;
+    let value = l.node("Where", &[&bad, &b, &value], &[])?;
+    l.answer(value)
+}
+
+fn heaviside(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (a, b) = (args.get("self").clone(), args.get("values").clone());
     let dtype = l.result_type(&[&a, &b])?;
     let (a, b) = both(l, &a, &b, dtype)?;
-    let value = l.node("Where", &[&condition, &a, &b], &[])?;
+    let (zero, one) = (l.number(0.0, dtype)?, l.number(1.0, dtype)?);
+    let (above, level) = (l.node("Greater", &[&a, &zero], &[])?, l.node("Equal", &[&a, &zero], &[])?);
+    let value = l.node("Where", &[&above, &one, &zero], &[])?;
+    let value = l.node("Where", &[&level, &b, &value], &[])?;
     l.answer(value)
-}
-
-fn masked_fill(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let dtype = l.dtype(x);
-    let mask = truth(l, args.get("mask"))?;
-    let fill = l.scalar(args.get("value"), dtype)?;
-    let value = l.value(x)?;
-    let value = l.node("Where", &[&mask, &fill, &value], &[])?;
-    l.answer(value)
-}
-
-fn nan_to_num(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let dtype = l.dtype(x);
-    let value = l.value(x)?;
-    if !dtype.is_float() {
-        let value = l.node("Identity", &[&value], &[])?;
-        return l.answer(value);
-    }
-    let greatest = match dtype {
-        DType::F32 => f64::from(f32::MAX),
-        DType::F64 => f64::MAX,
-        DType::F16 => 65504.0,
-        other => return Err(Error::beyond(format!("nan_to_num of {other}"))),
-    };
-    let nan = l.number(args.optional_float("nan")?.unwrap_or(0.0), dtype)?;
-    let high = l.number(args.optional_float("posinf")?.unwrap_or(greatest), dtype)?;
-    let low = l.number(args.optional_float("neginf")?.unwrap_or(-greatest), dtype)?;
-    let is = l.node("IsNaN", &[&value], &[])?;
-    let mut result = l.node("Where", &[&is, &nan, &value], &[])?;
-    for (bound, sign) in [(high, f64::INFINITY), (low, f64::NEG_INFINITY)] {
-        let infinite = l.number(sign, dtype)?;
-        let is = l.node("Equal", &[&value, &infinite], &[])?;
-        result = l.node("Where", &[&is, &bound, &result], &[])?;
-    }
-    l.answer(result)
 }

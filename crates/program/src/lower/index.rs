@@ -1,4 +1,4 @@
-//! Picking elements by position, and putting them.
+//! Picking elements by position.
 
 use rekindle_onnx::builder::{Attr, ValueName};
 use rekindle_onnx::{Array, DType};
@@ -9,35 +9,27 @@ use crate::{Error, Result};
 pub(super) const ROWS: &[Row] = &[
     ("index", index),
     ("_unsafe_index", index),
-    ("index_put", index_put),
-    ("_unsafe_index_put", index_put),
     ("index_select", index_select),
     ("gather", gather),
-    ("scatter", scatter),
-    ("scatter_add", |l, a| scatter_with(l, a, "add")),
     ("take", take),
     ("masked_select", masked_select),
-    ("masked_scatter", |_, _| Err(Error::beyond("masked_scatter"))),
     ("nonzero", nonzero),
     ("nonzero_numpy", nonzero_numpy),
     ("argwhere", nonzero),
     ("item", item),
     ("_local_scalar_dense", item),
-    ("topk", topk),
-    ("sort", sort),
-    ("argsort", argsort),
     ("one_hot", one_hot),
 ];
 
 /// An index: positions along one axis of the operand.
-struct Picked {
+pub(super) struct Picked {
     axis: usize,
     value: ValueName,
     rank: usize,
 }
 
 /// The indices of a call; masks become positions.
-fn picked(l: &mut Lower, args: &Args, x: TensorId) -> Result<Vec<Picked>> {
+pub(super) fn picked(l: &mut Lower, args: &Args, x: TensorId) -> Result<Vec<Picked>> {
     let mut picked = Vec::new();
     let mut axis = 0;
     for index in args.get("indices").list()? {
@@ -74,7 +66,7 @@ fn picked(l: &mut Lower, args: &Args, x: TensorId) -> Result<Vec<Picked>> {
 
 /// Positions of several axes as one tensor of coordinates, its rank without the last axis, and the order that brings
 /// the axes to the front.
-fn coordinates(l: &mut Lower, picked: &[Picked], rank: usize) -> Result<(ValueName, usize, Vec<usize>)> {
+pub(super) fn coordinates(l: &mut Lower, picked: &[Picked], rank: usize) -> Result<(ValueName, usize, Vec<usize>)> {
     let mut all = picked[0].value.clone();
     for index in &picked[1..] {
         all = l.node("Add", &[&all, &index.value], &[])?;
@@ -96,7 +88,7 @@ fn coordinates(l: &mut Lower, picked: &[Picked], rank: usize) -> Result<(ValueNa
 }
 
 /// Where the axes of the index stand in the result: at the first indexed axis if those are together, else in front.
-fn place(picked: &[Picked]) -> usize {
+pub(super) fn place(picked: &[Picked]) -> usize {
     let together = picked.windows(2).all(|pair| pair[0].axis + 1 == pair[1].axis);
     if together { picked[0].axis } else { 0 }
 }
@@ -129,60 +121,6 @@ fn index(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     Ok(vec![Value::Tensor(tensor)])
 }
 
-fn index_put(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let (values, accumulate) = (args.tensor("values")?, args.bool("accumulate")?);
-    let (dtype, rank) = (l.dtype(x), l.rank(x));
-    let indices = args.get("indices").list()?;
-    // One mask and one value: no positions are needed.
-    if let [Value::Tensor(mask)] = indices
-        && l.dtype(*mask) == DType::Bool
-        && l.rank(values) == 0
-        && !accumulate
-    {
-        let (mut condition, mask_rank) = (l.value(*mask)?, l.rank(*mask));
-        if mask_rank < rank {
-            let axes: Vec<i64> = (mask_rank as i64..rank as i64).collect();
-            let axes = l.ints(&axes)?;
-            condition = l.node("Unsqueeze", &[&condition, &axes], &[])?;
-        }
-        let (fill, value) = (l.value_as(values, dtype)?, l.value(x)?);
-        let value = l.node("Where", &[&condition, &fill, &value], &[])?;
-        return l.answer(value);
-    }
-    let picked = picked(l, args, x)?;
-    if picked.is_empty() {
-        return Err(Error::beyond("index_put without an index"));
-    }
-    let (at, of_index, order) = coordinates(l, &picked, rank)?;
-    let value = l.value(x)?;
-    let turned = l.transpose(&value, &order)?;
-    // What is put spreads over the shape of the index and the axes that are not picked, in PyTorch's order of axes.
-    let place = place(&picked);
-    let rest = rank - picked.len();
-    let shape = l.shape_of(&at)?;
-    let (zero, minus) = (l.ints(&[0])?, l.ints(&[-1])?);
-    let of_at = l.node("Slice", &[&shape, &zero, &minus, &zero], &[])?;
-    let whole = l.shape_of(&turned)?;
-    let (from, to) = (l.ints(&[picked.len() as i64])?, l.ints(&[i64::MAX])?);
-    let of_rest = l.node("Slice", &[&whole, &from, &to, &zero], &[])?;
-    let middle = l.ints(&[place as i64])?;
-    let before = l.node("Slice", &[&of_rest, &zero, &middle, &zero], &[])?;
-    let after = l.node("Slice", &[&of_rest, &middle, &to, &zero], &[])?;
-    let target = l.node("Concat", &[&before, &of_at, &after], &[("axis", int(0))])?;
-    let put = l.value_as(values, dtype)?;
-    let put = l.node("Expand", &[&put, &target], &[])?;
-    let total = of_index + rest;
-    let front: Vec<usize> = (place..place + of_index).chain(0..place).chain(place + of_index..total).collect();
-    let put = l.transpose(&put, &front)?;
-    let how = [("reduction", Attr::Text("add"))];
-    let result = l.node("ScatterND", &[&turned, &at, &put], if accumulate { &how } else { &[] })?;
-    let mut back = vec![0; rank];
-    order.iter().enumerate().for_each(|(to, &from)| back[from] = to);
-    let result = l.transpose(&result, &back)?;
-    l.answer(result)
-}
-
 fn index_select(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     let (x, at) = (args.tensor("self")?, args.tensor("index")?);
     let axis = l.axis(x, args.int("dim")?)?;
@@ -197,52 +135,13 @@ fn index_select(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
 }
 
 fn gather(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, at) = (args.tensor("self")?, args.tensor("index")?);
+    let (x, at) = (args.tensor("self")?, args.any(&["index", "indices"]).tensor()?);
     if l.rank(x) == 0 || l.rank(at) == 0 {
         return Err(Error::beyond("gather of a scalar"));
     }
     let axis = l.axis(x, args.int("dim")?)?;
     let (value, at) = (l.value(x)?, l.value(at)?);
     let value = l.node("GatherElements", &[&value, &at], &[("axis", int(axis as i64))])?;
-    l.answer(value)
-}
-
-fn scatter(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    match args.text("reduce")? {
-        None => scatter_with(l, args, "none"),
-        Some("add") => scatter_with(l, args, "add"),
-        Some("multiply") => scatter_with(l, args, "mul"),
-        Some(other) => Err(Error::beyond(format!("scatter with '{other}'"))),
-    }
-}
-
-fn scatter_with(l: &mut Lower, args: &Args, how: &'static str) -> Result<Vec<Value>> {
-    let (x, at) = (args.tensor("self")?, args.tensor("index")?);
-    if l.rank(x) == 0 {
-        return Err(Error::beyond("scatter of a scalar"));
-    }
-    let axis = l.axis(x, args.int("dim")?)?;
-    let dtype = l.dtype(x);
-    let (value, index) = (l.value(x)?, l.value(at)?);
-    let shape = l.shape_of(&index)?;
-    let source = match args.get("src") {
-        Value::Tensor(source) => {
-            let own = l.value_as(*source, dtype)?;
-            // The source may be larger than the index: its first elements count.
-            if l.state(*source).shape == l.state(at).shape {
-                own
-            } else {
-                let zeros = l.ints(&vec![0; l.rank(x)])?;
-                l.node("Slice", &[&own, &zeros, &shape], &[])?
-            }
-        }
-        _ => {
-            let fill = l.scalar(args.get("value"), dtype)?;
-            l.node("Expand", &[&fill, &shape], &[])?
-        }
-    };
-    let attributes = [("axis", int(axis as i64)), ("reduction", Attr::Text(how))];
-    let value = l.node("ScatterElements", &[&value, &index, &source], &attributes)?;
     l.answer(value)
 }
 
@@ -281,8 +180,8 @@ fn nonzero(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     Ok(vec![Value::Tensor(tensor)])
 }
 
-fn nonzero_numpy(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
+pub(super) fn nonzero_numpy(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let x = args.any(&["self", "condition"]).tensor()?;
     let at = positions(l, x)?;
     let mut results = Vec::new();
     for row in 0..l.rank(x) {
@@ -307,48 +206,10 @@ fn item(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     Ok(vec![if dtype.is_float() {
         Value::Float(Float::Open(l.cast(&value, dtype, DType::F64)?))
     } else if dtype == DType::Bool {
-        Value::OpenBool
+        Value::OpenBool(value)
     } else {
         Value::Int(Int::Open(l.cast(&value, dtype, DType::I64)?))
     }])
-}
-
-fn ordered(l: &mut Lower, args: &Args, count: ValueName, largest: bool) -> Result<(ValueName, ValueName)> {
-    let x = args.tensor("self")?;
-    let axis = l.axis(x, args.int("dim")?)?;
-    let value = l.value(x)?;
-    let attributes = [("axis", int(axis as i64)), ("largest", int(i64::from(largest))), ("sorted", int(1))];
-    let mut outputs = l.nodes("TopK", &[&value, &count], 2, &attributes)?;
-    let (at, values) = (outputs.pop(), outputs.pop());
-    values.zip(at).ok_or_else(|| Error::invalid("TopK gives two outputs"))
-}
-
-fn topk(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let count = args.sym("k")?;
-    let count = l.vector(&[count])?;
-    let (values, at) = ordered(l, args, count, args.bool("largest")?)?;
-    Ok(vec![Value::Tensor(l.tensor_or_unknown(values)), Value::Tensor(l.tensor_or_unknown(at))])
-}
-
-fn sort_values(l: &mut Lower, args: &Args) -> Result<(ValueName, ValueName)> {
-    let x = args.tensor("self")?;
-    if l.rank(x) == 0 {
-        return Err(Error::beyond("a scalar sorted"));
-    }
-    let axis = l.axis(x, args.int("dim")?)?;
-    let size = l.size_int(x, axis)?;
-    let count = l.vector(&[size])?;
-    ordered(l, args, count, args.bool("descending")?)
-}
-
-fn sort(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (values, at) = sort_values(l, args)?;
-    Ok(vec![Value::Tensor(l.tensor_or_unknown(values)), Value::Tensor(l.tensor_or_unknown(at))])
-}
-
-fn argsort(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (_, at) = sort_values(l, args)?;
-    l.answer(at)
 }
 
 fn one_hot(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {

@@ -1,28 +1,13 @@
-//! Products and layers: linear, convolution, embedding, dropout, softmax.
+//! Products and layers: linear, embedding, softmax, products of matrices.
 
-use rekindle_onnx::DType;
 use rekindle_onnx::builder::{Attr, ValueName};
 
-use super::alias::View;
-use super::{Args, Float, Int, Lower, Mode, Row, TensorId, Value, axis_of, int, list};
+use super::{Args, Float, Int, Lower, Row, TensorId, Value, axis_of, int};
 use crate::{Error, Result};
 
 pub(super) const ROWS: &[Row] = &[
     ("linear", linear),
-    ("conv1d", conv),
-    ("conv2d", conv),
-    ("conv3d", conv),
-    ("conv_transpose1d", conv_transpose),
-    ("conv_transpose2d", conv_transpose),
-    ("conv_transpose3d", conv_transpose),
-    ("convolution", convolution),
-    ("_convolution", convolution),
     ("embedding", embedding),
-    ("dropout", dropout),
-    ("feature_dropout", feature_dropout),
-    ("alpha_dropout", only_eval),
-    ("feature_alpha_dropout", only_eval),
-    ("native_dropout", native_dropout),
     ("softmax", |l, a| softmax(l, a, "Softmax")),
     ("_softmax", |l, a| softmax(l, a, "Softmax")),
     ("log_softmax", |l, a| softmax(l, a, "LogSoftmax")),
@@ -34,15 +19,19 @@ pub(super) const ROWS: &[Row] = &[
     ("mv", |l, a| product(l, a, "self", "vec")),
     ("dot", |l, a| product(l, a, "self", "tensor")),
     ("addmm", |l, a| add_product(l, a, "mat1", "mat2")),
+    ("addbmm", add_products),
+    ("inner", inner),
+    ("vdot", |l, a| product(l, a, "self", "other")),
+    ("chain_matmul", |l, a| chain(l, a, "matrices")),
+    ("linalg_multi_dot", |l, a| chain(l, a, "tensors")),
+    ("tensordot", tensordot),
+    ("special_softmax", |l, a| softmax(l, a, "Softmax")),
+    ("special_log_softmax", |l, a| softmax(l, a, "LogSoftmax")),
     ("addmv", |l, a| add_product(l, a, "mat", "vec")),
     ("baddbmm", |l, a| add_product(l, a, "batch1", "batch2")),
     ("einsum", einsum),
     ("bilinear", bilinear),
-    ("pixel_shuffle", pixel_shuffle),
-    ("pixel_unshuffle", pixel_unshuffle),
-    ("channel_shuffle", channel_shuffle),
     ("_weight_norm", weight_norm),
-    ("cosine_similarity", cosine_similarity),
 ];
 
 /// The value of an argument that may be left out; the empty name where it is.
@@ -65,182 +54,11 @@ fn linear(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     l.answer(value)
 }
 
-/// Runs on a batch of one where an input has no batch axis.
-pub(super) fn batched(
-    l: &mut Lower,
-    x: TensorId,
-    rank: usize,
-    run: impl FnOnce(&mut Lower, &str) -> Result<ValueName>,
-) -> Result<Vec<Value>> {
-    let value = l.value(x)?;
-    if l.rank(x) == rank {
-        let value = run(l, &value)?;
-        return l.answer(value);
-    }
-    if l.rank(x) + 1 != rank {
-        return Err(Error::invalid(format!("expected an input of {rank} axes, found {}", l.rank(x))));
-    }
-    let axes = l.ints(&[0])?;
-    let value = l.node("Unsqueeze", &[&value, &axes], &[])?;
-    let value = run(l, &value)?;
-    let value = l.node("Squeeze", &[&value, &axes], &[])?;
-    l.answer(value)
-}
-
-struct Conv {
-    stride: Vec<i64>,
-    pads: Vec<i64>,
-    dilation: Vec<i64>,
-    groups: i64,
-    /// Of a transposed convolution.
-    output_padding: Option<Vec<i64>>,
-}
-
-fn convolve(l: &mut Lower, args: &Args, conv: &Conv) -> Result<Vec<Value>> {
-    let (x, weight, bias) = (args.tensor("input")?, args.tensor("weight")?, args.optional("bias")?);
-    let (w, rank) = (l.value(weight)?, l.rank(weight));
-    let bias = value_or_none(l, bias)?;
-    let mut attributes = vec![
-        ("strides", list(conv.stride.clone())),
-        ("pads", list(conv.pads.clone())),
-        ("dilations", list(conv.dilation.clone())),
-        ("group", int(conv.groups)),
-    ];
-    let mut operator = "Conv";
-    if let Some(more) = &conv.output_padding {
-        attributes.push(("output_padding", list(more.clone())));
-        operator = "ConvTranspose";
-    }
-    batched(l, x, rank, |l, value| l.node(operator, &[value, &w, &bias], &attributes))
-}
-
-fn twice(pads: &[i64]) -> Vec<i64> {
-    [pads, pads].concat()
-}
-
-fn conv(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let weight = args.tensor("weight")?;
-    let n = l.rank(weight).saturating_sub(2);
-    let dilation = args.each("dilation", n)?;
-    let pads = match args.get("padding") {
-        Value::Str(kind) if kind == "same" => {
-            let mut pads = vec![0; 2 * n];
-            for axis in 0..n {
-                let all = dilation[axis] * (l.size(weight, axis + 2)? as i64 - 1);
-                (pads[axis], pads[n + axis]) = (all / 2, all - all / 2);
-            }
-            pads
-        }
-        Value::Str(kind) if kind == "valid" => vec![0; 2 * n],
-        Value::Str(other) => return Err(Error::beyond(format!("padding '{other}'"))),
-        _ => twice(&args.each("padding", n)?),
-    };
-    let (stride, groups) = (args.each("stride", n)?, args.int("groups")?);
-    convolve(l, args, &Conv { stride, pads, dilation, groups, output_padding: None })
-}
-
-fn conv_transpose(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let n = l.rank(args.tensor("weight")?).saturating_sub(2);
-    let conv = Conv {
-        stride: args.each("stride", n)?,
-        pads: twice(&args.each("padding", n)?),
-        dilation: args.each("dilation", n)?,
-        groups: args.int("groups")?,
-        output_padding: Some(args.each("output_padding", n)?),
-    };
-    convolve(l, args, &conv)
-}
-
-fn convolution(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let n = l.rank(args.tensor("weight")?).saturating_sub(2);
-    let transposed = args.bool("transposed")?;
-    let conv = Conv {
-        stride: args.each("stride", n)?,
-        pads: twice(&args.each("padding", n)?),
-        dilation: args.each("dilation", n)?,
-        groups: args.int("groups")?,
-        output_padding: if transposed { Some(args.each("output_padding", n)?) } else { None },
-    };
-    convolve(l, args, &conv)
-}
-
 fn embedding(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     let (weight, at) = (args.tensor("weight")?, args.tensor("indices")?);
     let (weight, at) = (l.value(weight)?, l.value(at)?);
     let value = l.node("Gather", &[&weight, &at], &[("axis", int(0))])?;
     l.answer(value)
-}
-
-/// Whether a layer that the program has in one mode is in training here.
-pub(super) fn in_training(l: &Lower, exported: bool) -> bool {
-    match l.mode {
-        Mode::AsExported => exported,
-        Mode::Eval => false,
-        Mode::Train | Mode::TrainFrozenStatistics => true,
-    }
-}
-
-/// Dropout of a value in training mode.
-pub(super) fn drop_out(l: &mut Lower, value: &str, p: f64, outputs: usize) -> Result<Vec<ValueName>> {
-    let ratio = l.number(p, DType::F32)?;
-    let training = l.number(1.0, DType::Bool)?;
-    l.nodes("Dropout", &[value, &ratio, &training], outputs, &[])
-}
-
-fn dropout(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("input")?;
-    let p = args.float("p")?;
-    if !in_training(l, args.bool("train")?) || p == 0.0 {
-        return Ok(vec![Value::Tensor(l.view(x, View::Whole)?)]);
-    }
-    let value = l.value(x)?;
-    let value = drop_out(l, &value, p, 1)?.swap_remove(0);
-    l.answer(value)
-}
-
-/// Drops whole channels: a mask for each channel, spread over what follows.
-fn feature_dropout(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("input")?;
-    let p = args.float("p")?;
-    if !in_training(l, args.bool("train")?) || p == 0.0 {
-        return Ok(vec![Value::Tensor(l.view(x, View::Whole)?)]);
-    }
-    let (value, dtype, rank) = (l.value(x)?, l.dtype(x), l.rank(x));
-    if rank < 2 {
-        return Err(Error::invalid("channels are dropped from inputs of at least two axes"));
-    }
-    let shape = l.shape_of(&value)?;
-    let [zero, two, axis] = [l.ints(&[0])?, l.ints(&[2])?, l.ints(&[0])?];
-    let head = l.node("Slice", &[&shape, &zero, &two, &axis], &[])?;
-    let ones = l.ints(&vec![1; rank - 2])?;
-    let mask_shape = l.node("Concat", &[&head, &ones], &[("axis", int(0))])?;
-    let one = l.number(1.0, dtype)?;
-    let ones = l.node("Expand", &[&one, &mask_shape], &[])?;
-    let mask = drop_out(l, &ones, p, 1)?.swap_remove(0);
-    let value = l.node("Mul", &[&value, &mask], &[])?;
-    l.answer(value)
-}
-
-fn only_eval(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("input")?;
-    if in_training(l, args.bool("train")?) && args.float("p")? != 0.0 {
-        return Err(Error::beyond(format!("{} in training", args.operator)));
-    }
-    Ok(vec![Value::Tensor(l.view(x, View::Whole)?)])
-}
-
-fn native_dropout(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("input")?;
-    let p = args.float("p")?;
-    let exported = matches!(args.get("train"), Value::Bool(true) | Value::None);
-    let value = l.value(x)?;
-    if !in_training(l, exported) || p == 0.0 {
-        let kept = l.node("Equal", &[&value, &value], &[])?;
-        let value = l.node("Identity", &[&value], &[])?;
-        return Ok(vec![Value::Tensor(l.tensor_or_unknown(value)), Value::Tensor(l.tensor_or_unknown(kept))]);
-    }
-    let values = drop_out(l, &value, p, 2)?;
-    Ok(values.into_iter().map(|value| Value::Tensor(l.tensor_or_unknown(value))).collect())
 }
 
 fn softmax(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
@@ -342,46 +160,6 @@ fn bilinear(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     l.answer(value)
 }
 
-fn pixel_shuffle(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, factor) = (args.tensor("self")?, args.int("upscale_factor")?);
-    batched(l, x, 4, |l, value| {
-        l.node("DepthToSpace", &[value], &[("blocksize", int(factor)), ("mode", Attr::Text("CRD"))])
-    })
-}
-
-fn pixel_unshuffle(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, factor) = (args.tensor("self")?, args.int("downscale_factor")?);
-    let channels = l.size(x, l.rank(x).saturating_sub(3))? as i64;
-    // SpaceToDepth orders blocks before channels, PyTorch channels before blocks.
-    batched(l, x, 4, |l, value| {
-        let deep = l.node("SpaceToDepth", &[value], &[("blocksize", int(factor))])?;
-        let batch = l.size_value(&deep, 0)?;
-        let (high, wide) = (l.size_value(&deep, 2)?, l.size_value(&deep, 3)?);
-        let known = Int::Known;
-        let apart = l.vector(&[batch.clone(), known(factor * factor), known(channels), high.clone(), wide.clone()])?;
-        let apart = l.reshape(&deep, &apart)?;
-        let turned = l.transpose(&apart, &[0, 2, 1, 3, 4])?;
-        let whole = l.vector(&[batch, known(channels * factor * factor), high, wide])?;
-        l.reshape(&turned, &whole)
-    })
-}
-
-fn channel_shuffle(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (x, groups) = (args.tensor("self")?, args.int("groups")?);
-    let channels = l.size(x, 1)? as i64;
-    if groups < 1 || channels % groups != 0 {
-        return Err(Error::invalid(format!("{channels} channels in {groups} groups")));
-    }
-    let value = l.value(x)?;
-    // 0 keeps the size of the batch.
-    let apart = l.ints(&[0, groups, channels / groups, -1])?;
-    let apart = l.node("Reshape", &[&value, &apart], &[])?;
-    let turned = l.transpose(&apart, &[0, 2, 1, 3])?;
-    let shape = l.shape_of(&value)?;
-    let value = l.reshape(&turned, &shape)?;
-    l.answer(value)
-}
-
 fn weight_norm(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     let (v, g) = (args.tensor("v")?, args.tensor("g")?);
     let dim = axis_of(args.int("dim")?, l.rank(v))?;
@@ -393,19 +171,73 @@ fn weight_norm(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     l.answer(value)
 }
 
-fn cosine_similarity(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (a, b) = (args.tensor("x1")?, args.tensor("x2")?);
-    let dim = l.axis(a, args.int("dim")?)?;
-    let (dtype, eps) = (l.dtype(a), args.float("eps")?);
-    let (a, b, axes) = (l.value(a)?, l.value(b)?, l.ints(&[dim as i64])?);
-    let eps = l.number(eps, dtype)?;
-    let mut parts = Vec::new();
-    for x in [&a, &b] {
-        let norm = l.node("ReduceL2", &[x, &axes], &[("keepdims", int(1))])?;
-        let norm = l.node("Max", &[&norm, &eps], &[])?;
-        parts.push(l.node("Div", &[x, &norm], &[])?);
+/// The sum of the products of a batch, and a matrix.
+fn add_products(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (x, a, b) = (args.tensor("self")?, args.tensor("batch1")?, args.tensor("batch2")?);
+    let dtype = l.dtype(x);
+    let (a, b, first) = (l.value(a)?, l.value(b)?, l.ints(&[0])?);
+    let all = l.node("MatMul", &[&a, &b], &[])?;
+    let mut value = l.node("ReduceSum", &[&all, &first], &[("keepdims", int(0))])?;
+    let (alpha, beta) = (l.scalar(args.get("alpha"), dtype)?, l.scalar(args.get("beta"), dtype)?);
+    value = l.node("Mul", &[&value, &alpha], &[])?;
+    if !matches!(args.get("beta"), Value::Int(Int::Known(0))) {
+        let x = l.value(x)?;
+        let x = l.node("Mul", &[&x, &beta], &[])?;
+        value = l.node("Add", &[&x, &value], &[])?;
     }
-    let product = l.node("Mul", &[&parts[0], &parts[1]], &[])?;
-    let value = l.node("ReduceSum", &[&product, &axes], &[("keepdims", int(0))])?;
+    l.answer(value)
+}
+
+/// Products of the last axes.
+fn inner(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (a, b) = (args.tensor("self")?, args.tensor("other")?);
+    let (ranks, values) = ([l.rank(a), l.rank(b)], [l.value(a)?, l.value(b)?]);
+    if ranks.contains(&0) {
+        let value = l.node("Mul", &[&values[0], &values[1]], &[])?;
+        return l.answer(value);
+    }
+    contracted(l, values, ranks, &[ranks[0] - 1], &[ranks[1] - 1])
+}
+
+fn chain(l: &mut Lower, args: &Args, name: &str) -> Result<Vec<Value>> {
+    let mut tensors = args.tensors(name)?.into_iter();
+    let first = tensors.next().ok_or_else(|| Error::invalid("a product of nothing"))?;
+    let mut value = l.value(first)?;
+    for next in tensors {
+        let next = l.value(next)?;
+        value = l.node("MatMul", &[&value, &next], &[])?;
+    }
+    l.answer(value)
+}
+
+fn tensordot(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (a, b) = (args.tensor("self")?, args.tensor("other")?);
+    let axes = |l: &Lower, x: TensorId, name: &str| -> Result<Vec<usize>> {
+        args.ints(name)?.into_iter().map(|axis| l.axis(x, axis)).collect()
+    };
+    let (of_a, of_b) = (axes(l, a, "dims_self")?, axes(l, b, "dims_other")?);
+    let (ranks, values) = ([l.rank(a), l.rank(b)], [l.value(a)?, l.value(b)?]);
+    contracted(l, values, ranks, &of_a, &of_b)
+}
+
+/// The sum of products over pairs of axes; the other axes stay, those of the first before those of the second.
+fn contracted(
+    l: &mut Lower,
+    values: [ValueName; 2],
+    ranks: [usize; 2],
+    of_a: &[usize],
+    of_b: &[usize],
+) -> Result<Vec<Value>> {
+    if of_a.len() != of_b.len() || ranks[0] + ranks[1] > 26 {
+        return Err(Error::beyond(format!("a product over {of_a:?} and {of_b:?}")));
+    }
+    let letter = |at: usize| char::from(b'a' + at as u8);
+    let a: String = (0..ranks[0]).map(letter).collect();
+    let shared = |axis: usize| of_b.iter().position(|&own| own == axis).map(|at| of_a[at]);
+    let b: String = (0..ranks[1]).map(|axis| letter(shared(axis).unwrap_or(ranks[0] + axis))).collect();
+    let kept_a = (0..ranks[0]).filter(|axis| !of_a.contains(axis)).map(letter);
+    let kept_b = (0..ranks[1]).filter(|axis| !of_b.contains(axis)).map(|axis| letter(ranks[0] + axis));
+    let equation = format!("{a},{b}->{}", kept_a.chain(kept_b).collect::<String>());
+    let value = l.node("Einsum", &[&values[0], &values[1]], &[("equation", Attr::String(equation))])?;
     l.answer(value)
 }

@@ -1,30 +1,46 @@
 //! From ATen's operators to nodes of a graph: one file for each family of operators, each with a table of rows.
 
+mod activations;
 mod alias;
 mod attention;
+mod casts;
+mod compare;
+mod convolution;
 mod create;
+mod diagonal;
+mod dropout;
 mod elementwise;
 mod facts;
+mod functions;
 mod index;
 mod layers;
+mod losses;
+mod moved;
 mod normalize;
 mod numbers;
+mod order;
+mod parts;
 mod pool;
+mod put;
 mod recurrent;
 mod reduce;
 mod resize;
+mod rules;
+mod scan;
 mod shape;
+mod tensors;
 mod types;
 pub(crate) mod value;
+mod windows;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use rekindle_onnx::builder::{Attr, GraphBuilder, ValueName};
-use rekindle_onnx::{Array, Axis, DType};
+use rekindle_onnx::{Array, DType};
 use rekindle_state::Tensor;
 
-pub(crate) use alias::Bond;
+pub(crate) use alias::{Bond, Layout};
 pub(crate) use create::tensor_of;
 pub(crate) use facts::{Fact, Probe};
 pub(crate) use types::promote;
@@ -37,6 +53,8 @@ use crate::{Error, Result, schema};
 pub(crate) const OPSET: i64 = 20;
 /// The end of an axis, as PyTorch and ONNX write it.
 const END: i64 = i64::MAX;
+/// Elements of a constant that a call asks for by its sizes.
+const MAX_CONSTANT: usize = 1 << 24;
 /// Nodes that one program may become.
 const MAX_NODES: usize = 1_000_000;
 
@@ -64,16 +82,30 @@ type Lowering = fn(&mut Lower, &Args) -> Result<Vec<Value>>;
 
 const FAMILIES: &[&[Row]] = &[
     elementwise::ROWS,
+    functions::ROWS,
+    compare::ROWS,
+    activations::ROWS,
     layers::ROWS,
+    convolution::ROWS,
+    dropout::ROWS,
     normalize::ROWS,
     pool::ROWS,
     resize::ROWS,
     attention::ROWS,
     recurrent::ROWS,
     shape::ROWS,
+    parts::ROWS,
+    casts::ROWS,
+    moved::ROWS,
+    windows::ROWS,
+    diagonal::ROWS,
     index::ROWS,
+    put::ROWS,
+    order::ROWS,
     create::ROWS,
     reduce::ROWS,
+    scan::ROWS,
+    losses::ROWS,
 ];
 
 fn rows() -> &'static HashMap<&'static str, Lowering> {
@@ -89,11 +121,12 @@ pub(crate) fn is_known(operator: &str) -> bool {
 /// The plain form of an operator that works in place.
 fn plain(operator: &str) -> Option<&str> {
     let plain = operator.strip_suffix('_')?;
-    // These change the shape of the tensor itself, which other names of it would have to follow.
-    if matches!(plain, "squeeze" | "unsqueeze" | "transpose" | "t" | "swapaxes" | "swapdims" | "as_strided") {
-        return None;
-    }
-    (!operator.ends_with("__") && rows().contains_key(plain)).then_some(plain)
+    (!operator.ends_with("__") && plain != "as_strided" && rows().contains_key(plain)).then_some(plain)
+}
+
+/// Whether an operator in place changes the shape of the tensor itself, not its elements.
+fn turns(plain: &str) -> bool {
+    matches!(plain, "squeeze" | "unsqueeze" | "transpose" | "t" | "swapaxes" | "swapdims")
 }
 
 /// A tensor of the program.
@@ -113,8 +146,8 @@ pub(crate) struct State {
     seen: usize,
     /// Why the value is no longer known, if it is not.
     lost: Option<String>,
-    /// Whether it is in row-major order, where that is known.
-    pub plain: Option<bool>,
+    /// How it is stored, where that is known.
+    pub layout: Option<Layout>,
 }
 
 /// Lowers a program operator by operator.
@@ -131,8 +164,8 @@ pub(crate) struct Lower {
     nodes: usize,
     /// Tensors that are stored under a name: storage, offset, sizes, strides and type → tensor.
     weights: HashMap<StoredAs, TensorId>,
-    /// Depth of nested graphs, where nothing outside may be written.
-    pub nested: usize,
+    /// How many tensors there were when each nested graph began: those are outside, and may not be written in it.
+    pub nested: Vec<TensorId>,
     /// Sizes of a value that were asked for: they are computed once.
     sizes: HashMap<(ValueName, usize), Int>,
     shapes: HashMap<ValueName, ValueName>,
@@ -156,7 +189,7 @@ impl Lower {
             probes,
             nodes: 0,
             weights: HashMap::new(),
-            nested: 0,
+            nested: Vec::new(),
             sizes: HashMap::new(),
             shapes: HashMap::new(),
         }
@@ -226,188 +259,6 @@ impl Lower {
         self.facts.get(value)
     }
 
-    // Tensors.
-
-    /// What is known of a tensor.
-    pub fn state(&self, tensor: TensorId) -> &State {
-        &self.tensors[tensor]
-    }
-
-    pub fn rank(&self, tensor: TensorId) -> usize {
-        self.tensors[tensor].shape.len()
-    }
-
-    pub fn dtype(&self, tensor: TensorId) -> DType {
-        self.tensors[tensor].dtype
-    }
-
-    /// A size that is always the same.
-    pub fn size(&self, tensor: TensorId, axis: usize) -> Result<usize> {
-        let size = self.tensors[tensor].shape.get(axis).copied();
-        size.and_then(Dim::size).ok_or_else(|| Error::beyond(format!("an open size of axis {axis} here")))
-    }
-
-    /// The axis that a possibly negative number means.
-    pub fn axis(&self, tensor: TensorId, axis: i64) -> Result<usize> {
-        axis_of(axis, self.rank(tensor))
-    }
-
-    /// A new tensor of a value whose type and sizes are told by what is known of it.
-    ///
-    /// # Errors
-    /// When nothing is known of it.
-    pub fn tensor(&mut self, value: ValueName) -> Result<TensorId> {
-        let fact = self.facts.get(&value);
-        let fact = fact.ok_or_else(|| Error::beyond("a tensor whose sizes follow from data here"))?;
-        let (dtype, shape) = (fact.dtype, fact.shape());
-        Ok(self.tensor_of(value, dtype, shape))
-    }
-
-    /// A new tensor of a value.
-    pub fn tensor_of(&mut self, value: ValueName, dtype: DType, shape: Vec<Dim>) -> TensorId {
-        self.tensors.push(State { value, dtype, shape, bond: None, version: 0, seen: 0, lost: None, plain: None });
-        self.tensors.len() - 1
-    }
-
-    /// A new tensor as the answer of an operator.
-    pub fn answer(&mut self, value: ValueName) -> Result<Vec<Value>> {
-        Ok(vec![Value::Tensor(self.tensor_or_unknown(value))])
-    }
-
-    /// As [`Lower::tensor`]; one of which nothing is known is completed by who called the operator.
-    pub fn tensor_or_unknown(&mut self, value: ValueName) -> TensorId {
-        match self.tensor(value.clone()) {
-            Ok(tensor) => tensor,
-            Err(_) => self.tensor_of(value, DType::Str, Vec::new()),
-        }
-    }
-
-    /// Says the type and rank of a tensor whose sizes follow from data.
-    pub fn assume(&mut self, tensor: TensorId, dtype: DType, rank: usize) {
-        let value = self.tensors[tensor].value.clone();
-        if self.fact(&value).is_none() {
-            let state = &mut self.tensors[tensor];
-            (state.dtype, state.shape) = (dtype, vec![Dim::Open; rank]);
-        }
-    }
-
-    /// Takes what the program says of a tensor as what is known of its value, where its sizes are the same in every
-    /// run.
-    pub fn learn(&mut self, tensor: TensorId) {
-        let state = &self.tensors[tensor];
-        let shape: Option<Vec<usize>> = state.shape.iter().map(|dim| dim.size()).collect();
-        if let Some(shape) = shape {
-            let fact = Fact::same(state.dtype, Probe { shape, data: None }, self.probes);
-            self.facts.insert(state.value.clone(), fact);
-        }
-    }
-
-    /// Says whether a tensor is in row-major order.
-    pub fn set_plain(&mut self, tensor: TensorId, plain: bool) {
-        self.tensors[tensor].plain = Some(plain);
-    }
-
-    /// Says what the program itself says of a tensor, and checks it against what is known.
-    pub fn declare(&mut self, tensor: TensorId, dtype: DType, shape: Vec<Dim>) -> Result<()> {
-        if let Some(fact) = self.facts.get(&self.tensors[tensor].value) {
-            let fits = |probe: &Probe| {
-                probe.shape.len() == shape.len()
-                    && probe.shape.iter().zip(&shape).all(|(size, dim)| dim.size().is_none_or(|dim| dim == *size))
-            };
-            if fact.dtype != dtype || !fact.probes.iter().all(fits) {
-                return Err(Error::invalid(format!(
-                    "it becomes a tensor of type {} and shape {:?}, the program says {dtype} and {shape:?}",
-                    fact.dtype,
-                    fact.probes.first().map(|probe| &probe.shape),
-                )));
-            }
-        }
-        let state = &mut self.tensors[tensor];
-        (state.dtype, state.shape) = (dtype, shape);
-        Ok(())
-    }
-
-    /// An input of the graph with an example of its sizes for each probe.
-    pub fn input(&mut self, name: &str, dtype: DType, axes: &[Axis], probes: Vec<Probe>) -> Result<TensorId> {
-        let value = self.builder.input(name, dtype, axes)?;
-        let shape = axes.iter().map(|axis| if let Axis::Size(size) = axis { Dim::Size(*size) } else { Dim::Open });
-        let shape = shape.collect();
-        if !probes.is_empty() {
-            self.facts.insert(value.clone(), Fact { dtype, probes });
-        }
-        Ok(self.tensor_of(value, dtype, shape))
-    }
-
-    /// A weight of the program. One that shares all of its memory with an earlier one is that one.
-    pub fn weight(&mut self, name: &str, tensor: &Tensor) -> Result<TensorId> {
-        let identity = tensor.view().map(|view| {
-            let dtype = tensor.dtype().name().to_string();
-            (view.storage.id(), view.offset, tensor.shape().to_vec(), view.strides.clone(), dtype)
-        });
-        // Tensors without elements may share one empty storage and are still different.
-        let identity = identity.filter(|_| tensor.numel() > 0);
-        if let Some(known) = identity.as_ref().and_then(|identity| self.weights.get(identity)) {
-            return Ok(*known);
-        }
-        let value = self.builder.weight(name, tensor)?;
-        let dtype = DType::from_name(tensor.dtype().name());
-        let dtype = dtype.ok_or_else(|| Error::beyond(format!("the element type {} of '{name}'", tensor.dtype())))?;
-        let shape: Vec<usize> = tensor.shape().iter().map(|&axis| axis as usize).collect();
-        let data = if tensor.numel() <= 16 && !dtype.is_float() { array_of(dtype, &shape, tensor) } else { None };
-        let dims = shape.iter().map(|&size| Dim::Size(size)).collect();
-        self.facts.insert(value.clone(), Fact::same(dtype, Probe { shape, data }, self.probes));
-        let id = self.tensor_of(value, dtype, dims);
-        if let Some(identity) = identity {
-            self.weights.insert(identity, id);
-        }
-        Ok(id)
-    }
-
-    /// A constant tensor of the program without a name of its own.
-    pub fn constant_tensor(&mut self, array: &Array) -> Result<TensorId> {
-        let value = self.constant(array)?;
-        self.tensor(value)
-    }
-
-    /// A constant tensor of the program, as a weight; a small one's elements are followed.
-    pub fn constant_weight(&mut self, name: &str, tensor: &Tensor) -> Result<TensorId> {
-        let shape: Vec<usize> = tensor.shape().iter().map(|&axis| axis as usize).collect();
-        let dtype = DType::from_name(tensor.dtype().name());
-        let dtype = dtype.ok_or_else(|| Error::beyond(format!("the element type {} of '{name}'", tensor.dtype())))?;
-        match array_of(dtype, &shape, tensor).filter(|_| tensor.numel() <= 64) {
-            Some(array) => self.constant_tensor(&array),
-            None => self.weight(name, tensor),
-        }
-    }
-
-    /// One element of the first axis, as an item of a loop.
-    pub fn element(&mut self, tensor: TensorId, at: i64) -> Result<crate::script::Item> {
-        let view = alias::View::Select { axis: 0, index: Int::Known(at) };
-        Ok(crate::script::Item::Plain(Value::Tensor(self.view(tensor, view)?)))
-    }
-
-    /// Tensors spread to the shape of all of them.
-    pub fn broadcast(&mut self, tensors: &[TensorId]) -> Result<Vec<TensorId>> {
-        let mut all = self.value(*tensors.first().ok_or_else(|| Error::invalid("nothing to broadcast"))?)?;
-        let dtype = self.dtype(tensors[0]);
-        for &tensor in &tensors[1..] {
-            let zero = self.number(0.0, dtype)?;
-            let value = self.value_as(tensor, dtype)?;
-            let value = self.node("Mul", &[&value, &zero], &[])?;
-            all = self.node("Add", &[&all, &value], &[])?;
-        }
-        let shape = self.shape_of(&all)?;
-        tensors.iter().map(|&tensor| self.view(tensor, alias::View::Expand(shape.clone()))).collect()
-    }
-
-    /// That the type and sizes of a result are known, without a program that says them.
-    pub fn check_known(&self, tensor: TensorId) -> Result<()> {
-        if self.tensors[tensor].dtype == DType::Str {
-            return Err(Error::beyond("a tensor whose sizes follow from data here"));
-        }
-        Ok(())
-    }
-
     // Calls.
 
     /// Lowers one call of an operator of ATen.
@@ -434,6 +285,10 @@ impl Lower {
         let own = Args { operator: plain.to_string(), overload: args.overload.clone(), values };
         let results = rows()[plain](self, &own)?;
         let result = results.first().ok_or_else(|| Error::invalid("it gives nothing"))?.tensor()?;
+        if turns(plain) {
+            self.turn(target, result);
+            return Ok(vec![Value::Tensor(target)]);
+        }
         if result != target {
             let (found, wanted) = (self.dtype(result), self.dtype(target));
             if !can_cast(found, wanted) {
@@ -444,20 +299,6 @@ impl Lower {
             self.write(target, value)?;
         }
         Ok(vec![Value::Tensor(target)])
-    }
-
-    /// A tensor's value as another type.
-    pub fn cast(&mut self, value: &str, from: DType, to: DType) -> Result<ValueName> {
-        if from == to {
-            return Ok(value.into());
-        }
-        self.node("Cast", &[value], &[("to", Attr::Int(i64::from(to.number())))])
-    }
-
-    /// The value of a tensor as another type.
-    pub fn value_as(&mut self, tensor: TensorId, dtype: DType) -> Result<ValueName> {
-        let (value, from) = (self.value(tensor)?, self.dtype(tensor));
-        self.cast(&value, from, dtype)
     }
 }
 
@@ -479,6 +320,9 @@ pub(crate) fn axis_of(axis: i64, rank: usize) -> Result<usize> {
 /// An array with the same number everywhere; integers stay exact.
 pub(crate) fn filled(dtype: DType, shape: &[usize], value: f64) -> Result<Array> {
     let count = rekindle_onnx::array::count(shape)?;
+    if count > MAX_CONSTANT {
+        return Err(Error::beyond(format!("a constant of {count} elements")));
+    }
     Ok(match dtype {
         DType::Bool => Array::new(shape.to_vec(), vec![value != 0.0; count])?,
         dtype if dtype.is_int() => Array::of_ints(dtype, shape.to_vec(), vec![value as i128; count])?,

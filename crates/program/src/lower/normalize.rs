@@ -3,7 +3,7 @@
 use rekindle_onnx::DType;
 use rekindle_onnx::builder::{Attr, ValueName};
 
-use super::layers::in_training;
+use super::dropout::in_training;
 use super::{Args, Lower, Mode, Row, TensorId, Value, filled, int};
 use crate::{Error, Result};
 

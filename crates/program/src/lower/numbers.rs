@@ -13,7 +13,7 @@ impl Lower {
             return Ok(known.clone());
         }
         let shape = self.node("Shape", &[value], &[])?;
-        if self.nested == 0 {
+        if !self.is_nested() {
             self.shapes.insert(value.into(), shape.clone());
         }
         Ok(shape)
@@ -37,7 +37,7 @@ impl Lower {
         let shape = self.shape_of(value)?;
         let at = self.constant(&Array::scalar(axis as i64))?;
         let size = Int::Open(self.node("Gather", &[&shape, &at], &[("axis", Attr::Int(0))])?);
-        if self.nested == 0 {
+        if !self.is_nested() {
             self.sizes.insert(key, size.clone());
         }
         Ok(size)
@@ -174,6 +174,7 @@ impl Lower {
             Value::Float(Float::Known(float)) => self.number(*float, dtype),
             Value::Float(Float::Open(value)) => self.cast(value, DType::F64, dtype),
             Value::Bool(bool) => self.number(f64::from(u8::from(*bool)), dtype),
+            Value::OpenBool(value) => self.cast(value, DType::Bool, dtype),
             Value::Tensor(tensor) => self.value_as(*tensor, dtype),
             other => Err(Error::invalid(format!("expected a number, found {}", other.kind()))),
         }

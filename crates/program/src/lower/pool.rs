@@ -3,8 +3,8 @@
 use rekindle_onnx::builder::ValueName;
 use rekindle_onnx::{Array, DType};
 
-use super::layers::batched;
-use super::{Args, Lower, Row, TensorId, Value, int, list};
+use super::convolution::batched;
+use super::{Args, Int, Lower, Row, TensorId, Value, int, list};
 use crate::{Error, Result};
 
 pub(super) const ROWS: &[Row] = &[
@@ -14,6 +14,8 @@ pub(super) const ROWS: &[Row] = &[
     ("max_pool1d_with_indices", |l, a| max_pool(l, a, 1, true)),
     ("max_pool2d_with_indices", |l, a| max_pool(l, a, 2, true)),
     ("max_pool3d_with_indices", |l, a| max_pool(l, a, 3, true)),
+    ("max_unpool2d", |l, a| unpool(l, a, 2)),
+    ("max_unpool3d", |l, a| unpool(l, a, 3)),
     ("avg_pool1d", |l, a| avg_pool(l, a, 1)),
     ("avg_pool2d", |l, a| avg_pool(l, a, 2)),
     ("avg_pool3d", |l, a| avg_pool(l, a, 3)),
@@ -45,10 +47,55 @@ fn max_pool(l: &mut Lower, args: &Args, n: usize, indices: bool) -> Result<Vec<V
     ];
     let mut results = batched(l, x, n + 2, |l, value| l.node("MaxPool", &[value], &attributes))?;
     if indices {
-        // ONNX counts positions through the whole tensor, PyTorch in each plane: a program that reads them is refused.
-        results.push(Value::None);
+        // A node of its own, which is left out where nothing reads the positions.
+        results.extend(batched(l, x, n + 2, |l, value| {
+            let both = l.nodes("MaxPool", &[value], 2, &attributes)?;
+            in_plane(l, value, &both[1], n)
+        })?);
     }
     Ok(results)
+}
+
+/// Positions as PyTorch counts them, in each plane; ONNX counts through the whole tensor.
+fn in_plane(l: &mut Lower, value: &str, at: &str, n: usize) -> Result<ValueName> {
+    let mut plane = Int::Known(1);
+    for axis in 2..n + 2 {
+        let known = l.fact(value).and_then(|fact| fact.shape().get(axis).and_then(|dim| dim.size()));
+        let size = known.map_or_else(|| l.size_value(value, axis), |size| Ok(Int::Known(size as i64)))?;
+        plane = l.int_op("mul", &plane, &size)?;
+    }
+    let plane = l.int_value(&plane)?;
+    l.node("Mod", &[at, &plane], &[])
+}
+
+/// Puts elements back where a pool found them, zeros elsewhere.
+fn unpool(l: &mut Lower, args: &Args, n: usize) -> Result<Vec<Value>> {
+    let (x, at) = (args.tensor("self")?, args.tensor("indices")?);
+    let wanted = args.ints("output_size")?;
+    let (rank, dtype) = (l.rank(x), l.dtype(x));
+    if wanted.len() != n || rank < n + 1 {
+        return Err(Error::invalid(format!("{} sizes for {rank} axes", wanted.len())));
+    }
+    let outer = rank - n;
+    let (value, at) = (l.value(x)?, l.value(at)?);
+    let head = super::shape::sizes_of(l, x, 0..outer)?;
+    let flat = |l: &mut Lower, last: i64| {
+        let mut shape = head.clone();
+        shape.push(Int::Known(last));
+        l.vector(&shape)
+    };
+    let total = wanted.iter().try_fold(1_i64, |all, &size| all.checked_mul(size).filter(|all| *all >= 0));
+    let total = total.ok_or_else(|| Error::invalid(format!("sizes of {wanted:?}")))?;
+    let (given, whole) = (flat(l, -1)?, flat(l, total)?);
+    let (value, at) = (l.reshape(&value, &given)?, l.reshape(&at, &given)?);
+    let zero = l.number(0.0, dtype)?;
+    let zeros = l.node("Expand", &[&zero, &whole], &[])?;
+    let put = l.node("ScatterElements", &[&zeros, &at, &value], &[("axis", int(-1))])?;
+    let mut shape = head.clone();
+    shape.extend(wanted.into_iter().map(Int::Known));
+    let shape = l.vector(&shape)?;
+    let value = l.reshape(&put, &shape)?;
+    l.answer(value)
 }
 
 fn avg_pool(l: &mut Lower, args: &Args, n: usize) -> Result<Vec<Value>> {
@@ -100,7 +147,7 @@ fn adaptive(l: &mut Lower, args: &Args, n: usize, max: bool) -> Result<Vec<Value
             for (at, value) in values.iter().enumerate() {
                 sizes.push(match value {
                     Value::None => l.size(x, rank - n + at)? as i64,
-                    Value::Int(super::Int::Known(size)) => *size,
+                    Value::Int(Int::Known(size)) => *size,
                     _ => return Err(Error::beyond("an output size that follows an open size")),
                 });
             }
@@ -110,9 +157,27 @@ fn adaptive(l: &mut Lower, args: &Args, n: usize, max: bool) -> Result<Vec<Value
     };
     let mut results = to_size(l, x, &wanted, n, max)?;
     if max {
-        results.push(Value::None);
+        results.push(positions(l, x, &wanted, n)?);
     }
     Ok(results)
+}
+
+/// Where the greatest elements are, if windows do not overlap.
+fn positions(l: &mut Lower, x: TensorId, wanted: &[i64], n: usize) -> Result<Value> {
+    let rank = l.rank(x);
+    let mut kernel = Vec::new();
+    for (axis, &wanted) in (rank - n..rank).zip(wanted) {
+        match l.size(x, axis) {
+            Ok(size) if wanted > 0 && size as i64 % wanted == 0 => kernel.push(size as i64 / wanted),
+            _ => return Ok(Value::None),
+        }
+    }
+    let attributes = [("kernel_shape", list(kernel.clone())), ("strides", list(kernel))];
+    let found = batched(l, x, n + 2, |l, value| {
+        let both = l.nodes("MaxPool", &[value], 2, &attributes)?;
+        in_plane(l, value, &both[1], n)
+    });
+    Ok(found?.swap_remove(0))
 }
 
 fn to_size(l: &mut Lower, x: TensorId, wanted: &[i64], n: usize, max: bool) -> Result<Vec<Value>> {
@@ -166,6 +231,9 @@ fn mean_along(
     [size, wanted]: [i64; 2],
     dtype: DType,
 ) -> Result<ValueName> {
+    if size.saturating_mul(wanted) > super::diagonal::MAX_POSITIONS {
+        return Err(Error::beyond(format!("pooling {size} to {wanted}")));
+    }
     let mut weights = vec![0.0; (size * wanted) as usize];
     for at in 0..wanted {
         let (start, end) = bounds(size, wanted, at);

@@ -59,7 +59,7 @@ fn recurrent(l: &mut Lower, args: &Args, cell: &Cell) -> Result<Vec<Value>> {
     let directions = if args.bool("bidirectional")? { 2 } else { 1 };
     let batch_first = args.bool("batch_first")?;
     let dropout = args.float("dropout")?;
-    let training = super::layers::in_training(l, args.bool("train")?);
+    let training = super::dropout::in_training(l, args.bool("train")?);
     let each = if biases { 4 } else { 2 };
     if states.len() != cell.states || weights.len() != layers * directions * each {
         return Err(Error::beyond(format!(
@@ -123,7 +123,7 @@ fn recurrent(l: &mut Lower, args: &Args, cell: &Cell) -> Result<Vec<Value>> {
         // A zero keeps the axis: steps and batch may be open.
         value = l.node("Reshape", &[&turned, &flat], &[])?;
         if dropout > 0.0 && training && layer + 1 < layers {
-            value = super::layers::drop_out(l, &value, dropout, 1)?.swap_remove(0);
+            value = super::dropout::drop_out(l, &value, dropout, 1)?.swap_remove(0);
         }
         for (kind, state) in outputs[1..].iter().enumerate() {
             last[kind].push(state.clone());

@@ -3,7 +3,7 @@
 use rekindle_onnx::DType;
 use rekindle_onnx::builder::ValueName;
 
-use super::elementwise::least;
+use super::compare::least;
 use super::types::floating;
 use super::{Args, Float, Int, Lower, Row, TensorId, Value, int};
 use crate::{Error, Result};
@@ -16,7 +16,7 @@ pub(super) const ROWS: &[Row] = &[
     ("amin", |l, a| plain(l, a, "ReduceMin")),
     ("max", |l, a| extreme(l, a, true)),
     ("min", |l, a| extreme(l, a, false)),
-    ("any", |l, a| truth(l, a, "ReduceMax")),
+    ("any", |l, a| truth(l, a, "ReduceSum")),
     ("all", |l, a| truth(l, a, "ReduceMin")),
     ("argmax", |l, a| position(l, a, "ArgMax")),
     ("argmin", |l, a| position(l, a, "ArgMin")),
@@ -27,13 +27,16 @@ pub(super) const ROWS: &[Row] = &[
     ("linalg_vector_norm", norm),
     ("norm", norm),
     ("frobenius_norm", norm),
+    ("linalg_norm", norm),
+    ("linalg_matrix_norm", matrix_norm),
+    ("dist", dist),
     ("logsumexp", logsumexp),
-    ("cumsum", cumsum),
-    ("cumprod", |_, _| Err(Error::beyond("cumprod"))),
-    ("diff", diff),
-    ("mse_loss", |l, a| loss(l, a, false)),
-    ("l1_loss", |l, a| loss(l, a, true)),
-    ("cdist", cdist),
+    ("nansum", |l, a| without_nan(l, a, sum)),
+    ("nanmean", |l, a| without_nan(l, a, mean)),
+    ("count_nonzero", count_nonzero),
+    ("aminmax", aminmax),
+    ("median", median),
+    ("trace", trace),
 ];
 
 /// The axes of a call as a vector of the graph; the empty name for all.
@@ -127,12 +130,13 @@ fn position(l: &mut Lower, args: &Args, operator: &str) -> Result<Vec<Value>> {
     let (value, _) = as_number(l, x)?;
     let keep = args.bool("keepdim")?;
     if args.get("dim").is_none() || l.rank(x) == 0 {
-        if keep && l.rank(x) > 0 {
-            return Err(Error::beyond(format!("{} of all axes that keeps them", args.operator)));
-        }
         let flat = l.ints(&[-1])?;
         let flat = l.reshape(&value, &flat)?;
-        let value = l.node(operator, &[&flat], &[("axis", int(0)), ("keepdims", int(0))])?;
+        let mut value = l.node(operator, &[&flat], &[("axis", int(0)), ("keepdims", int(0))])?;
+        if keep && l.rank(x) > 0 {
+            let ones = l.ints(&vec![1; l.rank(x)])?;
+            value = l.reshape(&value, &ones)?;
+        }
         return l.answer(value);
     }
     let axis = l.axis(x, args.int("dim")?)?;
@@ -205,29 +209,41 @@ fn norm(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
         _ => return Err(Error::beyond("a norm of an unknown order")),
     };
     let dtype = args.dtype("dtype")?.unwrap_or(l.dtype(x));
-    let keep = args.bool("keepdim")?;
     let (value, axes) = (l.value_as(x, dtype)?, axes(l, args, x)?);
-    let size = |l: &mut Lower| l.node("Abs", &[&value], &[]);
-    let value = if order == 2.0 {
-        reduced(l, "ReduceL2", &value, &axes, keep)?
-    } else if order == 1.0 {
-        reduced(l, "ReduceL1", &value, &axes, keep)?
+    let value = norm_of(l, &value, &axes, order, dtype, args.bool("keepdim")?)?;
+    l.answer(value)
+}
+
+/// The norm of an order along axes.
+pub(super) fn norm_of(
+    l: &mut Lower,
+    value: &str,
+    axes: &str,
+    order: f64,
+    dtype: DType,
+    keep: bool,
+) -> Result<ValueName> {
+    if order == 2.0 {
+        return reduced(l, "ReduceL2", value, axes, keep);
+    }
+    let size = l.node("Abs", &[value], &[])?;
+    if order == 1.0 {
+        reduced(l, "ReduceSum", &size, axes, keep)
     } else if order == f64::INFINITY {
-        let size = size(l)?;
-        reduced(l, "ReduceMax", &size, &axes, keep)?
+        reduced(l, "ReduceMax", &size, axes, keep)
     } else if order == f64::NEG_INFINITY {
-        let size = size(l)?;
-        reduced(l, "ReduceMin", &size, &axes, keep)?
+        reduced(l, "ReduceMin", &size, axes, keep)
     } else if order == 0.0 {
-        return Err(Error::beyond("a norm of order 0"));
+        let zero = l.number(0.0, dtype)?;
+        let some = l.node("Greater", &[&size, &zero], &[])?;
+        let some = l.cast(&some, DType::Bool, dtype)?;
+        reduced(l, "ReduceSum", &some, axes, keep)
     } else {
-        let size = size(l)?;
         let (power, root) = (l.number(order, dtype)?, l.number(1.0 / order, dtype)?);
         let powers = l.node("Pow", &[&size, &power], &[])?;
-        let total = reduced(l, "ReduceSum", &powers, &axes, keep)?;
-        l.node("Pow", &[&total, &root], &[])?
-    };
-    l.answer(value)
+        let total = reduced(l, "ReduceSum", &powers, axes, keep)?;
+        l.node("Pow", &[&total, &root], &[])
+    }
 }
 
 fn logsumexp(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
@@ -238,82 +254,106 @@ fn logsumexp(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     l.answer(value)
 }
 
-fn cumsum(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+/// The Frobenius norm alone: other orders need singular values, or sums of one axis.
+fn matrix_norm(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    match args.get("ord") {
+        Value::Str(order) if order == "fro" => {}
+        _ => return Err(Error::beyond("a matrix norm that is not the Frobenius one")),
+    }
     let x = args.tensor("self")?;
-    let axis = l.axis(x, args.int("dim")?)?;
-    let own = l.dtype(x);
-    let dtype = args.dtype("dtype")?.unwrap_or(if own.is_float() { own } else { DType::I64 });
-    let value = l.value_as(x, dtype)?;
-    if l.rank(x) == 0 {
-        let value = l.node("Identity", &[&value], &[])?;
-        return l.answer(value);
-    }
-    let axis = l.constant(&rekindle_onnx::Array::scalar(axis as i64))?;
-    let value = l.node("CumSum", &[&value, &axis], &[])?;
+    let dtype = args.dtype("dtype")?.unwrap_or(l.dtype(x));
+    let (value, axes) = (l.value_as(x, dtype)?, axes(l, args, x)?);
+    let value = reduced(l, "ReduceL2", &value, &axes, args.bool("keepdim")?)?;
     l.answer(value)
 }
 
-fn diff(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let x = args.tensor("self")?;
-    let axis = l.axis(x, args.int("dim")?)?;
-    let dtype = l.dtype(x);
-    if args.int("n")? != 1 {
-        return Err(Error::beyond("differences of differences"));
-    }
-    let mut parts = Vec::new();
-    for name in ["prepend", "self", "append"] {
-        if let Some(part) = args.optional(name)? {
-            parts.push(l.value_as(part, dtype)?);
-        }
-    }
-    let value = if let [only] = parts.as_slice() {
-        only.clone()
-    } else {
-        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
-        l.node("Concat", &parts, &[("axis", int(axis as i64))])?
-    };
-    let mut cut = |start: i64, end: i64| {
-        let (start, end, axis) = (l.ints(&[start])?, l.ints(&[end])?, l.ints(&[axis as i64])?);
-        l.node("Slice", &[&value, &start, &end, &axis], &[])
-    };
-    let (later, earlier) = (cut(1, i64::MAX)?, cut(0, -1)?);
-    let value = if dtype == DType::Bool {
-        l.node("Xor", &[&later, &earlier], &[])?
-    } else {
-        l.node("Sub", &[&later, &earlier], &[])?
-    };
-    l.answer(value)
-}
-
-fn loss(l: &mut Lower, args: &Args, absolute: bool) -> Result<Vec<Value>> {
-    let (x, y) = (args.get("self").clone(), args.get("target").clone());
-    let dtype = l.result_type(&[&x, &y])?;
-    let (x, y) = (l.scalar(&x, dtype)?, l.scalar(&y, dtype)?);
-    let apart = l.node("Sub", &[&x, &y], &[])?;
-    let each = if absolute { l.node("Abs", &[&apart], &[])? } else { l.node("Mul", &[&apart, &apart], &[])? };
-    let value = match args.int("reduction")? {
-        0 => each,
-        1 => reduced(l, "ReduceMean", &each, "", false)?,
-        _ => reduced(l, "ReduceSum", &each, "", false)?,
-    };
-    l.answer(value)
-}
-
-/// Distances between rows of two matrices.
-fn cdist(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
-    let (a, b, p) = (args.tensor("x1")?, args.tensor("x2")?, args.float("p")?);
-    let (rank_a, rank_b) = (l.rank(a) as i64, l.rank(b) as i64);
-    let (a, b) = (l.value(a)?, l.value(b)?);
-    let (after, before) = (l.ints(&[rank_a - 1])?, l.ints(&[rank_b - 2])?);
-    let a = l.node("Unsqueeze", &[&a, &after], &[])?;
-    let b = l.node("Unsqueeze", &[&b, &before], &[])?;
+fn dist(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let (a, b) = (args.get("self").clone(), args.get("other").clone());
+    let dtype = l.result_type(&[&a, &b])?;
+    let (a, b) = (l.scalar(&a, dtype)?, l.scalar(&b, dtype)?);
     let apart = l.node("Sub", &[&a, &b], &[])?;
-    let last = l.ints(&[-1])?;
-    let operator = match p {
-        1.0 => "ReduceL1",
-        2.0 => "ReduceL2",
-        other => return Err(Error::beyond(format!("distances of order {other}"))),
+    let value = norm_of(l, &apart, "", args.float("p")?, dtype, false)?;
+    l.answer(value)
+}
+
+/// A sum with zeros for what is no number; a mean of the numbers alone.
+fn without_nan(l: &mut Lower, args: &Args, run: fn(&mut Lower, &Args) -> Result<Vec<Value>>) -> Result<Vec<Value>> {
+    let x = args.tensor("self")?;
+    let dtype = l.dtype(x);
+    if !dtype.is_float() {
+        return run(l, args);
+    }
+    let value = l.value(x)?;
+    let (nan, zero) = (l.node("IsNaN", &[&value], &[])?, l.number(0.0, dtype)?);
+    let clean = l.node("Where", &[&nan, &zero, &value], &[])?;
+    let axes = axes(l, args, x)?;
+    let to = args.dtype("dtype")?.unwrap_or(dtype);
+    let clean = l.cast(&clean, dtype, to)?;
+    let keep = args.bool("keepdim")?;
+    let mut value = reduced(l, "ReduceSum", &clean, &axes, keep)?;
+    if args.operator == "nanmean" {
+        let some = l.node("Not", &[&nan], &[])?;
+        let some = l.cast(&some, DType::Bool, to)?;
+        let count = reduced(l, "ReduceSum", &some, &axes, keep)?;
+        value = l.node("Div", &[&value, &count], &[])?;
+    }
+    l.answer(value)
+}
+
+fn count_nonzero(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let x = args.tensor("self")?;
+    let some = l.value_as(x, DType::Bool)?;
+    let some = l.cast(&some, DType::Bool, DType::I64)?;
+    let axes = axes(l, args, x)?;
+    let value = reduced(l, "ReduceSum", &some, &axes, false)?;
+    l.answer(value)
+}
+
+fn aminmax(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let mut results = plain(l, args, "ReduceMin")?;
+    results.extend(plain(l, args, "ReduceMax")?);
+    Ok(results)
+}
+
+/// The lower of the two in the middle, of all or along an axis.
+fn median(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let x = args.tensor("self")?;
+    let mut value = l.value(x)?;
+    let along = !args.get("dim").is_none() && l.rank(x) > 0;
+    let (axis, size) = if along {
+        let axis = l.axis(x, args.int("dim")?)?;
+        (axis, l.size(x, axis)?)
+    } else {
+        let flat = l.ints(&[-1])?;
+        value = l.reshape(&value, &flat)?;
+        (0, (0..l.rank(x)).try_fold(1, |all: usize, axis| Ok::<_, Error>(all.saturating_mul(l.size(x, axis)?)))?)
     };
-    let value = reduced(l, operator, &apart, &last, false)?;
+    if size == 0 {
+        return Err(Error::beyond("the median of nothing"));
+    }
+    let count = l.ints(&[((size - 1) / 2 + 1) as i64])?;
+    let attributes = [("axis", int(axis as i64)), ("largest", int(0)), ("sorted", int(1))];
+    let sorted = l.nodes("TopK", &[&value, &count], 2, &attributes)?;
+    let (start, end, axes) = (l.ints(&[-1])?, l.ints(&[i64::MAX])?, l.ints(&[axis as i64])?);
+    let mut results = Vec::new();
+    for part in &sorted[..if args.get("dim").is_none() { 1 } else { 2 }] {
+        let mut last = l.node("Slice", &[part, &start, &end, &axes], &[])?;
+        if !along || !args.bool("keepdim")? {
+            last = l.node("Squeeze", &[&last, &axes], &[])?;
+        }
+        results.extend(l.answer(last)?);
+    }
+    Ok(results)
+}
+
+fn trace(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let x = args.tensor("self")?;
+    let own = l.dtype(x);
+    let dtype = if own.is_float() { own } else { DType::I64 };
+    let value = l.value_as(x, dtype)?;
+    let one = l.node("EyeLike", &[&value], &[("dtype", int(i64::from(DType::Bool.number())))])?;
+    let zero = l.number(0.0, dtype)?;
+    let value = l.node("Where", &[&one, &value, &zero], &[])?;
+    let value = reduced(l, "ReduceSum", &value, "", false)?;
     l.answer(value)
 }

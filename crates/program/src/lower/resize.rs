@@ -10,12 +10,18 @@ pub(super) const ROWS: &[Row] = &[
     ("upsample_nearest1d", |l, a| upsample(l, a, "nearest", 1)),
     ("upsample_nearest2d", |l, a| upsample(l, a, "nearest", 2)),
     ("upsample_nearest3d", |l, a| upsample(l, a, "nearest", 3)),
+    ("_upsample_nearest_exact1d", |l, a| upsample(l, a, "exact", 1)),
+    ("_upsample_nearest_exact2d", |l, a| upsample(l, a, "exact", 2)),
+    ("_upsample_nearest_exact3d", |l, a| upsample(l, a, "exact", 3)),
     ("upsample_linear1d", |l, a| upsample(l, a, "linear", 1)),
     ("upsample_bilinear2d", |l, a| upsample(l, a, "linear", 2)),
     ("_upsample_bilinear2d_aa", |l, a| upsample(l, a, "antialias", 2)),
     ("upsample_trilinear3d", |l, a| upsample(l, a, "linear", 3)),
     ("upsample_bicubic2d", |l, a| upsample(l, a, "cubic", 2)),
+    ("_upsample_bicubic2d_aa", |l, a| upsample(l, a, "cubic antialias", 2)),
     ("grid_sampler", grid_sample),
+    ("grid_sampler_3d", grid_sample),
+    ("affine_grid_generator", affine_grid),
     ("grid_sampler_2d", grid_sample),
 ];
 
@@ -25,11 +31,18 @@ fn upsample(l: &mut Lower, args: &Args, kind: &'static str, n: usize) -> Result<
         return Err(Error::invalid(format!("expected {} axes, found {}", n + 2, l.rank(x))));
     }
     let align = args.bool("align_corners")?;
-    let mut attributes = vec![("mode", Attr::Text(if kind == "antialias" { "linear" } else { kind }))];
+    let mode = match kind {
+        "antialias" => "linear",
+        "exact" => "nearest",
+        "cubic antialias" => "cubic",
+        kind => kind,
+    };
+    let mut attributes = vec![("mode", Attr::Text(mode))];
     attributes.push((
         "coordinate_transformation_mode",
         Attr::Text(match (kind, align) {
             ("nearest", _) => "asymmetric",
+            ("exact", _) => "half_pixel",
             (_, true) => "align_corners",
             (_, false) => "pytorch_half_pixel",
         }),
@@ -37,7 +50,17 @@ fn upsample(l: &mut Lower, args: &Args, kind: &'static str, n: usize) -> Result<
     match kind {
         "nearest" => attributes.push(("nearest_mode", Attr::Text("floor"))),
         "cubic" => attributes.push(("cubic_coeff_a", Attr::Float(-0.75))),
-        "antialias" => attributes.push(("antialias", int(1))),
+        "exact" => attributes.push(("nearest_mode", Attr::Text("round_prefer_ceil"))),
+        // PyTorch gives no weight to what is outside the image.
+        "antialias" => attributes.extend([("antialias", int(1)), ("exclude_outside", int(1))]),
+        // As PIL has it, unlike without antialiasing.
+        "cubic antialias" => {
+            attributes.extend([
+                ("antialias", int(1)),
+                ("exclude_outside", int(1)),
+                ("cubic_coeff_a", Attr::Float(-0.5)),
+            ]);
+        }
         _ => {}
     }
     let value = l.value(x)?;
@@ -120,5 +143,14 @@ fn grid_sample(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
         ("align_corners", int(i64::from(args.bool("align_corners")?))),
     ];
     let value = l.node("GridSample", &[&x, &grid], &attributes)?;
+    l.answer(value)
+}
+
+fn affine_grid(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let theta = args.tensor("theta")?;
+    let sizes = args.syms("size")?;
+    let (theta, sizes) = (l.value(theta)?, l.vector(&sizes)?);
+    let align = int(i64::from(args.bool("align_corners")?));
+    let value = l.node("AffineGrid", &[&theta, &sizes], &[("align_corners", align)])?;
     l.answer(value)
 }

@@ -55,8 +55,8 @@ pub enum Value {
     Float(Float),
     /// A truth value.
     Bool(bool),
-    /// A truth value of sizes or data, which only assertions read.
-    OpenBool,
+    /// A truth value of sizes or data: a scalar of the graph.
+    OpenBool(ValueName),
     /// Text.
     Str(String),
     /// An element type.
@@ -80,7 +80,7 @@ impl Value {
             Self::Tensor(_) => "a tensor",
             Self::Int(_) => "an integer",
             Self::Float(_) => "a float",
-            Self::Bool(_) | Self::OpenBool => "a truth value",
+            Self::Bool(_) | Self::OpenBool(_) => "a truth value",
             Self::Str(_) => "text",
             Self::DType(_) => "an element type",
             Self::Other => "a device or layout",

@@ -1,8 +1,11 @@
 //! Archives of `torch.export.save`: the program is JSON, the weights are entries of their own or files inside the
 //! archive.
 
+mod arguments;
+mod branch;
 mod json;
 mod lower;
+mod signature;
 mod summary;
 
 use std::path::{Path, PathBuf};

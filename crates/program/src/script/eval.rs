@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::code::{Code, Definition};
+use super::code::Code;
 use super::syntax::{Expr, Function, Kind, Statement};
 use super::value::{Item, Num, Object};
 use crate::error::Place;
@@ -21,31 +21,37 @@ const MAX_CALLS: usize = 200;
 pub(super) const MAX_LIST: usize = 1_000_000;
 
 /// What a statement does to those after it.
-enum Flow {
+pub(super) enum Flow {
     On,
     Return(Item),
 }
 
-type Variables = HashMap<String, Item>;
+pub(super) type Variables = HashMap<String, Item>;
 
 /// An evaluation.
 pub(crate) struct Eval<'c> {
     pub l: Lower,
-    code: &'c Code,
+    pub(super) code: &'c Code,
     /// `CONSTANTS.c0` …
-    constants: Vec<Item>,
-    steps: u64,
-    calls: usize,
+    pub(super) constants: Vec<Item>,
+    pub(super) steps: u64,
+    pub(super) calls: usize,
     /// Whether a size that is open decided a branch.
     pub guarded: bool,
+    /// Branches on data that are open now.
+    pub(super) branches: usize,
+    /// Whether the program refused its input.
+    pub(super) raised: bool,
+    /// Lists and dictionaries that were made inside a branch, which alone may be changed there.
+    pub(super) own: Vec<Item>,
 }
 
 impl<'c> Eval<'c> {
     pub fn new(l: Lower, code: &'c Code, constants: Vec<Item>) -> Self {
-        Self { l, code, constants, steps: 0, calls: 0, guarded: false }
+        Self { l, code, constants, steps: 0, calls: 0, guarded: false, branches: 0, raised: false, own: Vec::new() }
     }
 
-    fn step(&mut self) -> Result<()> {
+    pub(super) fn step(&mut self) -> Result<()> {
         self.steps += 1;
         if self.steps > MAX_STEPS {
             return Err(Error::invalid(format!("the program takes more than {MAX_STEPS} steps")));
@@ -66,7 +72,7 @@ impl<'c> Eval<'c> {
         result
     }
 
-    fn function(
+    pub(super) fn function(
         &mut self,
         function: &Arc<Function>,
         positional: Vec<Item>,
@@ -103,7 +109,7 @@ impl<'c> Eval<'c> {
 
     // Statements.
 
-    fn block(&mut self, statements: &[Statement], variables: &mut Variables) -> Result<Flow> {
+    pub(super) fn block(&mut self, statements: &[Statement], variables: &mut Variables) -> Result<Flow> {
         for statement in statements {
             if let Flow::Return(value) = self.statement(statement, variables)? {
                 return Ok(Flow::Return(value));
@@ -131,12 +137,22 @@ impl<'c> Eval<'c> {
             }
             Kind::If(condition, yes, no) => {
                 let condition = self.expression(condition, variables)?;
+                if let Some(condition) = self.on_data(&condition)? {
+                    self.either(&condition, yes, no, variables)?;
+                    return Ok(Flow::On);
+                }
                 let taken = if self.truth(&condition)? { yes } else { no };
                 return self.block(taken, variables);
             }
             Kind::While(condition, body) => loop {
                 self.step()?;
                 let value = self.expression(condition, variables)?;
+                if let Some(value) = self.on_data(&value)? {
+                    // One turn, and the loop again, inside a branch: until its condition is known.
+                    let again = [body.as_slice(), std::slice::from_ref(statement)].concat();
+                    self.either(&value, &again, &[], variables)?;
+                    break;
+                }
                 if !self.truth(&value)? {
                     break;
                 }
@@ -190,6 +206,9 @@ impl<'c> Eval<'c> {
                 }
             }
             Expr::Attribute(object, name) => match self.expression(object, variables)? {
+                Item::Object(_) if self.branches > 0 => {
+                    return Err(Error::beyond("an attribute changed inside a branch on data"));
+                }
                 Item::Object(object) => {
                     // A tensor that takes the place of a buffer is its next value.
                     object.attributes.borrow_mut().insert(name.clone(), value);
@@ -208,6 +227,7 @@ impl<'c> Eval<'c> {
 
     /// `container[key] = value`
     pub fn put(&mut self, container: &Item, key: &Item, value: Item) -> Result<()> {
+        self.changes(container)?;
         match container {
             Item::List(values) => {
                 let mut values = values.borrow_mut();
@@ -241,7 +261,7 @@ impl<'c> Eval<'c> {
                 Some(int) => Ok(int != 0),
                 None => Err(Error::beyond("a branch on an open size")),
             },
-            Item::Plain(Value::Tensor(_) | Value::OpenBool | Value::Float(_)) | Item::Number(_) => {
+            Item::Plain(Value::Tensor(_) | Value::OpenBool(_) | Value::Float(_)) | Item::Number(_) => {
                 Err(Error::beyond("a branch on the values of a tensor"))
             }
             Item::Plain(Value::Str(text)) => Ok(!text.is_empty()),
@@ -266,7 +286,7 @@ impl<'c> Eval<'c> {
 
     // Expressions.
 
-    fn expression(&mut self, expr: &Expr, variables: &mut Variables) -> Result<Item> {
+    pub(super) fn expression(&mut self, expr: &Expr, variables: &mut Variables) -> Result<Item> {
         self.step()?;
         Ok(match expr {
             Expr::None => Item::none(),
@@ -282,14 +302,20 @@ impl<'c> Eval<'c> {
                 let object = self.expression(object, variables)?;
                 self.attribute(&object, name)?
             }
-            Expr::List(all) => Item::list(self.all(all, variables)?),
+            Expr::List(all) => {
+                let list = Item::list(self.all(all, variables)?);
+                self.made_here(&list);
+                list
+            }
             Expr::Tuple(all) => Item::tuple(self.all(all, variables)?),
             Expr::Dict(entries) => {
                 let mut all = Vec::with_capacity(entries.len());
                 for (key, value) in entries {
                     all.push((self.expression(key, variables)?, self.expression(value, variables)?));
                 }
-                Item::Dict(Rc::new(RefCell::new(all)))
+                let entries = Item::Dict(Rc::new(RefCell::new(all)));
+                self.made_here(&entries);
+                entries
             }
             Expr::Minus(value) => {
                 let value = self.expression(value, variables)?;
@@ -315,12 +341,12 @@ impl<'c> Eval<'c> {
         })
     }
 
-    fn all(&mut self, all: &[Expr], variables: &mut Variables) -> Result<Vec<Item>> {
+    pub(super) fn all(&mut self, all: &[Expr], variables: &mut Variables) -> Result<Vec<Item>> {
         all.iter().map(|expr| self.expression(expr, variables)).collect()
     }
 
     /// `container[key]`
-    fn get(&mut self, container: &Item, key: &Item) -> Result<Item> {
+    pub(super) fn get(&mut self, container: &Item, key: &Item) -> Result<Item> {
         match container {
             Item::Dict(entries) => {
                 let found =
@@ -338,124 +364,6 @@ impl<'c> Eval<'c> {
                 let at = self.agreed(&int).ok_or_else(|| Error::beyond("an open size as an index"))?;
                 let values = other.elements()?;
                 Ok(values[place_of(at, values.len())?].clone())
-            }
-        }
-    }
-
-    /// `object.name`
-    pub fn attribute(&mut self, object: &Item, name: &str) -> Result<Item> {
-        match object {
-            Item::Global(global) if &**global == "CONSTANTS" => {
-                let at = name.strip_prefix('c').and_then(|number| number.parse::<usize>().ok());
-                let found = at.and_then(|at| self.constants.get(at)).cloned();
-                found.ok_or_else(|| Error::invalid(format!("there is no constant '{name}'")))
-            }
-            Item::Global(global) => Ok(Item::Global(format!("{global}.{name}").into())),
-            Item::Object(object) => {
-                if let Some(value) = object.attributes.borrow().get(name) {
-                    return Ok(value.clone());
-                }
-                let class = self.code.class(&object.class)?;
-                let constant = class.fields.iter().find(|(own, _)| own == name).and_then(|(_, value)| value.clone());
-                match constant {
-                    Some(constant) => self.expression(&constant, &mut Variables::new()),
-                    None => Err(Error::invalid(format!("{} has no attribute '{name}'", object.class))),
-                }
-            }
-            Item::Tuple(values, names) => {
-                let at = names.iter().position(|own| own == name);
-                let found = at.and_then(|at| values.get(at)).cloned();
-                found.ok_or_else(|| Error::invalid(format!("a tuple without '{name}'")))
-            }
-            other => Err(Error::invalid(format!("{} has no attribute '{name}'", other.kind()))),
-        }
-    }
-
-    fn call(
-        &mut self,
-        function: &Expr,
-        positional: &[Expr],
-        named: &[(String, Expr)],
-        variables: &mut Variables,
-    ) -> Result<Item> {
-        // Types stand in the place of values here: they are not evaluated.
-        if let Expr::Name(name) = function
-            && !variables.contains_key(name)
-        {
-            match (name.as_str(), positional) {
-                ("annotate" | "unchecked_cast", [kind, value]) => {
-                    let value = self.expression(value, variables)?;
-                    let plain = matches!(kind, Expr::Name(kind) if matches!(kind.as_str(), "number" | "int" | "float"));
-                    return Ok(if plain { plain_number(value) } else { value });
-                }
-                ("uninitialized", [_]) => return Ok(Item::none()),
-                ("isinstance", _) => return Err(Error::beyond("isinstance")),
-                ("fork" | "wait", _) => return Err(Error::beyond("a task of its own (fork)")),
-                _ => {}
-            }
-        }
-        if let Expr::Attribute(object, method) = function {
-            let object = self.expression(object, variables)?;
-            if let Item::Object(object) = &object {
-                let arguments = self.all(positional, variables)?;
-                let mut by_name = Vec::new();
-                for (name, value) in named {
-                    by_name.push((name.clone(), self.expression(value, variables)?));
-                }
-                if !by_name.is_empty() {
-                    return Err(Error::beyond("a method called with names"));
-                }
-                return self.method(object, method, arguments);
-            }
-            let function = self.attribute(&object, method)?;
-            return self.called(&function, positional, named, variables);
-        }
-        let function = self.expression(function, variables)?;
-        self.called(&function, positional, named, variables)
-    }
-
-    fn called(
-        &mut self,
-        function: &Item,
-        positional: &[Expr],
-        named: &[(String, Expr)],
-        variables: &mut Variables,
-    ) -> Result<Item> {
-        let Item::Global(name) = function else {
-            return Err(Error::beyond(format!("a call of {}", function.kind())));
-        };
-        let name = name.clone();
-        let arguments = self.all(positional, variables)?;
-        let mut by_name = Vec::new();
-        for (name, value) in named {
-            by_name.push((name.clone(), self.expression(value, variables)?));
-        }
-        if let Some(operator) = name.strip_prefix("torch.") {
-            let place = self.l.place.clone();
-            return self
-                .aten(operator, arguments, by_name)
-                .map_err(|error| error.at_operator(&format!("aten.{operator}"), &place));
-        }
-        if let Some(operator) = name.strip_prefix("ops.prim.") {
-            return self.prim(operator, arguments);
-        }
-        if let Some(operator) = name.strip_prefix("ops.") {
-            return Err(Error::beyond(format!("the operator {operator}")));
-        }
-        if !name.contains('.') {
-            return self.builtin(&name, arguments);
-        }
-        match self.code.find(&name)? {
-            Definition::Function(function) => {
-                let module = name.rsplit_once('.').map_or("", |(module, _)| module).to_string();
-                self.function(&function, arguments, by_name, &module)
-            }
-            Definition::Class(class) if class.base == "NamedTuple" => {
-                let names = class.fields.iter().map(|(name, _)| name.clone()).collect();
-                Ok(Item::Tuple(Rc::new(arguments), Rc::new(names)))
-            }
-            Definition::Class(class) => {
-                Err(Error::beyond(format!("an object of class {} made in the program", class.name)))
             }
         }
     }

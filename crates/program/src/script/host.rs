@@ -1,210 +1,14 @@
 //! What TorchScript does to numbers, lists, text and attributes of tensors: all of it is known while the program is
 //! lowered.
 
-use std::rc::Rc;
-
 use rekindle_onnx::DType;
 
-use super::eval::{Eval, MAX_LIST, plain_number, sliced};
-use super::value::{Item, Num};
-use crate::lower::{Float, Int, Value};
+use super::eval::{Eval, plain_number, sliced};
+use super::value::Item;
+use crate::lower::{Int, Value};
 use crate::{Error, Result, sizes};
 
 impl Eval<'_> {
-    /// Functions of Python: `int(x)`, `range(n)` ….
-    pub(super) fn builtin(&mut self, name: &str, arguments: Vec<Item>) -> Result<Item> {
-        let first = arguments.first().cloned().unwrap_or_else(Item::none);
-        match name {
-            "int" => match plain_number(first) {
-                Item::Plain(Value::Tensor(tensor)) => self.read(tensor, true),
-                Item::Plain(Value::Bool(bool)) => Ok(Item::int(i64::from(bool))),
-                Item::Plain(value @ Value::Int(_)) => Ok(Item::Plain(value)),
-                Item::Plain(value @ Value::Float(_)) => sizes::python(&mut self.l, "trunc", &[value]).map(Item::Plain),
-                Item::Plain(Value::Str(text)) => {
-                    text.trim().parse().map(Item::int).map_err(|_| Error::invalid(format!("int(\"{text}\")")))
-                }
-                other => Err(Error::invalid(format!("int of {}", other.kind()))),
-            },
-            "float" => match plain_number(first) {
-                Item::Plain(Value::Tensor(tensor)) => self.read(tensor, false),
-                Item::Plain(Value::Str(text)) => match text.trim().parse::<f64>() {
-                    Ok(float) => Ok(Item::Plain(Value::Float(Float::Known(float)))),
-                    Err(_) => Err(Error::invalid(format!("float(\"{text}\")"))),
-                },
-                Item::Plain(value) => sizes::python(&mut self.l, "sym_float", &[value]).map(Item::Plain),
-                other => Err(Error::invalid(format!("float of {}", other.kind()))),
-            },
-            "bool" => self.truth(&plain_number(first)).map(Item::bool),
-            "str" => Ok(Item::text(self.shown(&first))),
-            "range" => {
-                let mut bounds = Vec::new();
-                for argument in &arguments {
-                    let int = argument.as_int().ok_or_else(|| Error::invalid("range of no integer"))?;
-                    bounds.push(self.agreed(&int).ok_or_else(|| Error::beyond("a loop over an open size"))?);
-                }
-                let (start, end, step) = match bounds[..] {
-                    [end] => (0, end, 1),
-                    [start, end] => (start, end, 1),
-                    [start, end, step] if step != 0 => (start, end, step),
-                    _ => return Err(Error::invalid("a range takes one to three numbers")),
-                };
-                let span = if step > 0 { end.saturating_sub(start) } else { start.saturating_sub(end) };
-                if span > 0 && span as u64 / step.unsigned_abs() > MAX_LIST as u64 {
-                    return Err(Error::invalid(format!("a loop of more than {MAX_LIST} turns")));
-                }
-                let mut values = Vec::new();
-                let mut at = start;
-                while step > 0 && at < end || step < 0 && at > end {
-                    values.push(Item::int(at));
-                    at = at.saturating_add(step);
-                }
-                Ok(Item::list(values))
-            }
-            "getattr" => match arguments.as_slice() {
-                [object, Item::Plain(Value::Str(name))] => self.attribute(object, name),
-                _ => Err(Error::invalid("getattr takes an object and a name")),
-            },
-            "print" => Ok(Item::none()),
-            "len" => self.aten("len", arguments, Vec::new()),
-            other => Err(Error::beyond(format!("the function '{other}'"))),
-        }
-    }
-
-    /// A number out of a tensor: known for a constant, else one that follows from data.
-    fn read(&mut self, tensor: usize, int: bool) -> Result<Item> {
-        if let Some(known) = self.constant_number(tensor) {
-            return Ok(match (plain_number(Item::Number(known)), int) {
-                (Item::Plain(value @ Value::Float(_)), true) => {
-                    Item::Plain(sizes::python(&mut self.l, "trunc", &[value])?)
-                }
-                (Item::Plain(value), false) => Item::Plain(sizes::python(&mut self.l, "sym_float", &[value])?),
-                (value, _) => value,
-            });
-        }
-        let item = self.aten("item", vec![Item::Plain(Value::Tensor(tensor))], Vec::new())?;
-        match (item, int) {
-            (Item::Plain(value @ Value::Float(_)), true) => {
-                sizes::python(&mut self.l, "trunc", &[value]).map(Item::Plain)
-            }
-            (Item::Plain(value @ Value::Int(_)), false) => {
-                sizes::python(&mut self.l, "sym_float", &[value]).map(Item::Plain)
-            }
-            (item, _) => Ok(item),
-        }
-    }
-
-    /// The number that a constant tensor without axes holds.
-    pub(super) fn constant_number(&mut self, tensor: usize) -> Option<Num> {
-        if self.l.rank(tensor) != 0 || self.l.state(tensor).version > 0 {
-            return None;
-        }
-        let dtype = self.l.dtype(tensor);
-        let value = self.l.value(tensor).ok()?;
-        let fact = self.l.fact(&value)?;
-        let mut numbers = Vec::new();
-        for probe in &fact.probes {
-            numbers.push(probe.data.clone()?);
-        }
-        let first = numbers.first()?;
-        if !numbers.iter().all(|number| number == first) {
-            return None;
-        }
-        if dtype.is_int() {
-            return first.int().ok().map(|int| Num::Int(Int::Known(int)));
-        }
-        if dtype.is_float() { first.float().ok().map(|float| Num::Float(Float::Known(float))) } else { None }
-    }
-
-    fn shown(&self, value: &Item) -> String {
-        match value {
-            Item::Plain(Value::Str(text)) => text.clone(),
-            Item::Plain(Value::Int(Int::Known(int))) => int.to_string(),
-            Item::Plain(Value::Float(Float::Known(float))) => format!("{float:?}"),
-            Item::Plain(Value::Bool(bool)) => if *bool { "True" } else { "False" }.to_string(),
-            Item::Plain(Value::None) => "None".to_string(),
-            Item::List(_) | Item::Tuple(..) => {
-                let shown: Vec<_> =
-                    value.elements().unwrap_or_default().iter().map(|value| self.shown(value)).collect();
-                format!("[{}]", shown.join(", "))
-            }
-            other => format!("<{}>", other.kind()),
-        }
-    }
-
-    /// `ops.prim.…`
-    pub(super) fn prim(&mut self, name: &str, arguments: Vec<Item>) -> Result<Item> {
-        let first = arguments.first().cloned().unwrap_or_else(Item::none);
-        Ok(match name {
-            "NumToTensor" => match first {
-                Item::Plain(Value::Int(int)) => Item::Number(Num::Int(int)),
-                Item::Plain(Value::Float(float)) => Item::Number(Num::Float(float)),
-                other => other,
-            },
-            "RaiseException" => {
-                return Err(Error::invalid(format!("the program refuses its input: {}", self.shown(&first))));
-            }
-            "dtype" => Item::int(script_number(self.dtype_of(&first)?)?),
-            "device" | "type" => Item::Plain(Value::Other),
-            "layout" => Item::int(0),
-            "requires_grad" => Item::bool(true),
-            "data" => first,
-            "shape" => self.aten("size", vec![first], Vec::new())?,
-            "is_cuda" | "is_nested" | "is_sparse" | "is_quantized" | "is_mkldnn" | "is_mps" | "is_meta" | "is_xpu"
-            | "is_vulkan" | "is_ipu" | "is_xla" | "is_maia" | "is_hpu" | "is_mtia" | "is_ort" => Item::bool(false),
-            "min" | "max" => {
-                let all = if let [only] = arguments.as_slice() { only.elements()? } else { arguments };
-                let mut all = all.into_iter();
-                let mut best = all.next().ok_or_else(|| Error::invalid("the least of nothing"))?;
-                for other in all {
-                    best = self.number_op(name, &best, &other)?;
-                }
-                best
-            }
-            "abs" => match first {
-                Item::Plain(Value::Int(Int::Known(int))) => Item::int(int.saturating_abs()),
-                Item::Plain(Value::Float(Float::Known(float))) => Item::Plain(Value::Float(Float::Known(float.abs()))),
-                other => self.aten("abs", vec![other], Vec::new())?,
-            },
-            "TupleIndex" => match arguments.as_slice() {
-                [tuple, at] => {
-                    let values = tuple.elements()?;
-                    values[super::eval::place_of(at.known()?, values.len())?].clone()
-                }
-                _ => return Err(Error::invalid("an index takes a tuple and a number")),
-            },
-            "unchecked_unwrap_optional" => first,
-            other => return Err(Error::beyond(format!("the operator prim.{other}"))),
-        })
-    }
-
-    fn dtype_of(&mut self, value: &Item) -> Result<DType> {
-        match value {
-            Item::Plain(Value::Tensor(tensor)) => Ok(self.l.dtype(*tensor)),
-            Item::Number(Num::Int(_)) => Ok(DType::I64),
-            Item::Number(Num::Float(_)) => Ok(DType::F32),
-            other => Err(Error::invalid(format!("the element type of {}", other.kind()))),
-        }
-    }
-
-    /// An operation on two numbers, in or out of the form of a tensor.
-    pub(super) fn number_op(&mut self, name: &str, a: &Item, b: &Item) -> Result<Item> {
-        let number = |item: &Item| match plain_number(item.clone()) {
-            Item::Plain(value) => Ok(value),
-            other => Err(Error::invalid(format!("{} is no number", other.kind()))),
-        };
-        let (x, y) = (number(a)?, number(b)?);
-        let result = sizes::python(&mut self.l, name, &[x, y])?;
-        Ok(match result {
-            Value::Int(int) if matches!(a, Item::Number(_)) || matches!(b, Item::Number(_)) => {
-                Item::Number(Num::Int(int))
-            }
-            Value::Float(float) if matches!(a, Item::Number(_)) || matches!(b, Item::Number(_)) => {
-                Item::Number(Num::Float(float))
-            }
-            other => Item::Plain(other),
-        })
-    }
-
     /// Operators on what is no tensor, or on the sizes of one; `None` for those that are the graph's.
     pub(super) fn host(&mut self, name: &str, arguments: &[Item], named: &[(String, Item)]) -> Result<Option<Item>> {
         let first = arguments.first().cloned().unwrap_or_else(Item::none);
@@ -262,7 +66,10 @@ impl Eval<'_> {
                     other => Item::bool(other.elements()?.iter().any(|own| own.equals(key) == Some(true))),
                 }
             }
-            "__not__" => Item::bool(!self.truth(&first)?),
+            "__not__" => match self.on_data(&first)? {
+                Some(value) => Item::Plain(sizes::python(&mut self.l, "not_", &[Value::OpenBool(value)])?),
+                None => Item::bool(!self.truth(&first)?),
+            },
             "__and__" | "__or__" | "__xor__" if !is_tensor => {
                 let second = second.ok_or_else(|| Error::invalid("two values are expected"))?;
                 if let (Item::Plain(Value::Int(Int::Known(a))), Item::Plain(Value::Int(Int::Known(b)))) =
@@ -273,6 +80,15 @@ impl Eval<'_> {
                         "__or__" => a | b,
                         _ => a ^ b,
                     })));
+                }
+                if let (Some(_), _) | (_, Some(_)) = (self.on_data(&first)?, self.on_data(second)?) {
+                    if let (Item::Plain(a), Item::Plain(b)) = (&first, second) {
+                        let operator = if name == "__and__" { "and_" } else { "or_" };
+                        if name != "__xor__" {
+                            return sizes::python(&mut self.l, operator, &[a.clone(), b.clone()])
+                                .map(|v| Some(Item::Plain(v)));
+                        }
+                    }
                 }
                 let (a, b) = (self.truth(&first)?, self.truth(second)?);
                 Item::bool(match name {
@@ -383,18 +199,6 @@ impl Eval<'_> {
         Ok(numbers)
     }
 
-    fn formatted(&self, arguments: &[Item]) -> String {
-        let Some((Item::Plain(Value::Str(template)), values)) = arguments.split_first() else { return String::new() };
-        let mut parts = template.split("{}");
-        let mut text = parts.next().unwrap_or_default().to_string();
-        let mut values = values.iter();
-        for part in parts {
-            text.push_str(&values.next().map_or_else(|| "{}".to_string(), |value| self.shown(value)));
-            text.push_str(part);
-        }
-        text
-    }
-
     fn size(&mut self, value: &Item, axis: Option<&Item>) -> Result<Item> {
         let Item::Plain(Value::Tensor(tensor)) = value else {
             return match (value, axis) {
@@ -415,264 +219,6 @@ impl Eval<'_> {
                 }
                 Ok(Item::list(sizes))
             }
-        }
-    }
-
-    /// Methods of lists and dictionaries.
-    fn container(&mut self, name: &str, arguments: &[Item]) -> Result<Item> {
-        let (first, rest) = arguments.split_first().ok_or_else(|| Error::invalid(format!("{name} of nothing")))?;
-        let full = || Error::invalid(format!("a list of more than {MAX_LIST} elements"));
-        match (name, first, rest) {
-            ("append", Item::List(values), [value]) => {
-                if values.borrow().len() >= MAX_LIST {
-                    return Err(full());
-                }
-                values.borrow_mut().push(value.clone());
-                Ok(first.clone())
-            }
-            ("extend", Item::List(values), [more]) => {
-                let more = more.elements()?;
-                if values.borrow().len() + more.len() > MAX_LIST {
-                    return Err(full());
-                }
-                values.borrow_mut().extend(more);
-                Ok(Item::none())
-            }
-            ("insert", Item::List(values), [at, value]) => {
-                let mut values = values.borrow_mut();
-                let len = values.len() as i64;
-                let at = at.known()?;
-                let at = (if at < 0 { at + len } else { at }).clamp(0, len) as usize;
-                values.insert(at, value.clone());
-                Ok(Item::none())
-            }
-            ("pop", Item::List(values), at) => {
-                let mut values = values.borrow_mut();
-                let at = at.first().map_or(Ok(-1), Item::known)?;
-                let at = super::eval::place_of(at, values.len())?;
-                Ok(values.remove(at))
-            }
-            ("clear", Item::List(values), _) => {
-                values.borrow_mut().clear();
-                Ok(Item::none())
-            }
-            ("reverse", Item::List(values), _) => {
-                values.borrow_mut().reverse();
-                Ok(Item::none())
-            }
-            ("list" | "copy", Item::List(_) | Item::Tuple(..), _) => Ok(Item::list(first.elements()?)),
-            ("list", Item::Plain(Value::Str(text)), _) => {
-                Ok(Item::list(text.chars().map(|letter| Item::text(letter.to_string())).collect()))
-            }
-            ("copy", Item::Dict(entries), _) => {
-                Ok(Item::Dict(Rc::new(std::cell::RefCell::new(entries.borrow().clone()))))
-            }
-            ("keys", Item::Dict(entries), _) => {
-                Ok(Item::list(entries.borrow().iter().map(|(key, _)| key.clone()).collect()))
-            }
-            ("values", Item::Dict(entries), _) => {
-                Ok(Item::list(entries.borrow().iter().map(|(_, value)| value.clone()).collect()))
-            }
-            ("items", Item::Dict(entries), _) => {
-                let pairs = entries.borrow();
-                Ok(Item::list(pairs.iter().map(|(key, value)| Item::tuple(vec![key.clone(), value.clone()])).collect()))
-            }
-            ("get", Item::Dict(entries), [key, other @ ..]) => {
-                let found =
-                    entries.borrow().iter().find(|(own, _)| own.equals(key) == Some(true)).map(|(_, v)| v.clone());
-                Ok(found.or_else(|| other.first().cloned()).unwrap_or_else(Item::none))
-            }
-            ("update", Item::Dict(_), [Item::Dict(more)]) => {
-                let more = more.borrow().clone();
-                for (key, value) in more {
-                    self.put(first, &key, value)?;
-                }
-                Ok(Item::none())
-            }
-            ("_set_item", _, [key, value]) => {
-                self.put(first, key, value.clone())?;
-                Ok(first.clone())
-            }
-            ("__getitem__", Item::List(values), [at]) => {
-                let values = values.borrow();
-                Ok(values[super::eval::place_of(at.known()?, values.len())?].clone())
-            }
-            _ => Err(Error::beyond(format!("{name} of {}", first.kind()))),
-        }
-    }
-
-    /// Arithmetic and comparisons of numbers, text and lists.
-    fn arithmetic(&mut self, name: &str, arguments: &[Item], named: &[(String, Item)]) -> Result<Option<Item>> {
-        let number = |item: &Item| {
-            matches!(item, Item::Plain(Value::Int(_) | Value::Float(_) | Value::Bool(_)) | Item::Number(_))
-        };
-        let [a, rest @ ..] = arguments else { return Ok(None) };
-        if rest.is_empty() || !number(&rest[0]) && number(a) && !self.is_constant(&rest[0]) {
-            return self.single(name, a, rest);
-        }
-        let b = &rest[0];
-        let in_trace = matches!(a, Item::Number(_)) || matches!(b, Item::Number(_));
-        let (mut a, mut b) = (a.clone(), b.clone());
-        // Next to a number of a trace, a constant without axes is a number too.
-        if in_trace {
-            for side in [&mut a, &mut b] {
-                if let Item::Plain(Value::Tensor(tensor)) = side
-                    && let Some(number) = self.constant_number(*tensor)
-                {
-                    *side = Item::Number(number);
-                }
-            }
-        }
-        let operator = match name {
-            "add" | "sub" | "mul" | "pow" => name,
-            "rsub" => {
-                std::mem::swap(&mut a, &mut b);
-                "sub"
-            }
-            "floordiv" | "floor_divide" => "floordiv",
-            "remainder" | "fmod" => "mod",
-            "div" | "truediv" => {
-                let mode = named.iter().find(|(name, _)| name == "rounding_mode").map(|(_, mode)| mode);
-                match mode {
-                    Some(Item::Plain(Value::Str(_))) if in_trace => "floordiv",
-                    _ => "truediv",
-                }
-            }
-            "eq" | "ne" | "lt" | "le" | "gt" | "ge" => return self.compared(name, &a, &b),
-            _ => return Ok(None),
-        };
-        if number(&a) && number(&b) {
-            if operator == "mul" || operator == "add" || operator == "sub" {
-                // alpha of a traced sum of numbers is one.
-                if named.iter().any(|(name, value)| name == "alpha" && value.equals(&Item::int(1)) != Some(true)) {
-                    return Ok(None);
-                }
-            }
-            return self.number_op(operator, &a, &b).map(Some);
-        }
-        match (operator, &a, &b) {
-            ("add", Item::List(x), Item::List(y)) => {
-                let mut all = x.borrow().clone();
-                all.extend(y.borrow().iter().cloned());
-                if all.len() > MAX_LIST {
-                    return Err(Error::invalid(format!("a list of more than {MAX_LIST} elements")));
-                }
-                Ok(Some(Item::list(all)))
-            }
-            ("add", Item::Plain(Value::Str(x)), Item::Plain(Value::Str(y))) => Ok(Some(Item::text(format!("{x}{y}")))),
-            ("mul", Item::List(values), times) | ("mul", times, Item::List(values)) => {
-                let times = times.known()?.max(0) as usize;
-                let values = values.borrow();
-                if values.len().saturating_mul(times) > MAX_LIST {
-                    return Err(Error::invalid(format!("a list of more than {MAX_LIST} elements")));
-                }
-                let all = (0..times).flat_map(|_| values.iter().cloned()).collect();
-                Ok(Some(Item::list(all)))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn is_constant(&mut self, item: &Item) -> bool {
-        matches!(item, Item::Plain(Value::Tensor(tensor)) if self.constant_number(*tensor).is_some())
-    }
-
-    /// Functions of one number.
-    fn single(&mut self, name: &str, a: &Item, rest: &[Item]) -> Result<Option<Item>> {
-        if !rest.is_empty() {
-            return Ok(None);
-        }
-        let python = match name {
-            "floor" | "ceil" | "neg" => name,
-            "sqrt" => "pow",
-            _ => return Ok(None),
-        };
-        match a {
-            Item::Plain(value @ (Value::Int(_) | Value::Float(_))) => {
-                let value = value.clone();
-                let arguments = if name == "sqrt" {
-                    vec![sizes::python(&mut self.l, "sym_float", &[value])?, Value::Float(Float::Known(0.5))]
-                } else {
-                    vec![value]
-                };
-                sizes::python(&mut self.l, python, &arguments).map(|value| Some(Item::Plain(value)))
-            }
-            Item::Number(_) => {
-                let result = self.single(name, &plain_number(a.clone()), rest)?;
-                Ok(result.map(|item| match item {
-                    Item::Plain(Value::Int(int)) => Item::Number(Num::Int(int)),
-                    Item::Plain(Value::Float(float)) => Item::Number(Num::Float(float)),
-                    other => other,
-                }))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn compared(&mut self, name: &str, a: &Item, b: &Item) -> Result<Option<Item>> {
-        if matches!(a, Item::Plain(Value::Tensor(_))) || matches!(b, Item::Plain(Value::Tensor(_))) {
-            return Ok(None);
-        }
-        let (a, b) = (plain_number(a.clone()), plain_number(b.clone()));
-        if let (Some(x), Some(y)) = (self.number_hints(&a), self.number_hints(&b)) {
-            let mut answers = x.iter().zip(&y).map(|(x, y)| match name {
-                "eq" => x == y,
-                "ne" => x != y,
-                "lt" => x < y,
-                "le" => x <= y,
-                "gt" => x > y,
-                _ => x >= y,
-            });
-            let first = answers.next().unwrap_or(false);
-            if !answers.all(|answer| answer == first) {
-                return Err(Error::beyond("a branch on an open size"));
-            }
-            return Ok(Some(Item::bool(first)));
-        }
-        if matches!(name, "eq" | "ne") && !matches!(a, Item::Plain(Value::OpenBool | Value::Int(_) | Value::Float(_))) {
-            let equal = match (&a, &b) {
-                // Lists of sizes: compared number by number.
-                (Item::List(x), Item::List(y)) => {
-                    let (x, y) = (x.borrow().clone(), y.borrow().clone());
-                    let mut equal = x.len() == y.len();
-                    for (x, y) in x.iter().zip(&y) {
-                        equal = equal && matches!(self.compared("eq", x, y)?, Some(Item::Plain(Value::Bool(true))));
-                    }
-                    Some(equal)
-                }
-                (a, b) => a.equals(b),
-            };
-            let equal = equal.ok_or_else(|| Error::beyond("a comparison that is not known"))?;
-            return Ok(Some(Item::bool(equal == (name == "eq"))));
-        }
-        if let (Item::Plain(Value::Str(x)), Item::Plain(Value::Str(y))) = (&a, &b) {
-            return Ok(Some(Item::bool(match name {
-                "lt" => x < y,
-                "le" => x <= y,
-                "gt" => x > y,
-                _ => x >= y,
-            })));
-        }
-        // A number that was read from data: whatever it decides is refused there.
-        Ok(Some(Item::Plain(Value::OpenBool)))
-    }
-
-    /// What a number is in each example.
-    fn number_hints(&mut self, item: &Item) -> Option<Vec<f64>> {
-        match item {
-            Item::Plain(Value::Int(int)) => {
-                if let Int::Open(_) = int {
-                    self.guarded = true;
-                }
-                Some(self.l.hints(int)?.into_iter().map(|int| int as f64).collect())
-            }
-            Item::Plain(Value::Float(Float::Known(float))) => Some(vec![*float; self.l.probes()]),
-            Item::Plain(Value::Float(Float::Open(value))) => {
-                let fact = self.l.fact(value)?;
-                fact.probes.iter().map(|probe| probe.data.as_ref()?.float().ok()).collect()
-            }
-            Item::Plain(Value::Bool(bool)) => Some(vec![f64::from(u8::from(*bool)); self.l.probes()]),
-            _ => None,
         }
     }
 }

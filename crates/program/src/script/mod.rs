@@ -1,10 +1,15 @@
 //! TorchScript archives: a pickle of modules, and text of a small language that is evaluated to a graph.
 
+mod arithmetic;
+mod branch;
+mod builtin;
 mod call;
 mod code;
+mod container;
 mod eval;
 mod host;
 mod lexer;
+mod names;
 mod parser;
 mod summary;
 mod syntax;
