@@ -1,13 +1,14 @@
 //! Layers that models call instead of Burn's own: convolution behind one function, and parts that Burn lacks or does otherwise.
 
 use burn::module::{Flag, Module, Param, RunningState};
+use burn::nn::activation::Activation as Function;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::MaxPool2d;
-use burn::nn::{Dropout, Initializer, Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::{Dropout, GateController, Initializer, Linear, LinearConfig, Lstm, PaddingConfig2d};
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
 
-use crate::kernels::{self, Activation, Norm, Packed, Window};
+use crate::kernels::{self, Activation, Norm, Packed, Pointwise, Window};
 
 /// A two-dimensional convolution of `x` `[batch, in, height, width]` to `[batch, out, height', width']`.
 ///
@@ -25,6 +26,35 @@ pub fn conv2d_relu(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
 /// A convolution and a batch normalisation, which for inference on the CPU backends is folded into the weights; then perhaps a ReLU.
 pub fn conv2d_norm(layer: &Conv2d, norm: &BatchNorm2d, x: Tensor<4>, activation: Activation) -> Tensor<4> {
     convolved(layer, Some(norm), x, activation)
+}
+
+/// A convolution and a batch normalisation, then a sum, then perhaps a ReLU: the end of a residual block.
+pub fn conv2d_norm_added(
+    layer: &Conv2d,
+    norm: &BatchNorm2d,
+    x: Tensor<4>,
+    residual: Tensor<4>,
+    activation: Activation,
+) -> Tensor<4> {
+    if norm.takes_statistics(&x.device()) {
+        let y = conv2d(layer, x);
+        return norm
+            .trained(y.clone(), Some(&residual), function_of(activation))
+            .unwrap_or_else(|| then(norm.forward(y) + residual, activation));
+    }
+    then(conv2d_norm(layer, norm, x, Activation::None) + residual, activation)
+}
+
+/// A convolution and a batch normalisation by the statistics of the batch, then a function of each value, in two passes; none in
+/// evaluation, and where our kernels cannot run.
+pub fn conv2d_norm_trained(
+    layer: &Conv2d,
+    norm: &BatchNorm2d,
+    x: &Tensor<4>,
+    function: Pointwise,
+) -> Option<Tensor<4>> {
+    let served = norm.takes_statistics(&x.device()) && kernels::serves(&x.device());
+    served.then(|| norm.trained(conv2d(layer, x.clone()), None, function)).flatten()
 }
 
 fn convolved(layer: &Conv2d, norm: Option<&BatchNorm2d>, x: Tensor<4>, activation: Activation) -> Tensor<4> {
@@ -48,15 +78,26 @@ fn convolved(layer: &Conv2d, norm: Option<&BatchNorm2d>, x: Tensor<4>, activatio
     }
 }
 
-/// What follows a convolution, each in a pass of its own.
+/// What follows a convolution.
 fn after(norm: Option<&BatchNorm2d>, y: Tensor<4>, activation: Activation) -> Tensor<4> {
-    let y = match norm {
-        Some(norm) => norm.forward(y),
-        None => y,
-    };
+    match norm {
+        Some(norm) => norm.forward_then(y, activation),
+        None => then(y, activation),
+    }
+}
+
+/// An activation in a pass of its own.
+fn then(y: Tensor<4>, activation: Activation) -> Tensor<4> {
     match activation {
         Activation::None => y,
         Activation::Relu => relu(y),
+    }
+}
+
+fn function_of(activation: Activation) -> Pointwise {
+    match activation {
+        Activation::None => Pointwise::None,
+        Activation::Relu => kernels::RELU,
     }
 }
 
@@ -81,6 +122,30 @@ pub fn linear(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
 /// A linear layer and a ReLU, in one pass where the device can.
 pub fn linear_relu(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
     kernels::linear(x, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()), Activation::Relu)
+}
+
+/// The hidden states `[batch, steps, hidden]` of an LSTM over `x` `[batch, steps, inputs]` that begins with zeros: a few passes over
+/// the whole sequences, forwards and backwards, on the CPU backends. `layer` takes the batch first.
+pub fn lstm(layer: &Lstm, x: Tensor<3>) -> Tensor<3> {
+    let usual = matches!(layer.gate_activation, Function::Sigmoid(_))
+        && matches!([&layer.cell_activation, &layer.hidden_activation], [Function::Tanh(_), Function::Tanh(_)]);
+    let plain = usual && layer.batch_first && !layer.reverse && layer.clip.is_none();
+    let ours = layer.forget_gate.as_ref().filter(|_| plain && kernels::serves(&x.device())).and_then(|forget| {
+        let gates = [&layer.input_gate, forget, &layer.cell_gate, &layer.output_gate];
+        let beside = |of: fn(&GateController) -> &Linear| {
+            let weights = gates.iter().map(|gate| of(gate).weight.val()).collect();
+            let biases = gates.iter().map(|gate| of(gate).bias.as_ref().map(|bias| bias.val())).collect();
+            (Tensor::cat(weights, 1), Option::<Vec<_>>::map(biases, |biases| Tensor::cat(biases, 0)))
+        };
+        let (of_input, input_bias) = beside(|gate| &gate.input_transform);
+        let (of_hidden, hidden_bias) = beside(|gate| &gate.hidden_transform);
+        let bias = match (input_bias, hidden_bias) {
+            (Some(input), Some(hidden)) => input + hidden,
+            (one, other) => one.or(other).unwrap_or_else(|| Tensor::zeros([4 * layer.d_hidden], &x.device())),
+        };
+        kernels::lstm(&x, &Tensor::cat(vec![of_input, of_hidden], 0), &bias)
+    });
+    ours.unwrap_or_else(|| layer.forward(x, None).0)
 }
 
 /// A convolution with square kernel and symmetric padding, initialised as `torch.nn.Conv2d` is.
@@ -191,8 +256,52 @@ impl BatchNorm2d {
 
     /// `[batch, channels, height, width]` to the same.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_then(x, Activation::None)
+    }
+
+    /// The normalisation and an activation, in one pass where the device can.
+    pub fn forward_then(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        match self.trained(x.clone(), None, function_of(activation)) {
+            Some(y) => y,
+            None => then(self.normalised(x), activation),
+        }
+    }
+
+    /// Whether the statistics of the batch are taken and not the running ones.
+    fn takes_statistics(&self, device: &Device) -> bool {
+        self.training.is_enabled() && device.is_autodiff()
+    }
+
+    /// The normalisation by the statistics of the batch, a sum and a function in one pass; none in evaluation, and where our kernels
+    /// cannot run.
+    fn trained(&self, x: Tensor<4>, residual: Option<&Tensor<4>>, function: Pointwise) -> Option<Tensor<4>> {
         let device = x.device();
-        if !self.training.is_enabled() || !device.is_autodiff() {
+        if !self.takes_statistics(&device) {
+            return None;
+        }
+        let [batch, channels, height, width] = x.dims();
+        let parameters = [self.weight.val(), self.bias.val()];
+        let (y, (mean, variance)) = kernels::batch_norm(&x, parameters, self.epsilon, residual, function)?;
+        let samples = (batch * height * width) as f64;
+        let unbiased = (samples / (samples - 1.0).max(1.0)) as f32;
+        let device = device.without_autodiff();
+        let update = |state: &RunningState<Tensor<1>>, batch: Vec<f32>| {
+            let kept: Vec<f32> = state.value_sync().into_data().iter().collect();
+            let (old, new) = ((1.0 - self.momentum) as f32, self.momentum as f32);
+            let values: Vec<f32> = kept.iter().zip(batch).map(|(kept, batch)| kept * old + batch * new).collect();
+            set(state, Tensor::from_data(TensorData::new(values, [channels]), &device));
+        };
+        update(&self.running_mean, mean);
+        update(&self.running_var, variance.into_iter().map(|variance| variance * unbiased).collect());
+        let counted = self.num_batches_tracked.value_sync().into_data().iter::<f32>().sum::<f32>() + 1.0;
+        set(&self.num_batches_tracked, Tensor::from_data(TensorData::new(vec![counted], [1]), &device));
+        Some(y)
+    }
+
+    /// The same in operations of Burn's, and the normalisation of evaluation.
+    fn normalised(&self, x: Tensor<4>) -> Tensor<4> {
+        let device = x.device();
+        if !self.takes_statistics(&device) {
             let mean = self.running_mean.value().to_device(&device);
             let var = self.running_var.value().to_device(&device);
             return burn::tensor::module::batch_norm(x, self.weight.val(), self.bias.val(), mean, var, self.epsilon);

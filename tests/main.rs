@@ -23,6 +23,7 @@ mod swap;
 mod together;
 mod tools;
 mod training;
+mod training_kernels;
 mod uninterrupted;
 mod weights;
 mod zoo;

@@ -17,7 +17,7 @@ are drawn. A peer that cannot do a case has an empty cell; what failed is told o
   stall-checkpoint: for how long training stands still for that.
 * cold start: a process from its start to its first prediction (super-resolution, 224×224).
 * forward: "as graph" is the exported network in rekindle's interpreter of ONNX; ONNX Runtime and tract run the same file.
-* train-step: 64 images; SGD with momentum (candle has none, and no gradient of pools that overlap), Adam.
+* train-step: 64 images, or 16 of 64×64; SGD with momentum (candle has none, and no gradient of pools that overlap), Adam.
 * epoch: from the compressed files to the updated weights; PyTorch transforms image by image as torchvision does, and in
   epoch-tensors all at once beforehand.
 """
@@ -51,7 +51,9 @@ FORWARD = [
 ]
 TRAIN = [
     "train-step/fashion_classifier/64/sgd", "train-step/fashion_classifier/64/adam", "train-step/the_model_class/64/sgd",
-    "train-step/net/64/sgd", "train-step/cifar_cnn/64/sgd",
+    "train-step/net/64/sgd", "train-step/cifar_cnn/64/sgd", "train-step/resnet18/16/sgd/64",
+    "train-step/mobilenet_v3_small/16/sgd/64", "train-step/efficientnet_b0/16/sgd/64", "train-step/vit_tiny/16/adam/64",
+    "train-step/lstm_classifier/64/adam",
 ]
 # Seconds of a run after which a program has no more turns at a case.
 SLOW = 3.0
@@ -158,8 +160,8 @@ class Setting:
             case "forward":
                 return ["forward", *rest, 0]
             case "train-step":
-                model, batch, optimizer = rest
-                return ["train", model, optimizer, batch]
+                model, batch, optimizer, *side = rest
+                return None if side or model.startswith("lstm") else ["train", model, optimizer, batch]
             case "load" | "list":
                 return [kind, self.weights("vgg16")]
         return None

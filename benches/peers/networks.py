@@ -11,9 +11,11 @@ INPUTS = {
     "net": (5, 142, 142),
     "fashion_classifier": (1, 28, 28),
     "cifar_cnn": (3, 32, 32),
+    "lstm_classifier": (1, 28, 28),
     "super_resolution": (1, 224, 224),
-    "vgg16": (3, 224, 224),
 }
+TORCHVISION = ("vgg16", "resnet18", "mobilenet_v3_small", "efficientnet_b0")
+INPUTS |= {name: (3, 224, 224) for name in (*TORCHVISION, "vit_tiny")}
 
 
 class TwoConv(nn.Module):
@@ -83,24 +85,39 @@ class SuperResolution(nn.Module):
         return self.shuffle(self.conv4(x))
 
 
+class LstmClassifier(nn.Module):
+    """The rows of an image, one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(28, 128, batch_first=True), nn.Linear(128, 10)
+
+    def forward(self, x):
+        return self.head(self.lstm(x.squeeze(1))[0][:, -1])
+
+
 def of_size(megabytes):
     """Five linear layers whose weights are of about this size: the files of `rekindle bench list/64MB`."""
     width = max(int((megabytes * 1_000_000 // 16) ** 0.5), 1)
     return FashionClassifier(classes=10, hidden=(width,) * 4, inputs=width)
 
 
-def build(name):
-    """The network of a name; `64MB` is one of that size."""
+def build(name, side=None):
+    """The network of a name; `64MB` is one of that size. Where a network is built for one side of images, for that."""
     if name.endswith("MB"):
         return of_size(int(name.removesuffix("MB")))
-    if name == "vgg16":
+    if name in TORCHVISION:
         import torchvision
-        return torchvision.models.vgg16(weights=None, init_weights=False)
+        return getattr(torchvision.models, name)(weights=None, **({"init_weights": False} if name == "vgg16" else {}))
+    if name == "vit_tiny":
+        import torchvision
+        return torchvision.models.VisionTransformer(side or 224, 16, num_layers=12, num_heads=3, hidden_dim=192, mlp_dim=768)
     return {
         "the_model_class": lambda: TwoConv(4, (7, 17), 6, 3, 5, (120, 84), 10, ("fc1", "fc2", "fc3")),
         "net": lambda: TwoConv(5, (8, 18), 7, 4, 7, (140, 86), 12, ("fc", "fc1", "fc2")),
         "fashion_classifier": FashionClassifier,
         "cifar_cnn": CifarCnn,
+        "lstm_classifier": LstmClassifier,
         "super_resolution": SuperResolution,
     }[name]()
 

@@ -37,8 +37,9 @@ def optimizer_of(kind, model):
     return torch.optim.Adam(model.parameters(), lr=1e-4)
 
 
-def train_step(name, batch, kind):
-    model, x = networks.build(name).train(), networks.images(name, int(batch))
+def train_step(name, batch, kind, side=None):
+    side = side and int(side)
+    model, x = networks.build(name, side).train(), networks.images(name, int(batch), side)
     optimizer = optimizer_of(kind, model)
     with torch.no_grad():
         output = model(x)

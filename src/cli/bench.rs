@@ -5,6 +5,7 @@ mod check;
 mod checkpoint;
 mod files;
 pub(super) mod graphs;
+mod lstm;
 mod networks;
 mod peak;
 mod pipeline;
@@ -20,7 +21,7 @@ use crate::models::Registry;
 
 /// Time loading, saving, training and inference on this machine, or check that its devices compute right.
 ///
-/// Cases are forward/MODEL/BATCH[/SIDE], train-step/MODEL/BATCH/OPTIMIZER, onnx/MODEL/BATCH[/SIDE] (the exported network in the graph
+/// Cases are forward/MODEL/BATCH[/SIDE], train-step/MODEL/BATCH/OPTIMIZER[/SIDE], onnx/MODEL/BATCH[/SIDE] (the exported network in the graph
 /// interpreter), list, load, save and save-unsynced of a .pth file (/vgg16, or a size as /64MB), save-checkpoint/vgg16,
 /// cold-start/super_resolution and epoch/RECIPE. Without a name, those are timed that take seconds; any may be named in full.
 #[derive(Debug, clap::Args)]

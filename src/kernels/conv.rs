@@ -72,8 +72,12 @@ fn forward<B: HostBackend>(
     activation: Activation,
 ) -> FloatTensor<B> {
     let mut output = vec![0.0; geometry.output_len()];
-    let bias = bias.map(B::values);
-    geometry.forward(&B::values(x), &B::values(weight), bias.as_deref(), activation, &mut output).expect(CHECKED);
+    let (x, weight, bias) = (B::values(x), B::values(weight), bias.map(B::values));
+    let made = match geometry.is_depthwise() {
+        true => geometry.depthwise(&x, &weight, bias.as_deref(), activation, &mut output),
+        false => geometry.forward(&x, &weight, bias.as_deref(), activation, &mut output),
+    };
+    made.expect(CHECKED);
     B::tensor(output, output_shape(geometry))
 }
 
@@ -122,6 +126,18 @@ impl<B: HostBackend> Saved<B> {
             let mut bias = vec![0.0; geometry.out_channels];
             geometry.grad_bias(&grad, &mut bias).expect(CHECKED);
             grads.register::<B>(node, B::tensor(bias, Shape::from([geometry.out_channels])));
+        }
+        if geometry.is_depthwise() && (wanted.weight.is_some() || wanted.x.is_some()) {
+            let (mut to_x, mut to_weight) = (vec![0.0; geometry.input_len()], vec![0.0; geometry.weight_len()]);
+            let made =
+                geometry.depthwise_backward(&B::values(&x), &B::values(&weight), &grad, &mut to_x, &mut to_weight);
+            made.expect(CHECKED);
+            for (node, values, shape) in [(wanted.weight, to_weight, weight.shape()), (wanted.x, to_x, x.shape())] {
+                if let Some(node) = node {
+                    grads.register::<B>(node, B::tensor(values, shape));
+                }
+            }
+            return;
         }
         if let Some(node) = wanted.weight {
             let mut values = vec![0.0; geometry.weight_len()];

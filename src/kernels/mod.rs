@@ -7,11 +7,17 @@
 
 #![allow(deprecated, reason = "burn-ndarray is deprecated upstream, and kept beside flex on purpose")]
 
+mod attention;
 mod conv;
 mod dropout;
 mod host;
 mod linear;
+mod lstm;
+mod norm;
+mod operation;
 mod packed;
+mod planes;
+mod pointwise;
 mod pool;
 
 use burn::backend::Dispatch;
@@ -19,8 +25,13 @@ use burn::tensor::activation::relu;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
+pub use attention::attention;
+pub use lstm::lstm;
+pub use norm::{batch_norm, layer_norm};
 pub use packed::{Norm, Packed, conv2d_constant, conv2d_kept};
-pub use rekindle_kernels::Activation;
+pub use planes::{mean_of_planes, scaled_planes};
+pub use pointwise::pointwise;
+pub use rekindle_kernels::{Activation, Pointwise, RELU};
 use rekindle_kernels::{Conv2d, Dropout, Linear, MaxPool2d};
 
 use conv::ConvBackend;

@@ -7,7 +7,6 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::pool::MaxPool2d;
 use burn::nn::{Initializer, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -330,8 +329,8 @@ impl BasicBlock {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let y = layers::conv2d_norm(&self.conv1, &self.bn1, x.clone(), Activation::Relu);
-        let y = layers::conv2d_norm(&self.conv2, &self.bn2, y, Activation::None);
-        relu(y + around(self.downsample.as_ref(), x))
+        let x = around(self.downsample.as_ref(), x);
+        layers::conv2d_norm_added(&self.conv2, &self.bn2, y, x, Activation::Relu)
     }
 }
 
@@ -365,7 +364,7 @@ impl Bottleneck {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let y = layers::conv2d_norm(&self.conv1, &self.bn1, x.clone(), Activation::Relu);
         let y = layers::conv2d_norm(&self.conv2, &self.bn2, y, Activation::Relu);
-        let y = layers::conv2d_norm(&self.conv3, &self.bn3, y, Activation::None);
-        relu(y + around(self.downsample.as_ref(), x))
+        let x = around(self.downsample.as_ref(), x);
+        layers::conv2d_norm_added(&self.conv3, &self.bn3, y, x, Activation::Relu)
     }
 }

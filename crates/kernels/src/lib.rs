@@ -52,6 +52,7 @@ mod sparse;
 mod sums;
 mod team;
 mod tile;
+mod training;
 mod trim;
 mod update;
 mod window;
@@ -80,4 +81,8 @@ pub use relu::relu_backward;
 pub use reuse::Reuse;
 pub use shape::{Conv2d, ShapeError};
 pub use team::scope;
+pub use training::{
+    Attention, BatchNorm, BatchNormGradients, LayerNorm, LayerNormGradients, LstmGradients, LstmLayer, LstmSeen,
+    Normalised, Planes, Seen,
+};
 pub use update::{AdamStep, Gradient, SgdStep};

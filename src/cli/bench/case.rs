@@ -63,7 +63,7 @@ pub(super) enum What {
     /// A graph from a file.
     Graph(PathBuf, Vec<graphs::Axis>),
     /// A step of training.
-    TrainStep { model: &'static str, batch: usize, optimizer: networks::Optimizer },
+    TrainStep { model: &'static str, batch: usize, optimizer: networks::Optimizer, side: Option<usize> },
     /// Work on a weight file.
     File(files::FileWork, files::Content),
     /// An epoch of a recipe.
@@ -93,8 +93,17 @@ const SHORT: &[&str] = &[
     "onnx/super_resolution/1",
     "onnx/vgg16/1",
 ];
-const LONG: &[&str] =
-    &["train-step/super_resolution/64/sgd", "train-step/vgg16/64/sgd", "epoch/fashion_mnist", "save-checkpoint/vgg16"];
+const LONG: &[&str] = &[
+    "train-step/super_resolution/64/sgd",
+    "train-step/vgg16/64/sgd",
+    "train-step/resnet18/16/sgd/64",
+    "train-step/mobilenet_v3_small/16/sgd/64",
+    "train-step/efficientnet_b0/16/sgd/64",
+    "train-step/vit_tiny/16/adam/64",
+    "train-step/lstm_classifier/64/adam",
+    "epoch/fashion_mnist",
+    "save-checkpoint/vgg16",
+];
 /// Batches of forward passes.
 const BATCHES: [usize; 2] = [1, 64];
 /// Networks of which a pass over any batch is timed unasked.
@@ -129,19 +138,20 @@ pub fn named(registry: &Registry, name: &str) -> anyhow::Result<Case> {
 pub(super) fn parse(registry: &Registry, name: &str) -> Option<Case> {
     let model = |name: &str| registry.find(name).ok().map(|entry| entry.name);
     let number = |text: &str| text.parse().ok().filter(|&number: &usize| number > 0);
+    let side = |side: &[&str]| match side {
+        [side] => number(side).map(Some),
+        _ => Some(None),
+    };
     let parts: Vec<&str> = name.split('/').collect();
     let what = match parts.as_slice() {
-        [kind @ ("forward" | "onnx"), name, batch, side @ ..] if side.len() <= 1 => {
-            let side = match side {
-                [side] => Some(number(side)?),
-                _ => None,
-            };
-            What::Forward { model: model(name)?, batch: number(batch)?, side, graph: *kind == "onnx" }
+        [kind @ ("forward" | "onnx"), name, batch, last @ ..] if last.len() <= 1 => {
+            What::Forward { model: model(name)?, batch: number(batch)?, side: side(last)?, graph: *kind == "onnx" }
         }
-        ["train-step", name, batch, optimizer] => What::TrainStep {
-            model: model(name)?,
+        ["train-step", name, batch, optimizer, last @ ..] if last.len() <= 1 => What::TrainStep {
+            model: networks::OTHERS.into_iter().find(|other| other == name).or_else(|| model(name))?,
             batch: number(batch)?,
             optimizer: networks::Optimizer::parse(optimizer)?,
+            side: side(last)?,
         },
         ["epoch", name] => {
             What::Epoch(["fashion_mnist_sample", "fashion_mnist"].into_iter().find(|known| known == name)?)
@@ -185,7 +195,9 @@ impl Case {
             What::Forward { model, batch, side, graph: false } => networks::forward(model, *batch, *side, bench),
             What::Forward { model, batch, side, graph: true } => graphs::exported(model, *batch, *side, bench),
             What::Graph(path, axes) => graphs::from_file(path, axes, &bench.device),
-            What::TrainStep { model, batch, optimizer } => networks::train_step(model, *batch, *optimizer, bench),
+            What::TrainStep { model, batch, optimizer, side } => {
+                networks::train_step(model, *batch, *side, *optimizer, bench)
+            }
             What::File(work, content) => files::prepare(*work, *content, &bench.folder),
             What::Epoch(recipe) => pipeline::epoch(recipe, bench),
             What::ColdStart => pipeline::cold_start(bench),
@@ -226,7 +238,13 @@ mod tests {
     #[test]
     fn names_with_other_numbers_are_cases_and_nonsense_is_none() {
         let registry = Registry::built_in();
-        for name in ["forward/super_resolution/3/48", "train-step/net/2/adam", "load/10MB", "onnx/cifar_cnn/7"] {
+        for name in [
+            "forward/super_resolution/3/48",
+            "train-step/net/2/adam",
+            "train-step/vit_tiny/2/sgd/32",
+            "load/10MB",
+            "onnx/cifar_cnn/7",
+        ] {
             assert_eq!(named(&registry, name).unwrap().name, name);
         }
         for name in [

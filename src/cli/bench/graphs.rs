@@ -38,7 +38,7 @@ impl FromStr for Axis {
 
 /// A built-in network, exported.
 pub(super) fn exported(model: &str, batch: usize, side: Option<usize>, bench: &Bench) -> anyhow::Result<Work> {
-    let architecture = architecture(&bench.registry, model)?;
+    let architecture = architecture(&bench.registry, model, side)?;
     let item = input_shape(&architecture, side)?;
     let exported = export_network(&fresh(&architecture, 42), item, &ExportOptions::default())?;
     let name = format!("{model}.onnx");

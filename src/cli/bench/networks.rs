@@ -5,13 +5,19 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde_json::json;
 
+use super::lstm::LstmClassifierConfig;
 use super::{Bench, Work};
 use crate::check::Trainer;
 use crate::data::{Batch, BatchTarget};
-use crate::models::{Architecture, Registry};
+use crate::models::{Architecture, ModelConfig, Registry};
 use crate::optim::OptimizerConfig;
 use crate::tasks::Objective;
 use crate::train::{StepInput, fresh};
+
+/// A vision transformer of DeiT's smallest size, which torchvision has no name for.
+const VIT_TINY: &str = "vit_tiny";
+/// Networks of training steps that are not in the registry.
+pub(super) const OTHERS: [&str; 2] = [VIT_TINY, LstmClassifierConfig::NAME];
 
 /// The optimizers of training steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +44,25 @@ impl Optimizer {
     }
 }
 
-/// A network with its published sizes.
-pub(super) fn architecture(registry: &Registry, model: &str) -> anyhow::Result<Architecture> {
-    Ok(registry.find(model)?.standard()?)
+/// A network with its published sizes, but for images of another side where it has one in its configuration.
+pub(super) fn architecture(registry: &Registry, model: &str, side: Option<usize>) -> anyhow::Result<Architecture> {
+    let (name, mut keys) = match model {
+        LstmClassifierConfig::NAME => return Ok(Architecture::new(LstmClassifierConfig {})),
+        VIT_TINY => ("vit_b_16", vec![("hidden_dim", 192), ("num_heads", 3), ("mlp_dim", 768)]),
+        name => (name, Vec::new()),
+    };
+    let entry = registry.find(name)?;
+    let configured = |keys: &[(&str, usize)]| {
+        entry.configure(&keys.iter().map(|(key, value)| (key.to_string(), json!(value))).collect())
+    };
+    if let Some(side) = side {
+        keys.push(("image_size", side));
+        if let Ok(architecture) = configured(&keys) {
+            return Ok(architecture);
+        }
+        keys.pop();
+    }
+    Ok(configured(&keys)?)
 }
 
 /// The usual input of a network, or one of another side.
@@ -63,7 +85,7 @@ fn images(shape: [usize; 4], device: &burn::tensor::Device) -> Tensor<4> {
 /// A forward pass in evaluation mode.
 pub(super) fn forward(model: &str, batch: usize, side: Option<usize>, bench: &Bench) -> anyhow::Result<Work> {
     let device = &bench.device;
-    let architecture = architecture(&bench.registry, model)?;
+    let architecture = architecture(&bench.registry, model, side)?;
     let network = fresh(&architecture, 42).fork(&device.device);
     let [channels, height, width] = input_shape(&architecture, side)?;
     let input = images([batch, channels, height, width], &device.device);
@@ -75,13 +97,19 @@ pub(super) fn forward(model: &str, batch: usize, side: Option<usize>, bench: &Be
 }
 
 /// Forward pass, loss, gradients and update.
-pub(super) fn train_step(model: &str, batch: usize, optimizer: Optimizer, bench: &Bench) -> anyhow::Result<Work> {
+pub(super) fn train_step(
+    model: &str,
+    batch: usize,
+    side: Option<usize>,
+    optimizer: Optimizer,
+    bench: &Bench,
+) -> anyhow::Result<Work> {
     let device = &bench.device;
-    let architecture = architecture(&bench.registry, model)?;
+    let architecture = architecture(&bench.registry, model, side)?;
     let training = device.device.clone().autodiff();
     let network = fresh(&architecture, 42).train().fork(&training);
     let mut trainer = Some(Trainer::new(network, &optimizer.config()?)?);
-    let [channels, height, width] = architecture.input_shape();
+    let [channels, height, width] = input_shape(&architecture, side)?;
     let input = images([batch, channels, height, width], &training);
     let target = match architecture.classes() {
         Some(classes) => {

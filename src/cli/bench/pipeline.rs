@@ -43,7 +43,7 @@ pub(super) fn epoch(name: &'static str, bench: &Bench) -> anyhow::Result<Work> {
 /// This program, started to enlarge a picture with the weights of a `.pth` file.
 pub(super) fn cold_start(bench: &Bench) -> anyhow::Result<Work> {
     const MODEL: &str = "super_resolution";
-    let architecture = architecture(&bench.registry, MODEL)?;
+    let architecture = architecture(&bench.registry, MODEL, None)?;
     let [_, height, width] = architecture.input_shape().map(|side| side as u32);
     let (weights_file, picture) = (bench.folder.join("super_resolution.pth"), bench.folder.join("picture.png"));
     let state = weights::to_state_dict(&fresh(&architecture, 42))?;

@@ -6,6 +6,8 @@ use burn::empty;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, hard_sigmoid, hard_swish, relu, relu6, sigmoid, silu, tanh};
 
+use crate::kernels::{self, Pointwise};
+
 /// A function of each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
@@ -33,6 +35,29 @@ pub enum Activation {
 impl Activation {
     /// Each value of `x` through the function; the shape stays.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        if self == Self::Identity {
+            return x;
+        }
+        kernels::pointwise(&x, self.function()).unwrap_or_else(|| self.of_burn(x))
+    }
+
+    /// The function as our kernels name it.
+    pub(crate) fn function(self) -> Pointwise {
+        match self {
+            Self::Identity => Pointwise::None,
+            Self::Relu => kernels::RELU,
+            Self::Relu6 => Pointwise::Clip(0.0, 6.0),
+            Self::Silu => Pointwise::Silu,
+            Self::HardSwish => Pointwise::HardSwish,
+            Self::HardSigmoid => Pointwise::HardSigmoid(1.0 / 6.0, 0.5),
+            Self::Sigmoid => Pointwise::Sigmoid,
+            Self::Gelu => Pointwise::Gelu,
+            Self::Tanh => Pointwise::Tanh,
+        }
+    }
+
+    /// The same with Burn's operations.
+    fn of_burn<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Identity => x,
             Self::Relu => relu(x),

@@ -45,6 +45,10 @@ impl MultiheadAttention {
             Some(self.in_proj_bias.val()),
             crate::kernels::Activation::None,
         );
+        let drops = self.dropout.training.is_enabled() && self.dropout.prob > 0.0 && qkv.device().is_autodiff();
+        if !drops && let Some(y) = crate::kernels::attention(&qkv, [batch, length], self.heads) {
+            return linear_last(&self.out_proj, y.reshape([batch, length, features]));
+        }
         let [q, k, v] = split_heads(qkv, [batch, length], self.heads);
         let scale = ((features / self.heads) as f64).powf(-0.5);
         let weights = softmax((q * scale).matmul(k.transpose()), 3);

@@ -195,6 +195,11 @@ impl BasicConv2d {
 
 /// A convolution and what follows it, in one pass where the device can.
 pub fn conv_norm(conv: &Conv2d, norm: Option<&BatchNorm2d>, activation: Activation, x: Tensor<4>) -> Tensor<4> {
+    if let Some(norm) = norm
+        && let Some(y) = layers::conv2d_norm_trained(conv, norm, &x, activation.function())
+    {
+        return y;
+    }
     let (fused, rest) = match activation {
         Activation::Relu => (kernels::Activation::Relu, Activation::Identity),
         other => (kernels::Activation::None, other),

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::activation::Activation;
 use super::conv::{ConvConfig, ConvInit, conv_norm};
+use crate::kernels;
 
 /// torchvision's `SqueezeExcitation`.
 #[derive(Module, Debug)]
@@ -34,8 +35,9 @@ impl SqueezeExcitation {
 
     /// `[batch, channels, height, width]` to the same.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let squeezed = conv_norm(&self.fc1, None, self.activation, adaptive_avg_pool2d(x.clone(), [1, 1]));
+        let mean = kernels::mean_of_planes(&x).unwrap_or_else(|| adaptive_avg_pool2d(x.clone(), [1, 1]));
+        let squeezed = conv_norm(&self.fc1, None, self.activation, mean);
         let scale = conv_norm(&self.fc2, None, self.scale, squeezed);
-        x * scale
+        kernels::scaled_planes(&x, &scale).unwrap_or_else(|| x * scale)
     }
 }

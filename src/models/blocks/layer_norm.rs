@@ -4,6 +4,8 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
+use crate::kernels;
+
 /// `torch.nn.LayerNorm` over the last axis.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
@@ -27,7 +29,9 @@ impl LayerNorm {
 
     /// `[…, features]` to the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        burn::tensor::module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        let [weight, bias] = [self.weight.val(), self.bias.val()];
+        kernels::layer_norm(&x, [weight.clone(), bias.clone()], self.epsilon)
+            .unwrap_or_else(|| burn::tensor::module::layer_norm(x, weight, Some(bias), self.epsilon))
     }
 
     /// Over the channels of `[batch, channels, height, width]`: torchvision's `LayerNorm2d`.

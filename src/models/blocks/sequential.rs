@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::activation::Activation;
 use super::conv::{ConvNormActivation, conv_norm};
 use super::excitation::SqueezeExcitation;
+use crate::kernels;
 use crate::layers::{self, BatchNorm2d};
 
 /// A layer on images.
@@ -137,5 +138,6 @@ pub fn from_imagenet(x: Tensor<4>) -> Tensor<4> {
 
 /// The mean of each channel: `[batch, channels, height, width]` to `[batch, channels]`.
 pub fn global_mean(x: Tensor<4>) -> Tensor<2> {
-    burn::tensor::module::adaptive_avg_pool2d(x, [1, 1]).flatten(1, 3)
+    let mean = kernels::mean_of_planes(&x);
+    mean.unwrap_or_else(|| burn::tensor::module::adaptive_avg_pool2d(x, [1, 1])).flatten(1, 3)
 }
