@@ -10,19 +10,23 @@
 mod cache;
 mod conv;
 mod dropout;
+mod gradients;
 mod host;
 mod linear;
 mod packed;
 mod pool;
+mod together;
 
 use burn::backend::Dispatch;
 use burn::tensor::activation::relu;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
+pub use gradients::{listening, node};
 pub use packed::{Norm, Packed, conv2d_constant, conv2d_kept};
 pub use rekindle_kernels::Activation;
 use rekindle_kernels::{Conv2d, Dropout, Linear, MaxPool2d};
+pub use together::{Shared, norm_together};
 
 use conv::ConvBackend;
 use dropout::DropoutBackend;
