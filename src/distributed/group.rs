@@ -290,7 +290,11 @@ impl Group {
         if self.size > 1 && !self.stuck.load(Ordering::Relaxed) {
             // MPI ends this process too: there is no answer. Where the thread is stuck, the launcher ends the others once this
             // process has ended.
-            let _ = self.wait_for(self.ask(move |transport| Ok(transport.abort(code))), ABORT);
+            let end = move |transport: &mut dyn Transport| {
+                transport.abort(code);
+                Ok(())
+            };
+            let _ = self.wait_for(self.ask(end), ABORT);
         }
     }
 }

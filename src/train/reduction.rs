@@ -162,7 +162,7 @@ impl Reduction {
                 Some(host) => Whole::Here(host, Rc::new(sum)),
                 None => {
                     let len = sum.len();
-                    Whole::There(Tensor::from_data(TensorData::new(sum, [len]), &device))
+                    Whole::There(Rc::new(Tensor::from_data(TensorData::new(sum, [len]), &device)))
                 }
             };
             for (place, range) in ranges {
@@ -334,7 +334,7 @@ fn held(network: &Network, grads: &GradientsParams) -> Result<Vec<Option<Held>>,
 #[derive(Clone)]
 enum Whole {
     Here(Host, Rc<Vec<f32>>),
-    There(Tensor<1>),
+    There(Rc<Tensor<1>>),
 }
 
 /// Where the sum of a place is.
@@ -355,7 +355,7 @@ impl ModuleVisitor for Restore {
         let shape = param.lazy_shape();
         let grad = match whole {
             Whole::Here(host, values) => host.tensor::<D>(values[range].to_vec(), shape),
-            Whole::There(values) => values.slice([range]).reshape(shape),
+            Whole::There(values) => (*values).clone().slice([range]).reshape(shape),
         };
         self.grads.register::<D>(param.id, grad);
     }
