@@ -8,7 +8,8 @@ use burn::nn::{Dropout, GateController, Initializer, Linear, LinearConfig, Lstm,
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 
-use crate::kernels::{self, Activation, Norm, Packed, Pointwise, Window};
+use crate::distributed::{self, Scope};
+use crate::kernels::{self, Activation, Norm, Packed, Pointwise, Shared, Window};
 
 /// A two-dimensional convolution of `x` `[batch, in, height, width]` to `[batch, out, height', width']`.
 ///
@@ -276,7 +277,8 @@ impl BatchNorm2d {
     /// cannot run.
     fn trained(&self, x: Tensor<4>, residual: Option<&Tensor<4>>, function: Pointwise) -> Option<Tensor<4>> {
         let device = x.device();
-        if !self.takes_statistics(&device) {
+        // Statistics of several ranks are taken by operations of Burn's.
+        if !self.takes_statistics(&device) || distributed::current().is_some() {
             return None;
         }
         let [batch, channels, height, width] = x.dims();
@@ -308,13 +310,44 @@ impl BatchNorm2d {
         }
         let [batch, _, height, width] = x.dims();
         let samples = (batch * height * width) as f64;
+        if let Some(ranks) = distributed::current() {
+            return self.together(x, samples, &ranks);
+        }
         let result = burn::tensor::module::batch_norm_train(x, self.weight.val(), self.bias.val(), self.epsilon);
-        let unbiased = result.variance.detach() * (samples / (samples - 1.0).max(1.0));
-        self.update(&self.running_mean, result.mean.detach(), &device);
-        self.update(&self.running_var, unbiased, &device);
-        let counted = self.num_batches_tracked.value_sync().to_device(&device) + 1.0;
-        set(&self.num_batches_tracked, counted.detach());
+        self.count(result.mean, result.variance, samples, &device);
         result.output
+    }
+
+    /// Training with the statistics of all ranks' batches.
+    fn together(&self, x: Tensor<4>, samples: f64, ranks: &Scope) -> Tensor<4> {
+        let device = x.device();
+        let plain = |tensor: Tensor<1>| tensor.without_autodiff();
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let own = x.clone().without_autodiff();
+        let own = burn::tensor::module::batch_norm_train(own, plain(weight.clone()), plain(bias.clone()), self.epsilon);
+        // A batch that counts nothing keeps step with the others.
+        let counted = if ranks.share() > 0.0 { samples } else { 0.0 };
+        let values = |tensor: Tensor<1>| tensor.into_data().iter::<f64>().collect::<Vec<_>>();
+        let all = ranks.gather(&[vec![counted], values(own.mean), values(own.variance)].concat());
+        let Statistics { count, mean, variance } = Statistics::of(&all);
+        let tensor = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|value| *value as f32).collect();
+            Tensor::<1>::from_floats(&values[..], &device.clone().without_autodiff())
+        };
+        let (mean, variance) = (tensor(&mean), tensor(&variance));
+        let shared = Shared { count, own: samples, epsilon: self.epsilon };
+        let output = kernels::norm_together(x, weight, bias, [mean.clone(), variance.clone()], shared);
+        self.count(mean, variance, count, &device);
+        output
+    }
+
+    /// Adds the statistics of a batch to the running ones.
+    fn count(&self, mean: Tensor<1>, variance: Tensor<1>, samples: f64, device: &Device) {
+        let unbiased = variance.detach() * (samples / (samples - 1.0).max(1.0));
+        self.update(&self.running_mean, mean.detach().to_device(device), device);
+        self.update(&self.running_var, unbiased.to_device(device), device);
+        let counted = self.num_batches_tracked.value_sync().to_device(device) + 1.0;
+        set(&self.num_batches_tracked, counted.detach());
     }
 
     /// The normalisation of evaluation mode.
@@ -331,6 +364,32 @@ impl BatchNorm2d {
     fn update(&self, state: &RunningState<Tensor<1>>, batch: Tensor<1>, device: &Device) {
         let kept = state.value_sync().to_device(device) * (1.0 - self.momentum);
         set(state, (kept + batch * self.momentum).detach());
+    }
+}
+
+/// Statistics of the batches of several ranks.
+struct Statistics {
+    /// Values of each channel.
+    count: f64,
+    mean: Vec<f64>,
+    /// Biased variance.
+    variance: Vec<f64>,
+}
+
+impl Statistics {
+    /// Of what every rank tells: the number of its values, their means and variances.
+    fn of(ranks: &[Vec<f64>]) -> Self {
+        let channels = ranks[0].len() / 2;
+        let part = |rank: &[f64], c: usize| (rank[0], rank[1 + c], rank[1 + channels + c]);
+        let count: f64 = ranks.iter().map(|rank| rank[0]).sum();
+        let over = |value: &dyn Fn(f64, f64) -> f64, c: usize| {
+            let sum: f64 = ranks.iter().map(|rank| part(rank, c)).map(|(n, mean, var)| n * value(mean, var)).sum();
+            sum / count
+        };
+        let mean: Vec<f64> = (0..channels).map(|c| over(&|mean, _| mean, c)).collect();
+        let spread = |c: usize| over(&|own, variance| variance + (own - mean[c]).powi(2), c);
+        let variance = (0..channels).map(spread).collect();
+        Self { count, mean, variance }
     }
 }
 

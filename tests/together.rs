@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rekindle::checkpoint::{Contents, Run, Which};
-use rekindle::device::DeviceName;
 use rekindle::distributed::threads;
+use rekindle::models::FashionClassifierConfig;
+use rekindle::prelude::{DataConfig, DatasetName, DeviceName, Event, Limit, Training};
 use rekindle::train::{Loaded, Outcome, Session, Snapshot, Start};
 use rekindle_state::{Tolerance, Value, diff};
 
@@ -46,6 +47,20 @@ lr = 1e-3
 early_stopping = { patience = 2 }
 [checkpoint]
 every_steps = 2
+"#;
+
+/// Batch normalisation of this library's, without anything random.
+const VGG: &str = r#"
+name = "vgg"
+model = { name = "vgg11_bn", widths = [4, 5, 6, 6, 6], hidden = [10, 8], classes = 10, dropout = 0.0 }
+[data]
+name = "cifar-10"
+[optimizer]
+name = "sgd"
+lr = 1e-3
+momentum = 0.9
+[train]
+epochs = 2
 "#;
 
 /// 51 steps an epoch of 8 images, the last of which has 3; validation in uneven parts.
@@ -164,9 +179,15 @@ fn the_same_ranks_give_the_same_bits_interrupted_or_not() {
             ("normed", NORMED, 2, "train.accumulate=1"),
             ("accumulated", NORMED, 1, "train.accumulate=2"),
             ("both", PLAIN, 2, "train.accumulate=2"),
+            // Gradients that travel during the backward pass, though not in the first step after a start.
+            ("wide", PLAIN, 2, "model.hidden=[16, 520, 520, 12]"),
+            ("synchronised", VGG, 2, "train.sync_batch_norm=true"),
         ];
-        for (name, text, count, accumulate) in cases {
-            let keys = settings(&SHORT, &[accumulate]);
+        for (name, text, count, more) in cases {
+            let keys = match name {
+                "synchronised" => settings(&["train.epochs=2", "data.limit={ train = 19, test = 4 }"], &[more]),
+                _ => settings(&SHORT, &[more]),
+            };
             let run = |run: &str, stop| train(&bench, text, &keys, &format!("{name}-{run}"), count, stop);
             let whole = End::of(&run("whole", None));
             End::of(&run("again", None)).assert_is(&whole, name);
@@ -180,6 +201,99 @@ fn the_same_ranks_give_the_same_bits_interrupted_or_not() {
                 End::of(&stopped).assert_is(&whole, &format!("{name}, {what}"));
             }
         }
+    });
+}
+
+#[test]
+fn synchronised_batch_normalisation_is_that_of_one_large_batch() {
+    alone("together::synchronised_batch_normalisation_is_that_of_one_large_batch", || {
+        let bench = Bench::new();
+        let run = |name: &str, count: usize, keys: [&str; 3]| {
+            let keys = settings(&keys, &["train.epochs=3", "data.limit={ train = 19, test = 4 }"]);
+            train(&bench, VGG, &keys, name, count, None)
+        };
+        let synchronised = "train.sync_batch_norm=true";
+        let keys = |batch, accumulate| [batch, accumulate, synchronised];
+        let whole = run("whole", 1, keys("data.batch_size=8", "train.accumulate=1"));
+        // In the last step of an epoch, which has 3 images, some ranks have fewer than others or none.
+        for (count, batch) in [(2, "data.batch_size=4"), (4, "data.batch_size=2")] {
+            let what = format!("{count} ranks, {batch}");
+            assert_close(&run(&what, count, keys(batch, "train.accumulate=1")), &whole, &what);
+        }
+        let halves = run("halves", 1, keys("data.batch_size=4", "train.accumulate=2"));
+        assert_close(&run("both", 2, keys("data.batch_size=2", "train.accumulate=2")), &halves, "accumulated");
+        // It is not what ranks do otherwise.
+        let local = run("local", 2, ["data.batch_size=4", "train.accumulate=1", "train.sync_batch_norm=false"]);
+        let found = diff(&weights(&local), &weights(&whole), Tolerance { rtol: 1e-3, atol: 1e-3 }).unwrap();
+        assert!(!found.same);
+    });
+}
+
+#[test]
+fn what_cannot_be_synchronised_is_said() {
+    let bench = Bench::new();
+    let told = |text: &str| {
+        let begin =
+            Begin::New(bench.loaded(text, &settings(&SHORT, &["train.sync_batch_norm=true"])), bench.path("run"));
+        let answers: Vec<String> = ranks(2, |_| begin.clone(), None).into_iter().map(Result::unwrap_err).collect();
+        assert_eq!(answers[0], answers[1]);
+        answers.into_iter().next().unwrap()
+    };
+    let error = told(NORMED);
+    assert!(error.contains("'norm' is a batch normalisation of Burn's") && error.contains("BatchNorm2d"), "{error}");
+    let error = told(PLAIN);
+    assert!(error.contains("the model has no batch normalisation that is trained"), "{error}");
+}
+
+#[test]
+fn all_ranks_stop_early_together() {
+    alone("together::all_ranks_stop_early_together", || {
+        let bench = Bench::new();
+        let keys = settings(&SHORT, &["train.epochs=9", "optimizer.lr=0.0", "train.early_stopping={ patience = 2 }"]);
+        let begin = Begin::New(bench.loaded(PLAIN, &keys), bench.path("run"));
+        for answer in ranks(3, |_| begin.clone(), None) {
+            assert_eq!(answer.unwrap().0, Outcome::EarlyStopped);
+        }
+        let last = Run::open(&bench.path("run")).unwrap().find(Which::Last).unwrap();
+        assert_eq!(last.manifest().unwrap().epoch, 3);
+    });
+}
+
+#[test]
+fn ranks_train_what_code_describes() {
+    alone("together::ranks_train_what_code_describes", || {
+        let scratch = tempfile::tempdir().unwrap();
+        let (dir, other) = (scratch.path().join("run"), scratch.path().join("other"));
+        let limit = Limit { train: Some(24), test: Some(8) };
+        let training = move |epochs: usize| {
+            Training::of(FashionClassifierConfig { dropout: 0.0, hidden: [24, 20, 16, 12], ..Default::default() })
+                .data(DataConfig { limit: Some(limit), ..DatasetName::FASHION_MNIST_SAMPLE.into() })
+                .global_batch(8)
+                .epochs(epochs)
+                .device(DeviceName::FLEX)
+        };
+        training(2).run(&other).unwrap();
+        let (steps, path) = (Arc::new(AtomicU64::new(0)), dir.clone());
+        let heard = Arc::clone(&steps);
+        let paths = threads::run(2, move |group| {
+            let (group, heard) = (Arc::new(group), Arc::clone(&heard));
+            let observer = move |event: &Event| {
+                if matches!(event, Event::Step { .. }) {
+                    heard.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            training(1).ranks(group.clone()).observe(observer).run(&path).unwrap();
+            // Its one epoch is done.
+            training(2).ranks(group).resume(&path).unwrap().path().to_path_buf()
+        });
+        assert!(paths.iter().all(|path| *path == dir));
+        // Rank 0 alone tells; one epoch has 3 steps.
+        assert_eq!(steps.load(Ordering::Relaxed), 3);
+        let (run, other) = (Run::open(&dir).unwrap(), Run::open(&other).unwrap());
+        let manifest = run.find(Which::Last).unwrap().manifest().unwrap();
+        assert_eq!((manifest.ranks, manifest.step, manifest.epoch), (2, 3, 1));
+        let first = other.find(Which::Step(3)).unwrap().manifest().unwrap();
+        assert!((first.metrics["valid.loss"] - manifest.metrics["valid.loss"]).abs() < 1e-4);
     });
 }
 

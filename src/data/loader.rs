@@ -147,6 +147,12 @@ impl Loader {
         self.shared_batches(epoch, start, Share::ALL)
     }
 
+    /// One batch of an epoch.
+    pub fn batch(&self, epoch: usize, number: usize) -> Batches {
+        let left = number..(number + 1).min(self.num_batches());
+        self.made(Source::Inline(Plan::new(self, epoch)), left, 1)
+    }
+
     /// Of the batches of an epoch from number `start` on, those of a rank: ranks take turns.
     pub fn shared_batches(&self, epoch: usize, start: usize, share: Share) -> Batches {
         let total = self.num_batches();
@@ -161,14 +167,12 @@ impl Loader {
                 Err(error) => Source::Failed(Some(error)),
             }
         };
-        Batches {
-            source,
-            left,
-            ranks: share.ranks,
-            batch_size: self.config.batch_size,
-            items: self.num_items(),
-            device: self.device.clone(),
-        }
+        self.made(source, left, share.ranks)
+    }
+
+    fn made(&self, source: Source, left: Range<usize>, ranks: usize) -> Batches {
+        let (batch_size, items, device) = (self.config.batch_size, self.num_items(), self.device.clone());
+        Batches { source, left, ranks, batch_size, items, device }
     }
 }
 

@@ -1,122 +1,52 @@
 //! The ranks of one training, and the operations that they do together.
 
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Why ranks cannot work together.
-#[derive(Debug, thiserror::Error)]
-pub enum GroupError {
-    /// The program was started as several ranks, and this build has no engine for them.
-    #[error(
-        "this process is rank {rank} of {size}, started by {launcher}, but the program was built without MPI: \
-         install it with `--features mpi`, or start it once"
-    )]
-    NotInThisBuild {
-        /// The launcher whose variables were found.
-        launcher: &'static str,
-        /// Number of this process.
-        rank: usize,
-        /// Number of processes.
-        size: usize,
-    },
-    /// The ranks cannot be connected.
-    #[error("MPI does not start: {reason}")]
-    Start {
-        /// Why not.
-        reason: String,
-    },
-    /// A rank cannot go on, and every rank knows.
-    #[error("rank {rank} on {host}: {reason}")]
-    Failed {
-        /// The first rank that failed.
-        rank: usize,
-        /// Its host.
-        host: String,
-        /// What happened there.
-        reason: String,
-    },
-    /// Another rank is gone.
-    #[error("rank {rank} on {host} lost the other ranks: {reason}")]
-    Lost {
-        /// The rank that noticed.
-        rank: usize,
-        /// Its host.
-        host: String,
-        /// What happened.
-        reason: String,
-    },
-    /// Ranks were started with different inputs.
-    #[error("rank {rank} on {host} has another {what} than rank 0: found {found}, expected {expected}")]
-    Differs {
-        /// The rank that differs.
-        rank: usize,
-        /// Its host.
-        host: String,
-        /// What differs: the recipe, the program's version, the data.
-        what: String,
-        /// Its value there.
-        found: String,
-        /// Its value at rank 0.
-        expected: String,
-    },
-}
+use super::{Alarm, GroupError, Transport};
 
-impl GroupError {
-    /// Whether every rank has this error, so that all of them can end in order.
-    pub fn is_everywhere(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Differs { .. })
-    }
-}
-
-/// Values that are summed in one go: what is sent is copied once, and MPI counts in `i32`.
+/// Values that are summed in one go: MPI counts in `i32`, and what is received needs memory once more.
 const BUCKET: usize = 1 << 24;
 
 /// Bytes that are broadcast in one go.
 const PIECE: usize = 1 << 28;
 
-/// Moves values between ranks. Every operation is collective: each rank calls the same ones in the same order.
-pub trait Transport: Send {
-    /// Number of this rank, from 0.
-    fn rank(&self) -> usize;
+/// For how long the other ranks may keep this one waiting, in seconds, unless `REKINDLE_RANKS_TIMEOUT` says otherwise. As with
+/// PyTorch's NCCL, this is longer than writing any checkpoint takes.
+const PATIENCE: u64 = 600;
 
-    /// Number of ranks.
-    fn size(&self) -> usize;
+/// How long ending every rank may take before this process ends by itself.
+const ABORT: Duration = Duration::from_secs(3);
 
-    /// The machine that this rank runs on.
-    fn host(&self) -> String;
+/// How often the thread looks after the connection, and a waiting one whether it still stands.
+const TICK: Duration = Duration::from_secs(1);
 
-    /// Gives each rank its chunk of `values` from every rank, in rank order: `received` holds `size` chunks of equal length.
-    /// `counts` are the lengths of the chunks by receiving rank.
-    ///
-    /// # Errors
-    /// When another rank is gone.
-    fn scatter(&mut self, values: &[f32], counts: &[usize], received: &mut [f32]) -> Result<(), GroupError>;
-
-    /// Puts the chunks of all ranks together, in rank order, on every rank.
-    ///
-    /// # Errors
-    /// When another rank is gone.
-    fn gather(&mut self, chunk: &[f32], counts: &[usize], values: &mut [f32]) -> Result<(), GroupError>;
-
-    /// The bytes of every rank, in rank order, on every rank.
-    ///
-    /// # Errors
-    /// When another rank is gone.
-    fn gather_bytes(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, GroupError>;
-
-    /// Ends every rank at once, because this one cannot go on.
-    fn abort(&mut self, code: i32);
-}
+/// Something to do with the other ranks.
+type Job = Box<dyn FnOnce(&mut dyn Transport) + Send>;
 
 /// The ranks of one training, as one of them sees it.
+///
+/// A thread of its own speaks to the others: what is asked of it is done in the order of asking, while the asking thread goes on.
 pub struct Group {
-    transport: Mutex<Box<dyn Transport>>,
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    /// Whether the thread waits for ranks that do not come: nobody must wait for it.
+    stuck: AtomicBool,
+    alarm: Alarm,
+    patience: Duration,
     waited: Mutex<Duration>,
     rank: usize,
     size: usize,
     host: String,
+    in_process: bool,
 }
+
+/// Something that was asked for and may not be there yet: see [`Group::wait`].
+pub struct Pending<T>(Receiver<Result<T, GroupError>>);
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -125,10 +55,49 @@ impl std::fmt::Debug for Group {
 }
 
 impl Group {
-    /// The group that a transport connects.
-    pub fn new(transport: impl Transport + 'static) -> Self {
-        let (rank, size, host) = (transport.rank(), transport.size(), transport.host());
-        Self { transport: Mutex::new(Box::new(transport)), waited: Mutex::default(), rank, size, host }
+    /// The group that a transport connects; it is made, used and dropped on the group's thread.
+    ///
+    /// # Errors
+    /// When the transport cannot be made.
+    pub fn start<T: Transport>(
+        make: impl FnOnce(Alarm) -> Result<T, GroupError> + Send + 'static,
+    ) -> Result<Self, GroupError> {
+        let alarm = Alarm::default();
+        let raised = alarm.clone();
+        let (jobs, incoming) = channel::<Job>();
+        let (ready, started) = channel();
+        let serve = move || {
+            let mut transport = match make(raised) {
+                Ok(transport) => transport,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let who = (transport.rank(), transport.size(), transport.host(), transport.is_in_process());
+            let mut wanted = ready.send(Ok(who)).is_ok();
+            while wanted {
+                match incoming.recv_timeout(TICK) {
+                    Ok(job) => job(&mut transport),
+                    Err(RecvTimeoutError::Timeout) => transport.idle(),
+                    Err(RecvTimeoutError::Disconnected) => wanted = false,
+                }
+            }
+        };
+        let failed = |reason: String| GroupError::Start { reason };
+        let thread = thread::Builder::new().name("ranks".into()).spawn(serve);
+        let thread = thread.map_err(|error| failed(error.to_string()))?;
+        let (rank, size, host, in_process) = started.recv().map_err(|_| failed("its thread has ended".into()))??;
+        let patience = std::env::var("REKINDLE_RANKS_TIMEOUT").ok().and_then(|seconds| seconds.parse().ok());
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            stuck: AtomicBool::new(false),
+            alarm,
+            patience: Duration::from_secs(patience.unwrap_or(PATIENCE)),
+            waited: Mutex::default(),
+            rank,
+            size,
+            host,
+            in_process,
+        })
     }
 
     /// Number of this rank, from 0. Rank 0 alone writes and prints.
@@ -146,49 +115,75 @@ impl Group {
         &self.host
     }
 
+    /// Whether all ranks are threads of this process.
+    pub fn is_in_process(&self) -> bool {
+        self.in_process
+    }
+
     /// Whether this is the rank that writes and prints.
     pub fn is_first(&self) -> bool {
         self.rank == 0
     }
 
-    /// Time spent in operations with the other ranks so far, waiting for them included.
+    /// Time spent waiting for the other ranks so far, and for what is done together with them.
     pub fn waited(&self) -> Duration {
         *self.waited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the other ranks.
-    fn together<T>(&self, work: impl FnOnce(&mut dyn Transport) -> T) -> T {
-        let begun = Instant::now();
-        let mut transport: MutexGuard<'_, Box<dyn Transport>> =
-            self.transport.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = work(&mut **transport);
-        *self.waited.lock().unwrap_or_else(PoisonError::into_inner) += begun.elapsed();
-        result
+    /// Asks for something to be done with the other ranks, after what was asked for before.
+    fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Transport) -> Result<T, GroupError> + Send + 'static,
+    ) -> Pending<T> {
+        let (answer, pending) = channel();
+        let job: Job = Box::new(move |transport| drop(answer.send(work(transport))));
+        // A thread that has ended answers nothing, which is what waiting finds.
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+        Pending(pending)
     }
 
-    /// Replaces `values` by their sum over all ranks, added in rank order: each rank gets the same bits, every time.
-    ///
-    /// Each rank sums one chunk, so a rank sends and receives `2 (size - 1) / size` of the values, as a ring does.
+    /// Waits for something that was asked for.
     ///
     /// # Errors
     /// When another rank is gone.
-    pub fn sum(&self, values: &mut [f32]) -> Result<(), GroupError> {
-        if self.size == 1 {
-            return Ok(());
-        }
-        values.chunks_mut(BUCKET).try_for_each(|bucket| self.sum_bucket(bucket))
+    pub fn wait<T>(&self, pending: Pending<T>) -> Result<T, GroupError> {
+        self.wait_for(pending, self.patience)
     }
 
-    fn sum_bucket(&self, values: &mut [f32]) -> Result<(), GroupError> {
-        let counts: Vec<usize> = (0..self.size).map(|rank| share(values.len(), rank, self.size).len()).collect();
-        let own = counts[self.rank];
-        let mut received = vec![0.0; own * self.size];
-        self.together(|transport| transport.scatter(values, &counts, &mut received))?;
-        let (sums, others) = received.split_at_mut(own);
-        for other in others.chunks_exact(own.max(1)) {
-            sums.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
-        }
-        self.together(|transport| transport.gather(sums, &counts, values))
+    fn wait_for<T>(&self, pending: Pending<T>, patience: Duration) -> Result<T, GroupError> {
+        let begun = Instant::now();
+        let lost = |reason: String| Err(GroupError::Lost { rank: self.rank, host: self.host.clone(), reason });
+        let answer = loop {
+            let left = patience.saturating_sub(begun.elapsed());
+            match pending.0.recv_timeout(TICK.min(left)) {
+                Ok(answer) => break answer,
+                Err(RecvTimeoutError::Disconnected) => break lost("the thread that speaks to them has ended".into()),
+                Err(RecvTimeoutError::Timeout) => {
+                    let alarm = self.alarm.raised();
+                    if alarm.is_some() || begun.elapsed() >= patience {
+                        self.stuck.store(true, Ordering::Relaxed);
+                        let silent = || lost(format!("they have not answered for {} s", patience.as_secs()));
+                        break alarm.map_or_else(silent, Err);
+                    }
+                }
+            }
+        };
+        *self.waited.lock().unwrap_or_else(PoisonError::into_inner) += begun.elapsed();
+        answer
+    }
+
+    /// The sum of values over all ranks, added in rank order: each rank gets the same bits, every time.
+    ///
+    /// Each rank sums one chunk, so a rank sends and receives `2 (size - 1) / size` of the values, as a ring does.
+    pub fn sum(&self, mut values: Vec<f32>) -> Pending<Vec<f32>> {
+        self.ask(move |transport| {
+            if transport.size() > 1 {
+                values.chunks_mut(BUCKET).try_for_each(|bucket| sum(transport, bucket))?;
+            }
+            Ok(values)
+        })
     }
 
     /// Whether any rank says so.
@@ -204,10 +199,11 @@ impl Group {
     /// # Errors
     /// When another rank is gone.
     pub fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, GroupError> {
+        let bytes = bytes.to_vec();
         if self.size == 1 {
-            return Ok(vec![bytes.to_vec()]);
+            return Ok(vec![bytes]);
         }
-        self.together(|transport| transport.gather_bytes(bytes))
+        self.wait(self.ask(move |transport| transport.gather_bytes(&bytes)))
     }
 
     /// The bytes of rank 0 on every rank; the others give none.
@@ -291,10 +287,43 @@ impl Group {
 
     /// Ends every rank at once, because this one cannot go on. The caller has said why.
     pub fn abort(&self, code: i32) {
-        if self.size > 1 {
-            self.together(|transport| transport.abort(code));
+        if self.size > 1 && !self.stuck.load(Ordering::Relaxed) {
+            // MPI ends this process too: there is no answer. Where the thread is stuck, the launcher ends the others once this
+            // process has ended.
+            let end = move |transport: &mut dyn Transport| {
+                transport.abort(code);
+                Ok(())
+            };
+            let _ = self.wait_for(self.ask(end), ABORT);
         }
     }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let stuck = self.stuck.load(Ordering::Relaxed);
+        if let Some(thread) =
+            self.thread.take().filter(|thread| !stuck && thread.thread().id() != thread::current().id())
+        {
+            // The transport ends there, after what was asked for.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Replaces values by their sum over all ranks, in rank order.
+fn sum(transport: &mut dyn Transport, values: &mut [f32]) -> Result<(), GroupError> {
+    let (rank, size) = (transport.rank(), transport.size());
+    let counts: Vec<usize> = (0..size).map(|rank| share(values.len(), rank, size).len()).collect();
+    let own = counts[rank];
+    let mut received = vec![0.0; own * size];
+    transport.scatter(values, &counts, &mut received)?;
+    let (sums, others) = received.split_at_mut(own);
+    for other in others.chunks_exact(own.max(1)) {
+        sums.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
+    }
+    transport.gather(sums, &counts, values)
 }
 
 /// The part of `total` things that is a rank's: contiguous, in rank order, as even as can be.
@@ -327,14 +356,17 @@ mod tests {
                 let value =
                     |rank: usize, i: usize| ((i * 7 + rank * 13) as f32).sin() * 10f32.powi((rank % 3) as i32 * 3);
                 let answers = threads::run(size, move |group| {
-                    let mut values: Vec<f32> = (0..len).map(|i| value(group.rank(), i)).collect();
-                    group.sum(&mut values).unwrap();
-                    values
+                    let values = |more: usize| (0..len).map(|i| value(group.rank(), i + more)).collect();
+                    // What was asked for is done in order, whenever it is waited for.
+                    let (first, second) = (group.sum(values(0)), group.sum(values(1)));
+                    assert_eq!(group.gather(&[]).unwrap().len(), size);
+                    (group.wait(second).unwrap(), group.wait(first).unwrap())
                 });
-                let expected: Vec<f32> =
-                    (0..len).map(|i| (1..size).fold(value(0, i), |sum, rank| sum + value(rank, i))).collect();
-                for answer in answers {
-                    assert!(answer.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()));
+                let expected = |i: usize| (1..size).fold(value(0, i), |sum, rank| sum + value(rank, i));
+                for (second, first) in answers {
+                    assert_eq!((first.len(), second.len()), (len, len));
+                    assert!((0..len).all(|i| first[i].to_bits() == expected(i).to_bits()));
+                    assert!((0..len).all(|i| second[i].to_bits() == expected(i + 1).to_bits()));
                 }
             }
         }
@@ -355,7 +387,11 @@ mod tests {
 
     #[test]
     fn a_rank_that_is_gone_is_an_error_for_the_others() {
-        let answers = threads::run(3, |group| if group.rank() == 1 { Ok(()) } else { group.sum(&mut [1.0; 8]) });
+        let answers =
+            threads::run(
+                3,
+                |group| if group.rank() == 1 { Ok(Vec::new()) } else { group.wait(group.sum(vec![1.0; 8])) },
+            );
         assert!(answers[0].is_err() && answers[2].is_err());
     }
 

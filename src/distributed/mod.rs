@@ -4,11 +4,17 @@
 //! number of ranks gives the same bits again. How bytes travel is a [`Transport`]: MPI between processes (feature `mpi`), or
 //! memory between threads of one process ([`threads`]), which is what tests run on.
 
+mod error;
 mod group;
 mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod scope;
 pub mod threads;
+mod transport;
 
-pub use group::{Group, GroupError, Transport};
+pub use error::GroupError;
+pub use group::{Group, Pending};
 pub use launcher::{Launch, connect, launched};
+pub use scope::{Scope, current, within};
+pub use transport::{Alarm, Transport};

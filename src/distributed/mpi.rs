@@ -1,26 +1,20 @@
 //! Ranks as processes that MPI connects, on one machine or many.
 //!
-//! MPI's handles stay on one thread, which every operation is sent to: MPI then needs no locks of its own, and nothing here is
-//! unsafe.
+//! MPI's handles stay on the group's thread: MPI then needs no locks of its own, and nothing here is unsafe.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::cell::{Cell, RefCell};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpi::Count;
 use mpi::Threading;
 use mpi::datatype::{Partition, PartitionMut};
+use mpi::environment::Universe;
+use mpi::request::{Request, Scope};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives};
+use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
 
-use super::{Group, GroupError, Launch, Transport};
-
-/// For how long the other ranks may keep this one waiting, in seconds, unless `REKINDLE_RANKS_TIMEOUT` says otherwise. As with
-/// PyTorch's NCCL, this is longer than writing any checkpoint takes.
-const PATIENCE: u64 = 600;
-
-/// How long ending every rank may take before this process ends by itself.
-const ABORT: Duration = Duration::from_secs(3);
+use super::{Alarm, Group, GroupError, Launch, Transport};
 
 /// Bytes of a message that travels with its length, the length included.
 const SHORT: usize = 64;
@@ -28,115 +22,113 @@ const SHORT: usize = 64;
 /// Bytes of the length.
 const LENGTH: usize = 8;
 
-/// Something for the thread that speaks to MPI.
-enum Request {
-    Scatter { values: Vec<f32>, counts: Vec<usize> },
-    Gather { chunk: Vec<f32>, counts: Vec<usize> },
-    GatherBytes(Vec<u8>),
-    Abort(i32),
-}
+/// For how long a rank that waits for others asks without a pause.
+const AWAKE: Duration = Duration::from_micros(200);
 
-/// What it answers.
-enum Answer {
-    Values(Vec<f32>),
-    Bytes(Vec<Vec<u8>>),
-}
+/// The same while values travel between ranks that are all there: it is the asking that moves them.
+const MOVING: Duration = Duration::from_millis(50);
+
+/// The pause after that: a core that computes meanwhile must not be taken from it.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// How often ranks let each other know that they are there.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// So many beats missed, and a rank is gone.
+const MISSED: usize = 8;
+
+/// The tag of these messages.
+const TAG: i32 = 77;
 
 struct Mpi {
-    rank: usize,
-    size: usize,
-    host: String,
-    requests: Option<SyncSender<Request>>,
-    answers: Receiver<Answer>,
-    patience: Duration,
-    thread: Option<thread::JoinHandle<()>>,
+    world: SimpleCommunicator,
+    hosts: Vec<String>,
+    alarm: Alarm,
+    beaten: Cell<Instant>,
+    /// For each rank, how many beats of this one's have passed since it was heard of. Rank 0 and each other one listen to each other.
+    missed: RefCell<Vec<usize>>,
+    /// MPI is finalised when this is dropped.
+    _universe: Universe,
 }
 
 /// Starts MPI in a process that a launcher started.
 pub(super) fn connect(launch: Launch) -> Result<Group, GroupError> {
-    let start = |reason: String| GroupError::Start { reason };
-    let (requests, incoming) = sync_channel(1);
-    let (outgoing, answers) = sync_channel(1);
-    let (ready, started) = sync_channel(1);
-    let serve = move || {
-        let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else { return };
+    Group::start(move |alarm| {
+        let start = |reason: String| GroupError::Start { reason };
+        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
+            .ok_or_else(|| start("it was started before in this process".into()))?;
         let world = universe.world();
-        let host = mpi::environment::processor_name().unwrap_or_else(|_| "an unnamed host".to_string());
-        if ready.send((world.rank() as usize, world.size() as usize, host)).is_ok() {
-            answer(&world, &incoming, &outgoing);
+        let size = world.size() as usize;
+        if size != launch.size {
+            let reason = format!(
+                "{} started {} processes, but MPI sees {size}: the program was built with another MPI than the launcher's",
+                launch.launcher, launch.size
+            );
+            return Err(start(reason));
         }
-    };
-    let thread = thread::Builder::new().name("mpi".into()).spawn(serve).map_err(|error| start(error.to_string()))?;
-    let (rank, size, host) = started.recv().map_err(|_| start("it was started before in this process".into()))?;
-    if size != launch.size {
-        let reason = format!(
-            "{} started {} processes, but MPI sees {size}: the program was built with another MPI than the launcher's",
-            launch.launcher, launch.size
-        );
-        return Err(start(reason));
-    }
-    let patience = std::env::var("REKINDLE_RANKS_TIMEOUT").ok().and_then(|seconds| seconds.parse().ok());
-    let patience = Duration::from_secs(patience.unwrap_or(PATIENCE));
-    Ok(Group::new(Mpi { rank, size, host, requests: Some(requests), answers, patience, thread: Some(thread) }))
+        let (beaten, missed) = (Cell::new(Instant::now()), RefCell::new(vec![0; size]));
+        let mut mpi = Mpi { world, hosts: Vec::new(), alarm, beaten, missed, _universe: universe };
+        let hosts = mpi.gather_bytes(mpi.host().as_bytes())?;
+        mpi.hosts = hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect();
+        Ok(mpi)
+    })
 }
 
-/// Serves requests until the group is dropped.
-fn answer(world: &SimpleCommunicator, incoming: &Receiver<Request>, outgoing: &SyncSender<Answer>) {
-    let (rank, size) = (world.rank() as usize, world.size() as usize);
-    for request in incoming {
-        let answer = match request {
-            Request::Scatter { values, counts } => {
-                let own = counts[rank];
-                let mut received = vec![0f32; own * size];
-                let (counts, starts) = layout(&counts);
-                let (all, at) = layout(&vec![own; size]);
-                world.all_to_all_varcount_into(
-                    &Partition::new(&values[..], counts, starts),
-                    &mut PartitionMut::new(&mut received[..], all, at),
-                );
-                Answer::Values(received)
+impl Mpi {
+    /// Waits for something, at first without a pause. MPI's own waiting keeps a core busy, and never ends when a rank is gone.
+    fn finish<'a, D: ?Sized, S: Scope<'a>>(&self, mut request: Request<'a, D, S>, awake: Duration) {
+        let begun = Instant::now();
+        while let Err(waiting) = request.test() {
+            request = waiting;
+            if begun.elapsed() < awake {
+                thread::yield_now()
+            } else {
+                thread::sleep(PAUSE)
             }
-            Request::Gather { chunk, counts } => {
-                let mut values = vec![0f32; counts.iter().sum()];
-                let (counts, starts) = layout(&counts);
-                world.all_gather_varcount_into(&chunk[..], &mut PartitionMut::new(&mut values[..], counts, starts));
-                Answer::Values(values)
-            }
-            Request::GatherBytes(bytes) => Answer::Bytes(gather_bytes(world, &bytes)),
-            Request::Abort(code) => world.abort(code),
-        };
-        if outgoing.send(answer).is_err() {
+            self.beat();
+        }
+    }
+
+    /// Waits until every rank is here.
+    fn meet(&self) {
+        self.finish(self.world.immediate_barrier(), AWAKE);
+    }
+
+    /// Lets the others know that this rank is there, and looks whether they are.
+    fn beat(&self) {
+        if self.beaten.get().elapsed() < BEAT {
             return;
         }
+        self.beaten.set(Instant::now());
+        let mut missed = self.missed.borrow_mut();
+        missed.iter_mut().for_each(|missed| *missed += 1);
+        while let Some(status) = self.world.any_process().immediate_probe_with_tag(TAG) {
+            let (_, status) = self.world.process_at_rank(status.source_rank()).receive_with_tag::<u8>(TAG);
+            missed[status.source_rank() as usize] = 0;
+        }
+        let others = if self.world.rank() == 0 { 1..self.hosts.len() } else { 0..self.hosts.len().min(1) };
+        for rank in others {
+            if missed[rank] > MISSED {
+                // What was begun with that rank never ends, and MPI must not be left in the middle of it.
+                self.alarm.raise(GroupError::Gone { rank, host: self.hosts[rank].clone(), seconds: MISSED });
+                loop {
+                    thread::park();
+                }
+            }
+            self.world.process_at_rank(rank as i32).send_with_tag(&0u8, TAG);
+        }
     }
-}
 
-/// The bytes of every rank. Short messages, which every step has, travel with their lengths.
-fn gather_bytes(world: &SimpleCommunicator, bytes: &[u8]) -> Vec<Vec<u8>> {
-    let size = world.size() as usize;
-    let mut short = [0u8; SHORT];
-    let begin = &bytes[..bytes.len().min(SHORT - LENGTH)];
-    short[..LENGTH].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-    short[LENGTH..LENGTH + begin.len()].copy_from_slice(begin);
-    let mut all = vec![0u8; SHORT * size];
-    world.all_gather_into(&short[..], &mut all[..]);
-    let parts = all.chunks_exact(SHORT).map(|part| part.split_at(LENGTH));
-    let length = |length: &[u8]| length.try_into().map_or(0, u64::from_le_bytes) as usize;
-    let parts: Vec<(usize, &[u8])> = parts.map(|(bytes, rest)| (length(bytes), rest)).collect();
-    if parts.iter().all(|(length, begin)| *length <= begin.len()) {
-        return parts.into_iter().map(|(length, begin)| begin[..length].to_vec()).collect();
+    fn gather_parts(&self, part: &[u8], lengths: &[usize]) -> Vec<u8> {
+        let mut all = vec![0u8; lengths.iter().sum()];
+        let (counts, starts) = layout(lengths);
+        let mut into = PartitionMut::new(&mut all[..], counts, starts);
+        mpi::request::scope(|scope| {
+            self.finish(self.world.immediate_all_gather_varcount_into(scope, part, &mut into), MOVING);
+        });
+        drop(into);
+        all
     }
-    let lengths: Vec<usize> = parts.into_iter().map(|(length, _)| length).collect();
-    let mut all = vec![0u8; lengths.iter().sum()];
-    let (counts, starts) = layout(&lengths);
-    world.all_gather_varcount_into(bytes, &mut PartitionMut::new(&mut all[..], counts, starts));
-    let mut rest = &all[..];
-    let take = |length: usize| {
-        let (bytes, after) = rest.split_at(length);
-        rest = after;
-        bytes.to_vec()
-    };
-    lengths.into_iter().map(take).collect()
 }
 
 /// Lengths and starts as MPI counts them: in `i32`, which buckets of gradients are far below.
@@ -151,72 +143,73 @@ fn layout(counts: &[usize]) -> (Vec<Count>, Vec<Count>) {
     (counts.iter().map(|&count| count as Count).collect(), starts)
 }
 
-impl Mpi {
-    fn ask(&mut self, request: Request) -> Result<Answer, GroupError> {
-        let patience = self.patience;
-        self.ask_for(request, patience)
-    }
-
-    fn ask_for(&mut self, request: Request, patience: Duration) -> Result<Answer, GroupError> {
-        let sent = self.requests.as_ref().is_some_and(|requests| requests.try_send(request).is_ok());
-        if let Some(answer) = sent.then(|| self.answers.recv_timeout(patience).ok()).flatten() {
-            return Ok(answer);
-        }
-        // The thread waits for a rank that does not come: nobody must wait for the thread.
-        self.thread = None;
-        let reason = format!("they have not answered for {} s", patience.as_secs());
-        Err(GroupError::Lost { rank: self.rank, host: self.host.clone(), reason })
-    }
-}
-
 impl Transport for Mpi {
     fn rank(&self) -> usize {
-        self.rank
+        self.world.rank() as usize
     }
 
     fn size(&self) -> usize {
-        self.size
+        self.world.size() as usize
     }
 
     fn host(&self) -> String {
-        self.host.clone()
+        mpi::environment::processor_name().unwrap_or_else(|_| "an unnamed host".to_string())
     }
 
     fn scatter(&mut self, values: &[f32], counts: &[usize], received: &mut [f32]) -> Result<(), GroupError> {
-        if let Answer::Values(values) =
-            self.ask(Request::Scatter { values: values.to_vec(), counts: counts.to_vec() })?
-        {
-            received.copy_from_slice(&values);
-        }
+        self.meet();
+        let own = counts[self.rank()];
+        let (counts, starts) = layout(counts);
+        let (all, at) = layout(&vec![own; self.size()]);
+        let from = Partition::new(values, counts, starts);
+        let mut into = PartitionMut::new(received, all, at);
+        mpi::request::scope(|scope| {
+            self.finish(self.world.immediate_all_to_all_varcount_into(scope, &from, &mut into), MOVING);
+        });
         Ok(())
     }
 
     fn gather(&mut self, chunk: &[f32], counts: &[usize], values: &mut [f32]) -> Result<(), GroupError> {
-        if let Answer::Values(all) = self.ask(Request::Gather { chunk: chunk.to_vec(), counts: counts.to_vec() })? {
-            values.copy_from_slice(&all);
-        }
+        let (counts, starts) = layout(counts);
+        let mut into = PartitionMut::new(values, counts, starts);
+        mpi::request::scope(|scope| {
+            self.finish(self.world.immediate_all_gather_varcount_into(scope, chunk, &mut into), MOVING);
+        });
         Ok(())
     }
 
+    /// Short messages, which every step has, travel with their lengths.
     fn gather_bytes(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, GroupError> {
-        match self.ask(Request::GatherBytes(bytes.to_vec()))? {
-            Answer::Bytes(all) => Ok(all),
-            Answer::Values(_) => Ok(Vec::new()),
+        let mut short = [0u8; SHORT];
+        let begin = &bytes[..bytes.len().min(SHORT - LENGTH)];
+        short[..LENGTH].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        short[LENGTH..LENGTH + begin.len()].copy_from_slice(begin);
+        let mut all = vec![0u8; SHORT * self.size()];
+        mpi::request::scope(|scope| {
+            self.finish(self.world.immediate_all_gather_into(scope, &short[..], &mut all[..]), AWAKE);
+        });
+        let parts = all.chunks_exact(SHORT).map(|part| part.split_at(LENGTH));
+        let length = |length: &[u8]| length.try_into().map_or(0, u64::from_le_bytes) as usize;
+        let parts: Vec<(usize, &[u8])> = parts.map(|(bytes, rest)| (length(bytes), rest)).collect();
+        if parts.iter().all(|(length, begin)| *length <= begin.len()) {
+            return Ok(parts.into_iter().map(|(length, begin)| begin[..length].to_vec()).collect());
         }
+        let lengths: Vec<usize> = parts.into_iter().map(|(length, _)| length).collect();
+        let all = self.gather_parts(bytes, &lengths);
+        let mut rest = &all[..];
+        let take = |length: usize| {
+            let (bytes, after) = rest.split_at(length);
+            rest = after;
+            bytes.to_vec()
+        };
+        Ok(lengths.into_iter().map(take).collect())
+    }
+
+    fn idle(&mut self) {
+        self.beat();
     }
 
     fn abort(&mut self, code: i32) {
-        // MPI ends this process too: there is no answer. Where its thread is stuck, the launcher ends the others once this one has.
-        let _ = self.ask_for(Request::Abort(code), ABORT);
-    }
-}
-
-impl Drop for Mpi {
-    fn drop(&mut self) {
-        self.requests = None;
-        if let Some(thread) = self.thread.take() {
-            // MPI is finalised there.
-            let _ = thread.join();
-        }
+        self.world.abort(code);
     }
 }

@@ -45,6 +45,10 @@ impl Transport for Channels {
         format!("thread {}", self.rank)
     }
 
+    fn is_in_process(&self) -> bool {
+        true
+    }
+
     fn scatter(&mut self, values: &[f32], counts: &[usize], received: &mut [f32]) -> Result<(), GroupError> {
         let starts: Vec<usize> = starts(counts);
         let message = |rank: usize| Message::Values(values[starts[rank]..starts[rank] + counts[rank]].to_vec());
@@ -94,7 +98,10 @@ fn starts(counts: &[usize]) -> Vec<usize> {
 }
 
 /// Groups for `size` ranks of this process, in rank order.
-pub fn groups(size: usize) -> Vec<Group> {
+///
+/// # Errors
+/// When a thread cannot be started.
+pub fn groups(size: usize) -> Result<Vec<Group>, GroupError> {
     let mut to: Vec<Vec<Sender<Message>>> = (0..size).map(|_| Vec::new()).collect();
     let mut from: Vec<Vec<Receiver<Message>>> = (0..size).map(|_| Vec::new()).collect();
     for sender in &mut to {
@@ -104,16 +111,18 @@ pub fn groups(size: usize) -> Vec<Group> {
             receiver.push(receive);
         }
     }
-    to.into_iter().zip(from).enumerate().map(|(rank, (to, from))| Group::new(Channels { rank, to, from })).collect()
+    let group = |(rank, (to, from))| Group::start(move |_| Ok(Channels { rank, to, from }));
+    to.into_iter().zip(from).enumerate().map(group).collect()
 }
 
 /// Runs something as each of `size` ranks, each on a thread of its own, and gives their answers in rank order.
 ///
 /// # Panics
-/// When a rank panics.
+/// When a rank panics, or a thread cannot be started.
 pub fn run<T: Send + 'static>(size: usize, rank: impl Fn(Group) -> T + Send + Sync + 'static) -> Vec<T> {
     let rank = Arc::new(rank);
     let threads: Vec<_> = groups(size)
+        .unwrap_or_else(|error| panic!("{error}"))
         .into_iter()
         .map(|group| {
             let rank = Arc::clone(&rank);

@@ -10,6 +10,7 @@ use burn::backend::{Autodiff, Backend, Flex, NdArray, TensorMetadata, backend_ex
 use burn::tensor::Shape;
 use rekindle_kernels::{Activation, Conv2d};
 
+use super::gradients::register;
 use super::host::HostBackend;
 
 /// Nobody gets here with operands that do not fit.
@@ -125,7 +126,7 @@ impl<B: HostBackend> Saved<B> {
         if let Some(node) = wanted.bias {
             let mut bias = vec![0.0; geometry.out_channels];
             geometry.grad_bias(&grad, &mut bias).expect(CHECKED);
-            grads.register::<B>(node, B::tensor(bias, Shape::from([geometry.out_channels])));
+            register::<B>(grads, node, B::tensor(bias, Shape::from([geometry.out_channels])));
         }
         if geometry.is_depthwise() && (wanted.weight.is_some() || wanted.x.is_some()) {
             let (mut to_x, mut to_weight) = (vec![0.0; geometry.input_len()], vec![0.0; geometry.weight_len()]);
@@ -142,12 +143,12 @@ impl<B: HostBackend> Saved<B> {
         if let Some(node) = wanted.weight {
             let mut values = vec![0.0; geometry.weight_len()];
             geometry.grad_weight(&B::values(&x), &grad, &mut values).expect(CHECKED);
-            grads.register::<B>(node, B::tensor(values, weight.shape()));
+            register::<B>(grads, node, B::tensor(values, weight.shape()));
         }
         if let Some(node) = wanted.x {
             let mut values = vec![0.0; geometry.input_len()];
             geometry.grad_input(&grad, &B::values(&weight), &mut values).expect(CHECKED);
-            grads.register::<B>(node, B::tensor(values, x.shape()));
+            register::<B>(grads, node, B::tensor(values, x.shape()));
         }
     }
 }

@@ -22,6 +22,9 @@ pub trait HostBackend: Backend {
 
     /// A tensor of these values, without a copy.
     fn tensor(values: Vec<f32>, shape: Shape) -> FloatTensor<Self>;
+
+    /// The tensor by the name of its backend.
+    fn held(tensor: FloatTensor<Self>) -> Held;
 }
 
 impl HostBackend for Flex {
@@ -50,6 +53,10 @@ impl HostBackend for Flex {
 
     fn tensor(values: Vec<f32>, shape: Shape) -> FloatTensor<Self> {
         FlexTensor::from_data(TensorData::new(values, shape))
+    }
+
+    fn held(tensor: FloatTensor<Self>) -> Held {
+        Held::Flex(tensor)
     }
 }
 
@@ -90,6 +97,10 @@ impl HostBackend for NdArray {
     fn tensor(values: Vec<f32>, shape: Shape) -> FloatTensor<Self> {
         let array = SharedArray::from_shape_vec(shape.to_vec(), values).expect("as many values as the shape says");
         NdArrayTensor::from(array)
+    }
+
+    fn held(tensor: FloatTensor<Self>) -> Held {
+        Held::NdArray(tensor)
     }
 }
 
@@ -149,6 +160,7 @@ impl AsRef<[u8]> for Resident {
 }
 
 /// A tensor of 32-bit floats on a CPU backend.
+#[derive(Clone)]
 pub enum Held {
     /// Of burn-flex.
     Flex(FlexTensor),

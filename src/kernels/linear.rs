@@ -11,6 +11,7 @@ use burn::tensor::Shape;
 use rekindle_kernels::{Activation, Linear, LinearGradients};
 
 use super::conv::rectified;
+use super::gradients::register;
 use super::host::HostBackend;
 
 /// Nobody gets here with operands that do not fit.
@@ -125,7 +126,7 @@ impl<B: HostBackend> Saved<B> {
         ];
         for (node, values, shape) in made {
             if let (Some(node), Some(values)) = (node, values) {
-                grads.register::<B>(node, B::tensor(values, shape));
+                register::<B>(grads, node, B::tensor(values, shape));
             }
         }
     }

@@ -10,6 +10,7 @@
 mod attention;
 mod conv;
 mod dropout;
+mod gradients;
 mod host;
 mod linear;
 mod lstm;
@@ -19,6 +20,7 @@ mod packed;
 mod planes;
 mod pointwise;
 mod pool;
+mod together;
 
 use burn::backend::Dispatch;
 use burn::tensor::activation::relu;
@@ -28,11 +30,13 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 pub use attention::attention;
 pub use lstm::lstm;
 pub use norm::{batch_norm, layer_norm};
+pub use gradients::{listening, node};
 pub use packed::{Norm, Packed, conv2d_constant, conv2d_kept};
 pub use planes::{mean_of_planes, scaled_planes};
 pub use pointwise::pointwise;
 pub use rekindle_kernels::{Activation, Pointwise, RELU};
 use rekindle_kernels::{Conv2d, Dropout, Linear, MaxPool2d};
+pub use together::{Shared, norm_together};
 
 use conv::ConvBackend;
 use dropout::DropoutBackend;

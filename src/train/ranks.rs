@@ -27,6 +27,8 @@ pub(super) struct Told {
     pub(super) stop: bool,
     /// So much time has passed that a checkpoint is due: rank 0's clock says.
     pub(super) due: bool,
+    /// Some gradients have to travel again.
+    pub(super) stale: bool,
     /// Losses and scores of the step.
     pub(super) sums: EpochSums,
 }
@@ -43,14 +45,15 @@ impl Told {
             let there = Self::read(bytes);
             all.stop |= there.stop;
             all.due |= there.due && rank == 0;
+            all.stale |= there.stale;
             all.sums = all.sums.plus(there.sums);
         }
         Ok(all)
     }
 
     fn bytes(self) -> Vec<u8> {
-        let Self { stop, due, sums } = self;
-        let mut bytes = vec![u8::from(stop), u8::from(due)];
+        let Self { stop, due, stale, sums } = self;
+        let mut bytes = vec![u8::from(stop), u8::from(due), u8::from(stale)];
         bytes.extend(sums.items.to_le_bytes());
         bytes.extend(sums.loss.to_le_bytes());
         bytes.extend(sums.score.to_le_bytes());
@@ -61,11 +64,11 @@ impl Told {
         let number = |at: usize| bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
         let flag = |at: usize| bytes.get(at) == Some(&1);
         let sums = EpochSums {
-            items: u64::from_le_bytes(number(2)),
-            loss: f64::from_le_bytes(number(10)),
-            score: f64::from_le_bytes(number(18)),
+            items: u64::from_le_bytes(number(3)),
+            loss: f64::from_le_bytes(number(11)),
+            score: f64::from_le_bytes(number(19)),
         };
-        Self { stop: flag(0), due: flag(1), sums }
+        Self { stop: flag(0), due: flag(1), stale: flag(2), sums }
     }
 }
 
@@ -167,6 +170,47 @@ pub(super) fn same_contents(group: &Group, contents: Option<Contents>) -> Result
     Ok(Contents { manifest, model, optimizer: kept(optimizer), scheduler: kept(scheduler), path })
 }
 
+/// Checks that a network has batch normalisation, and none that cannot be synchronised.
+///
+/// # Errors
+/// With what is in the way.
+pub(super) fn check_norms(network: &Network) -> Result<(), String> {
+    #[derive(Default)]
+    struct Norms {
+        path: Vec<String>,
+        ours: bool,
+        of_burn: Option<String>,
+    }
+    impl ModuleVisitor for Norms {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            match container {
+                "Struct:BatchNorm2d" => self.ours = true,
+                "Struct:BatchNorm" if self.of_burn.is_none() => self.of_burn = Some(self.path.join(".")),
+                _ => {}
+            }
+            self.path.push(name.to_string());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {}
+    }
+    let mut norms = Norms::default();
+    network.visit(&mut norms);
+    match norms {
+        Norms { of_burn: Some(place), .. } => Err(format!(
+            "train.sync_batch_norm = true: '{place}' is a batch normalisation of Burn's, which knows nothing of ranks: use \
+             rekindle::layers::BatchNorm2d"
+        )),
+        Norms { ours: false, .. } => {
+            Err("train.sync_batch_norm = true: the model has no batch normalisation that is trained".to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A network in evaluation mode with the running statistics of rank 0: those are saved, and so those are measured.
 ///
 /// # Errors
@@ -225,11 +269,11 @@ mod tests {
         let told = threads::run(3, |group| {
             let rank = group.rank() as u64;
             let sums = EpochSums { items: rank + 1, loss: 0.1 * rank as f64, score: 1.0 };
-            let here = Told { stop: rank == 2, due: rank == 1, sums };
+            let here = Told { stop: rank == 2, due: rank == 1, stale: rank == 1, sums };
             assert_eq!(Told::read(&here.bytes()), here);
             Told::exchange(Ok(here), &group).unwrap()
         });
         let sums = EpochSums { items: 6, loss: 0.1 + 0.2, score: 3.0 };
-        assert!(told.iter().all(|told| *told == Told { stop: true, due: false, sums }));
+        assert!(told.iter().all(|told| *told == Told { stop: true, due: false, stale: true, sums }));
     }
 }

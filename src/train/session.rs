@@ -11,6 +11,7 @@ use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use super::TrainError;
 use super::changes::Changes;
 use super::events::{Event, Observer, Observers};
+use super::nccl;
 use super::plan::{Plan, Position};
 use super::ranks;
 use super::recipe::{self, Loaded};
@@ -390,6 +391,9 @@ impl Plan {
         let share = ranks::share(here.group.as_deref());
         let window = self.recipe.train.accumulate * share.ranks;
         let made = here.agree(|| {
+            if self.recipe.train.sync_batch_norm {
+                ranks::check_norms(&network).map_err(|problem| self.mismatch(problem))?;
+            }
             let training_device = here.device.device.clone().autodiff();
             let train = self.loader(Split::Train, &training_device)?;
             let valid = self.loader(Split::Test, &here.device.device)?;
@@ -423,6 +427,10 @@ impl Plan {
             let events = TensorBoard::create(path, standing.step);
             observers.add(events.map_err(|error| CheckpointError::io("write events for TensorBoard", path, &error))?);
         }
+        let devices = match &here.group {
+            Some(group) => nccl::devices(group, &here.device)?,
+            None => None,
+        };
         let strategy = Strategy {
             objective: self.objective,
             train,
@@ -433,6 +441,7 @@ impl Plan {
             run: Run::at(&path),
             staging: writer.map(|writer| Staging::new(writer, policy, observers.clone())),
             group: here.group,
+            devices,
             share,
             window,
             observers,

@@ -17,6 +17,7 @@ use super::handover::Handover;
 use super::metrics::{self, Sums};
 use super::ranks::{self, Told};
 use super::recipe::Recipe;
+use super::reduction::Reduction;
 use super::saving::{Draft, Staging};
 use super::standing::Standing;
 use super::{StepInput, TrainError};
@@ -56,6 +57,8 @@ pub(super) struct Strategy {
     pub(super) staging: Option<Staging>,
     /// The ranks that train together, where there are several.
     pub(super) group: Option<Arc<Group>>,
+    /// The devices of all ranks, where NCCL adds up their gradients.
+    pub(super) devices: Option<Vec<Device>>,
     /// This rank's part of the batches.
     pub(super) share: Share,
     /// Batches of one step of the optimizer, those of all ranks.
@@ -75,6 +78,8 @@ pub(super) struct Strategy {
 /// What changes while the loop runs.
 pub(super) struct Loop {
     pub(super) learner: Learner<Network>,
+    /// Sums gradients over ranks, where there are several.
+    pub(super) reduction: Option<Reduction>,
     handover: Option<Handover>,
     pub(super) at: Standing,
     /// Sums of the epoch under way, over all ranks.
@@ -115,7 +120,9 @@ impl SupervisedLearningStrategy<Network> for Strategy {
         });
         let at = lock(&self.standing).clone();
         let sums = Sums::resume(at.sums);
-        let mut state = Loop { learner, handover, at, sums, saved: Instant::now(), waited: Duration::ZERO, sane: true };
+        let reduction = self.group.clone().map(|group| Reduction::new(group, self.devices.clone()));
+        let (saved, waited) = (Instant::now(), Duration::ZERO);
+        let mut state = Loop { learner, reduction, handover, at, sums, saved, waited, sane: true };
         let outcome = self.run_guarded(&mut state);
         *lock(&self.standing) = state.at;
         *lock(&self.outcome) = Some(outcome);

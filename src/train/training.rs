@@ -9,6 +9,7 @@ use super::{Observer, Observers, Session, Start, TrainError};
 use crate::checkpoint::{Run, Which};
 use crate::data::{DataConfig, DatasetName};
 use crate::device::DeviceName;
+use crate::distributed::Group;
 use crate::models::{ModelConfig, Registry, entry};
 use crate::optim::{LossConfig, OptimizerConfig, SchedulerConfig};
 
@@ -41,13 +42,15 @@ pub struct Training<C> {
     device: DeviceName,
     observers: Observers,
     stop: Arc<AtomicBool>,
+    group: Option<Arc<Group>>,
 }
 
 impl<C: ModelConfig> Training<C> {
     /// A training of a network, on Fashion-MNIST's sample with Adam unless something else is said.
     pub fn of(config: C) -> Self {
         let recipe = standard(&config);
-        Self { config, recipe, device: DeviceName::AUTO, observers: Observers::default(), stop: Arc::default() }
+        let (observers, stop) = (Observers::default(), Arc::default());
+        Self { config, recipe, device: DeviceName::AUTO, observers, stop, group: None }
     }
 
     fn set(mut self, change: impl FnOnce(&mut Recipe)) -> Self {
@@ -67,6 +70,24 @@ impl<C: ModelConfig> Training<C> {
     #[must_use]
     pub fn batch_size(self, items: usize) -> Self {
         self.set(|recipe| recipe.data.batch_size = items)
+    }
+
+    /// Batches whose gradients are added up for one step of the optimizer.
+    #[must_use]
+    pub fn accumulate(self, batches: usize) -> Self {
+        self.set(|recipe| recipe.train.accumulate = batches)
+    }
+
+    /// Items of one step, over all ranks and accumulated batches, instead of those of a batch.
+    #[must_use]
+    pub fn global_batch(self, items: usize) -> Self {
+        self.set(|recipe| recipe.train.global_batch = Some(items))
+    }
+
+    /// Batch normalisation with the statistics of all ranks' batches.
+    #[must_use]
+    pub fn sync_batch_norm(self) -> Self {
+        self.set(|recipe| recipe.train.sync_batch_norm = true)
     }
 
     /// The optimizer with its parameter groups.
@@ -136,6 +157,29 @@ impl<C: ModelConfig> Training<C> {
         self
     }
 
+    /// Trains as one of several ranks: each describes the same training, and gives its group ([`crate::distributed::connect`] in
+    /// a program that `mpirun` starts). Rank 0 alone writes; the run that is given is its.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rekindle::distributed;
+    /// use rekindle::prelude::*;
+    ///
+    /// rekindle::init()?;
+    /// let mut training = Training::of(CifarCnnConfig::default()).data(DatasetName::CIFAR_10).global_batch(512);
+    /// if let Some(group) = distributed::connect()? {
+    ///     training = training.ranks(group.into());
+    /// }
+    /// training.run("runs/together")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn ranks(mut self, group: Arc<Group>) -> Self {
+        self.group = Some(group);
+        self
+    }
+
     /// Listens to the training. May be called several times.
     #[must_use]
     pub fn observe(self, observer: impl Observer + 'static) -> Self {
@@ -156,7 +200,7 @@ impl<C: ModelConfig> Training<C> {
     /// When a setting is impossible, the data does not fit the network, or the training breaks off.
     pub fn run(self, dir: impl AsRef<Path>) -> Result<Run, TrainError> {
         let registry = self.registry();
-        let Self { recipe, device, observers, stop, .. } = self;
+        let Self { recipe, device, observers, stop, group, .. } = self;
         let mut recipe = recipe?;
         let dir = dir.as_ref();
         if let Some(name) = dir.file_name() {
@@ -167,7 +211,7 @@ impl<C: ModelConfig> Training<C> {
         let recipe = recipe::parse(&registry, &text, &[], PLACE)?;
         let loaded = Box::new(Loaded { recipe, base: PathBuf::new(), place: PLACE.to_string() });
         let start = Start::New { loaded, dir: dir.to_path_buf(), numbered: false };
-        Ok(Session::new(&registry, start, device, stop)?.observed_by(observers).run()?.1)
+        trained(&registry, start, device, stop, group, observers)
     }
 
     /// Goes on with a run of this network where it stopped; gives the run when all its epochs are done. What the builder says of
@@ -177,15 +221,33 @@ impl<C: ModelConfig> Training<C> {
     /// When the folder is no run of this network, or the training breaks off.
     pub fn resume(self, dir: impl AsRef<Path>) -> Result<Run, TrainError> {
         let registry = self.registry();
-        let Self { device, observers, stop, .. } = self;
+        let Self { device, observers, stop, group, .. } = self;
         let start = Start::Resume { dir: dir.as_ref().to_path_buf(), which: Which::Last, set: Vec::new() };
-        Ok(Session::new(&registry, start, device, stop)?.observed_by(observers).run()?.1)
+        trained(&registry, start, device, stop, group, observers)
     }
 
     fn registry(&self) -> Registry {
         let config = self.config.clone();
         Registry::built_in().with_entry(entry(C::NAME, "", move || config.clone()))
     }
+}
+
+fn trained(
+    registry: &Registry,
+    start: Start,
+    device: DeviceName,
+    stop: Arc<AtomicBool>,
+    group: Option<Arc<Group>>,
+    observers: Observers,
+) -> Result<Run, TrainError> {
+    let session = Session::of_rank(registry, start, device, stop, group.clone())?;
+    let session = if session.is_first() { session.observed_by(observers) } else { session };
+    let (_, run) = session.run()?;
+    // What rank 0 writes is there when it comes here.
+    if let Some(group) = group {
+        group.gather(&[])?;
+    }
+    Ok(run)
 }
 
 fn mismatch(problem: String) -> TrainError {

@@ -37,6 +37,9 @@ pub struct TrainSection {
     /// Items of one step of the optimizer, over all ranks and accumulated batches; `data.batch_size` follows from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global_batch: Option<usize>,
+    /// Whether batch normalisation takes the statistics of all ranks' batches in training, as `SyncBatchNorm`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sync_batch_norm: bool,
     /// Largest norm of all gradients together, as `clip_grad_norm_`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_grad_norm: Option<f64>,
@@ -64,6 +67,7 @@ impl Default for TrainSection {
             loss: None,
             accumulate: 1,
             global_batch: None,
+            sync_batch_norm: false,
             clip_grad_norm: None,
             clip_grad_value: None,
             freeze: Vec::new(),
