@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""rekindle beside PyTorch, ONNX Runtime, tract and candle: the same work, in turns, on the same cores.
+"""rekindle beside PyTorch, ONNX Runtime, tract, rten and candle: the same work, in turns, on the same cores.
 
     nice cargo build --release --manifest-path benches/peers/rust/Cargo.toml
     python benches/peers/compare.py path/to/rekindle [--quick] [--only REGEX] [--scaling] [--data FASHION_MNIST] [--models DIR]
@@ -16,7 +16,7 @@ are drawn. A peer that cannot do a case has an empty cell; what failed is told o
 * save: `torch.save` and fsync; save-unsynced: without. save-checkpoint: VGG16 with Adam's state, saved, synced and hashed;
   stall-checkpoint: for how long training stands still for that.
 * cold start: a process from its start to its first prediction (super-resolution, 224×224).
-* forward: "as graph" is the exported network in rekindle's interpreter of ONNX; ONNX Runtime and tract run the same file.
+* forward: "as graph" is the exported network in rekindle's interpreter of ONNX; ONNX Runtime, tract and rten run the same file.
 * train-step: 64 images, or 16 of 64×64; SGD with momentum (candle has none, and no gradient of pools that overlap), Adam.
 * epoch: from the compressed files to the updated weights; PyTorch transforms image by image as torchvision does, and in
   epoch-tensors all at once beforehand.
@@ -38,9 +38,9 @@ import time
 import engines
 from engines import Bench, Failed, Process, Resident, ms, python, seconds_for
 
-REKINDLE, GRAPH, TORCH, TUNED, ORT, TRACT, CANDLE = (
-    "rekindle", "as graph", "PyTorch", "PyTorch, tuned", "ONNX Runtime", "tract", "candle")
-ENGINES = (REKINDLE, GRAPH, TORCH, TUNED, ORT, TRACT, CANDLE)
+REKINDLE, GRAPH, TORCH, TUNED, ORT, TRACT, RTEN, CANDLE = (
+    "rekindle", "as graph", "PyTorch", "PyTorch, tuned", "ONNX Runtime", "tract", "rten", "candle")
+ENGINES = (REKINDLE, GRAPH, TORCH, TUNED, ORT, TRACT, RTEN, CANDLE)
 
 FILES = ["list/vgg16", "load/vgg16", "save-unsynced/vgg16", "save/vgg16"]
 CHECKPOINT = ["save-checkpoint/vgg16", "stall-checkpoint/vgg16"]
@@ -84,7 +84,7 @@ class Setting:
         self.tuned = engines.environment(args.threads, work, engines.TUNED)
         self.models = self.onnx_models()
         if not self.peers.exists():
-            print(f"{self.peers} is not there: tract and candle are left out (build benches/peers/rust first)", file=sys.stderr)
+            print(f"{self.peers} is not there: tract, rten and candle are left out (build benches/peers/rust first)", file=sys.stderr)
 
     def onnx_models(self):
         """Graphs that PyTorch wrote, in the manner of mnist-8 and of a small DistilBERT; and those of --models."""
@@ -134,7 +134,7 @@ class Setting:
     def start(self, case, engine):
         """Starts a program on a case; None where it has no part in it."""
         kind, *rest = case.split("/")
-        if engine in (TRACT, CANDLE) and not self.peers.exists():
+        if engine in (TRACT, RTEN, CANDLE) and not self.peers.exists():
             return None
         if kind == "cold-start":
             return self.cold(rest[0], engine)
@@ -181,8 +181,8 @@ class Setting:
             return Bench([*command, "--axis", f"batch={batch}"], "", self.env)
         if engine == ORT:
             return Resident(python("ort_work.py", self.exported(name), *inputs), case, self.env)
-        if engine == TRACT:
-            return Resident([self.peers, "tract", self.exported(name), *inputs], case, self.env)
+        if engine in (TRACT, RTEN):
+            return Resident([self.peers, engine, self.exported(name), *inputs], case, self.env)
         return None
 
     def cold(self, file, engine):
@@ -194,6 +194,7 @@ class Setting:
                 REKINDLE: [self.rekindle, "run", model, "--input", f"input={work}/picture.npy", "--output", work / "answers", *on],
                 ORT: python("ort_work.py", model, inputs, "--once"),
                 TRACT: [self.peers, "tract", model, inputs, "--once"],
+                RTEN: [self.peers, "rten", model, inputs, "--once"],
             }.get(engine)
         else:
             command = {
@@ -307,9 +308,10 @@ def versions(setting):
     ours = subprocess.run([setting.rekindle, "--version"], capture_output=True, text=True).stdout.strip()
     manifest = (engines.HERE / "rust/Cargo.toml").read_text()
     tract, candle = (re.search(rf'{name} = "=([^"]+)"', manifest)[1] for name in ("tract-onnx", "candle-core"))
+    rten = re.search(r'rten = \{ version = "=([^"]+)"', manifest)[1]
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     processor = model[1] if model else platform.machine()
-    peers = f"PyTorch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}, tract {tract}, candle {candle}"
+    peers = f"PyTorch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}, tract {tract}, rten {rten}, candle {candle}"
     return f"{ours}, {peers}; {processor}, {time.strftime('%Y-%m-%d')}"
 
 
@@ -337,7 +339,7 @@ def converting(setting):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("rekindle", type=pathlib.Path)
-    ap.add_argument("--peers", type=pathlib.Path, default=engines.HERE / "rust/target/release/rekindle-peers", help="tract and candle")
+    ap.add_argument("--peers", type=pathlib.Path, default=engines.HERE / "rust/target/release/rekindle-peers", help="tract, rten and candle")
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=0.5, help="of each program in each round")

@@ -193,17 +193,27 @@ impl WithSimd for AffineRow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { channels: ChannelAffine { factors, summands, function }, input, out, channel } = self;
-        if let Some(input) = input {
-            out.copy_from_slice(input);
-        }
-        match channel {
-            Some(channel) => {
+        match (channel, input) {
+            (Some(channel), input) => {
                 let (factor, summand) = (factors[channel], summands[channel]);
+                if let Some(input) = input {
+                    out.copy_from_slice(input);
+                }
                 for value in &mut *out {
                     *value = *value * factor + summand;
                 }
             }
-            None => {
+            // A row at a time: all that is read and written does not fit the first-level cache.
+            (None, Some(input)) => {
+                for (row, input) in out.chunks_exact_mut(factors.len()).zip(input.chunks_exact(factors.len())) {
+                    for (((value, x), factor), summand) in row.iter_mut().zip(input).zip(factors).zip(summands) {
+                        *value = *x * factor + summand;
+                    }
+                    function.apply_inline(row);
+                }
+                return;
+            }
+            (None, None) => {
                 for row in out.chunks_exact_mut(factors.len()) {
                     for ((value, factor), summand) in row.iter_mut().zip(factors).zip(summands) {
                         *value = *value * factor + summand;

@@ -1,10 +1,11 @@
-//! tract and candle on the work of `rekindle bench`.
+//! tract, rten and candle on the work of `rekindle bench`.
 //!
-//! `rekindle-peers tract FILE.onnx NAME=1x3x224x224:f32...` runs a graph; `rekindle-peers candle forward|train|load|list …` the
+//! `rekindle-peers tract|rten FILE.onnx NAME=1x3x224x224:f32...` runs a graph; `rekindle-peers candle forward|train|load|list …` the
 //! networks of `candle_models`. Both then take turns (`turns`); `--once` runs a single time and ends.
 
 mod candle_models;
 mod candle_work;
+mod rten_work;
 mod tract_work;
 mod turns;
 
@@ -16,13 +17,14 @@ fn main() -> Result<()> {
     let once = words.len() < arguments.len();
     match words.as_slice() {
         ["tract", file, inputs @ ..] => tract_work::run(file, inputs, once),
+        ["rten", file, inputs @ ..] => rten_work::run(file, inputs, once),
         ["candle", "forward", model, batch, side] => candle_work::forward(model, batch.parse()?, side.parse()?, once),
         ["candle", "train", model, optimizer, batch] => candle_work::train(model, optimizer, batch.parse()?, once),
         ["candle", "load", file] => candle_work::load(file.as_ref(), once),
         ["candle", "list", file] => candle_work::list(file.as_ref(), once),
         ["candle", "predict", file] => candle_work::predict(file.as_ref()),
         _ => bail!(
-            "usage: rekindle-peers tract FILE NAME=SHAPE:TYPE... | candle forward MODEL BATCH SIDE | \
+            "usage: rekindle-peers tract|rten FILE NAME=SHAPE:TYPE... | candle forward MODEL BATCH SIDE | \
              candle train MODEL sgd|adam BATCH | candle load|list|predict FILE"
         ),
     }

@@ -15,9 +15,7 @@ pub fn run(file: &str, inputs: &[&str], once: bool) -> Result<()> {
     let mut model = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true).model_for_path(file)?;
     let mut values: TVec<TValue> = TVec::new();
     for (place, input) in inputs.iter().enumerate() {
-        let (name, kind) = input.rsplit_once('=').context("an input is NAME=SHAPE:TYPE")?;
-        let (shape, kind) = kind.split_once(':').context("an input is NAME=SHAPE:TYPE")?;
-        let shape = shape.split('x').map(str::parse).collect::<std::result::Result<Vec<usize>, _>>()?;
+        let (name, shape, kind) = parsed(input)?;
         let count = shape.iter().product::<usize>();
         let (kind, tensor) = match kind {
             "f32" => (DatumType::F32, Tensor::from_shape(&shape, &(0..count).map(image).collect::<Vec<f32>>())?),
@@ -33,6 +31,13 @@ pub fn run(file: &str, inputs: &[&str], once: bool) -> Result<()> {
         model.run(values.clone())?;
         Ok(())
     })
+}
+
+/// Name, shape and type of an input.
+pub fn parsed(input: &str) -> Result<(&str, Vec<usize>, &str)> {
+    let (name, kind) = input.rsplit_once('=').context("an input is NAME=SHAPE:TYPE")?;
+    let (shape, kind) = kind.split_once(':').context("an input is NAME=SHAPE:TYPE")?;
+    Ok((name, shape.split('x').map(str::parse).collect::<std::result::Result<Vec<usize>, _>>()?, kind))
 }
 
 /// Numbers that look like an image, as `rekindle bench` has them.

@@ -65,8 +65,6 @@ impl Pointwise {
                 0.5 * (1.0 + y) + 0.5 * x * (1.0 - y * y) * SCALE * (1.0 + 0.134_145 * x * x)
             }),
             Self::Elu(alpha) => each(values, |x| if x < 0.0 { alpha * exp(x) } else { 1.0 }),
-            // Steps: flat almost everywhere.
-            Self::Codes { .. } | Self::Quantized { .. } => values.fill(0.0),
         }
     }
 
