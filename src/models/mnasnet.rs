@@ -26,6 +26,9 @@ pub struct MnasNetConfig {
     pub classes: usize,
     /// Probability of dropout before the classifier.
     pub dropout: f64,
+    /// Whether the first layers have the same width whatever `alpha` is, as in torchvision until 0.5: weights of then need it, and
+    /// their shapes show it.
+    pub fixed_stem: bool,
 }
 
 impl Default for MnasNetConfig {
@@ -46,7 +49,7 @@ const STAGES: [[usize; 5]; 6] =
 
 impl MnasNetConfig {
     fn with_alpha(alpha: f64) -> Self {
-        Self { alpha, classes: 1000, dropout: 0.2 }
+        Self { alpha, classes: 1000, dropout: 0.2, fixed_stem: false }
     }
 
     /// Half the width.
@@ -69,9 +72,19 @@ impl MnasNetConfig {
         Self::with_alpha(1.3)
     }
 
+    /// Channels after each part.
+    fn widths(&self) -> [usize; 8] {
+        let mut widths =
+            [32, 16, 24, 40, 80, 96, 192, 320].map(|width| make_divisible(f64::from(width) * self.alpha, 8));
+        if self.fixed_stem {
+            widths[..2].copy_from_slice(&[32, 16]);
+        }
+        widths
+    }
+
     /// The network with fresh weights.
     pub fn init(&self, device: &Device) -> MnasNet {
-        let widths = [32, 16, 24, 40, 80, 96, 192, 320].map(|width| make_divisible(f64::from(width) * self.alpha, 8));
+        let widths = self.widths();
         let [first, second, ..] = widths;
         let conv = |config: ConvConfig| Stage::Conv(config.init(device));
         let norm = |channels| Stage::Norm(NORM.init(channels, device));
@@ -166,7 +179,9 @@ impl ModelConfig for MnasNetConfig {
     }
 
     fn fit(&self, shapes: &Shapes) -> Option<Self> {
-        Some(Self { classes: shapes.axis("classifier.1.weight", 0)?, ..self.clone() })
+        let stem = shapes.axis("layers.0.weight", 0)?;
+        let fixed_stem = if stem == self.widths()[0] { self.fixed_stem } else { stem == 32 };
+        Some(Self { classes: shapes.axis("classifier.1.weight", 0)?, fixed_stem, ..self.clone() })
     }
 }
 

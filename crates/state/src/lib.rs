@@ -50,6 +50,7 @@ mod dtype;
 mod error;
 mod file;
 mod format;
+mod former;
 pub mod fs;
 mod hashes;
 mod listing;

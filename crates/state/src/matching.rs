@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::parametrization::{self, Made, Norm};
-use crate::{Error, ErrorKind, Result, StateDict, Tensor, Value, module_state_dict, nearest, nearest_alike};
+use crate::{Error, ErrorKind, Result, StateDict, Tensor, Value, former, module_state_dict, nearest, nearest_alike};
 
 /// A parameter or buffer that a model has, under PyTorch's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,7 +198,8 @@ impl<'a> Names<'a> {
         self.all.contains(name)
     }
 
-    /// The name itself, or with TensorFlow's words for a norm's parameters replaced, where the model has that.
+    /// The name itself, or with TensorFlow's words for a norm's parameters or torchvision's former names replaced, where the model
+    /// has that.
     fn resolve(&self, name: &str) -> Option<String> {
         if self.has(name) {
             return Some(name.to_string());
@@ -206,7 +207,7 @@ impl<'a> Names<'a> {
         let renamed = match name.rsplit_once('.') {
             Some((head, "gamma")) => format!("{head}.weight"),
             Some((head, "beta")) => format!("{head}.bias"),
-            _ => return None,
+            _ => former::renamed(name)?,
         };
         self.has(&renamed).then_some(renamed)
     }
@@ -230,8 +231,10 @@ struct Fit {
     prefix: String,
     /// Wrapper words that were dropped inside names.
     wrappers: bool,
-    /// Whether gamma and beta were read as weight and bias.
+    /// How many gammas and betas were read as weight and bias.
     norms: usize,
+    /// How many names are those of an earlier torchvision.
+    former: usize,
 }
 
 impl Fit {
@@ -250,6 +253,9 @@ impl Fit {
         }
         if self.norms > 0 {
             helps.push(format!("read gamma and beta as weight and bias ({} names)", self.norms));
+        }
+        if self.former > 0 {
+            helps.push(format!("read the names of an earlier torchvision as those of today ({} names)", self.former));
         }
         helps
     }
@@ -368,6 +374,7 @@ impl Candidate {
             prefix: prefix.to_string(),
             wrappers,
             norms: 0,
+            former: 0,
         };
         let mut taken = HashSet::new();
         for (name, _) in &self.entries {
@@ -376,7 +383,10 @@ impl Candidate {
             match names.resolve(bare) {
                 Some(resolved) if taken.insert(resolved.clone()) => {
                     fit.matches += 1;
-                    fit.norms += usize::from(resolved != bare);
+                    if resolved != bare {
+                        let norm = bare.ends_with(".gamma") || bare.ends_with(".beta");
+                        *(if norm { &mut fit.norms } else { &mut fit.former }) += 1;
+                    }
                     fit.names.push(resolved);
                 }
                 _ => fit.names.push(bare.to_string()),
@@ -539,6 +549,14 @@ mod tests {
     fn gamma_and_beta_are_weight_and_bias() {
         let matching = run(dict(&["m.bn.gamma", "m.bn.beta"]), &["bn.weight", "bn.bias"]);
         assert!(matching.is_complete() && matching.helps.len() == 2, "{matching:?}");
+    }
+
+    #[test]
+    fn names_of_an_earlier_torchvision_are_read() {
+        let file = dict(&["module.denselayer1.norm.1.weight", "module.denselayer1.conv.2.weight", "module.fc.weight"]);
+        let matching = run(file, &["denselayer1.norm1.weight", "denselayer1.conv2.weight", "fc.weight"]);
+        assert!(matching.is_complete(), "{matching:?}");
+        assert!(matching.helps.iter().any(|help| help.contains("earlier torchvision") && help.contains("(2 names)")));
     }
 
     #[test]

@@ -140,16 +140,21 @@ fn leaves_of(entries: &[Entry]) -> Vec<Leaf> {
 ///
 /// Without it, loading takes batch normalisation for the kind that did not count batches yet.
 pub fn metadata<M: Module>(module: &M) -> state::Value {
-    let names: Vec<String> = entries(module).into_iter().map(|entry| entry.name).collect();
+    let (stored, root) = tree::tree(module);
+    let entries = layers::draft(&stored, &root).0;
+    // To torchvision's MNASNet, version 1 is the network whose stem has 32 and 16 channels whatever the width of the rest.
+    let outputs =
+        |name: &str| entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.shape.first().copied());
+    let stem = ["layers.0.weight", "layers.6.weight"].map(outputs);
+    let is_second = root.class == "MnasNet" && stem != [Some(32), Some(16)];
+    let names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
     let mut dict = StateDict::ordered();
     let mut add = |path: &str| {
         let counts =
             names.iter().any(|name| name.strip_prefix(path).is_some_and(|rest| rest == ".num_batches_tracked"));
         if dict.get(path).is_none() {
-            dict.insert(
-                path,
-                StateDict::from_iter([(state::Key::from("version"), state::Value::Int(if counts { 2 } else { 1 }))]),
-            );
+            let version = if counts || path.is_empty() && is_second { 2 } else { 1 };
+            dict.insert(path, StateDict::from_iter([(state::Key::from("version"), state::Value::Int(version))]));
         }
     };
     add("");
