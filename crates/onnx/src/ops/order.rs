@@ -119,6 +119,9 @@ fn top_k(node: &RawNode) -> Parsed {
         let (mut places, mut from) = (vec![0_i64; total], vec![0; total]);
         let mut candidates: Vec<usize> = Vec::with_capacity(size);
         for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
+            if size > 256 {
+                crate::limit::time()?;
+            }
             let at = |position: usize| (o * size + position) * inner + i;
             let order = |a: &usize, b: &usize| {
                 let order = keys.compare(at(*a), at(*b));

@@ -138,6 +138,9 @@ impl<A: Accelerator> Run<'_, A> {
         let inputs =
             (1..self.inputs.len()).map(|position| self.array(self.input(position)?)).collect::<Result<Vec<_>>>()?;
         let batch = inputs.first().and_then(|first| first.shape().first().copied()).unwrap_or(0);
+        if inputs.iter().any(|array| array.shape().first().is_none_or(|&size| size != batch)) {
+            return Err(Error::invalid("its inputs are not of one batch"));
+        }
         let mut collected: Vec<Vec<Array>> = Vec::new();
         for item in 0..batch {
             let items = inputs.iter().map(|array| slice(array, 0, item).map(|array| Some(Slot::host(array))));
