@@ -13,6 +13,7 @@ mod fused;
 mod linear;
 mod norm;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shape;
@@ -132,7 +133,16 @@ impl Accelerator for BurnDevice {
 }
 
 fn find(operator: &str) -> Option<DeviceOp> {
-    let families =
-        [elementwise::find, linear::find, conv::find, pool::find, norm::find, reduce::find, shape::find, resize::find];
+    let families = [
+        elementwise::find,
+        linear::find,
+        conv::find,
+        pool::find,
+        norm::find,
+        recurrent::find,
+        reduce::find,
+        shape::find,
+        resize::find,
+    ];
     families.iter().find_map(|family| family(operator))
 }
