@@ -153,6 +153,12 @@ fn a_program_of_tokens_with_tied_weights_learns_as_its_module_does() {
 }
 
 #[test]
+fn a_program_of_recurrent_layers_learns_as_its_module_does() {
+    learns("recurrent", "sgd", sgd());
+    learns("recurrent", "adam", adam());
+}
+
+#[test]
 fn statistics_stay_where_the_settings_say_so() {
     let file = fixture("bn_net.pt2");
     let settings = Settings { frozen_statistics: true, ..Settings::default() };
@@ -283,4 +289,39 @@ fn image(folder: &Path) -> PathBuf {
     let path = folder.join("grey.png");
     image::GrayImage::from_fn(28, 28, |x, y| image::Luma([(x * 9 + y) as u8])).save(&path).unwrap();
     path
+}
+
+#[test]
+fn the_optimizer_of_a_program_goes_to_pytorch_s_layout_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let path = recipe(folder.path(), "bn_net.pt2", 1);
+    let adam = ["--set", "optimizer={ name = \"adam\", lr = 0.002 }"];
+    rekindle(&[&["train", &path, "--run", &at("run"), "--device", "flex"][..], &adam].concat(), 0);
+    rekindle(&["export", &at("run"), &at("whole.pth"), "--checkpoint"], 0);
+    let whole = arrays(&folder.path().join("whole.pth"));
+    let part = |name: &str| match whole.get(name) {
+        Some(Value::Dict(dict)) => dict.clone(),
+        _ => panic!("no '{name}'"),
+    };
+    let (model, optimizer) = (part("model_state_dict"), part("optimizer_state_dict"));
+    let Some(Value::Dict(state)) = optimizer.get("state") else { panic!("no state") };
+    // As `parameters()` of the module counts them.
+    let names = ["c.weight", "c.bias", "b.weight", "b.bias", "f.weight", "f.bias"];
+    assert_eq!(state.len(), names.len());
+    for (number, name) in names.iter().enumerate() {
+        let (_, Value::Dict(own)) = state.iter().nth(number).unwrap() else { panic!("no state of {name}") };
+        let Some(Value::Tensor(average)) = own.get("exp_avg") else { panic!("no average of {name}") };
+        assert_eq!(average.shape(), model.tensor(name).unwrap().shape(), "{name}");
+    }
+    let import = ["import", &at("whole.pth"), "--recipe", &path, "--run", &at("again")];
+    rekindle(&[&import[..], &adam].concat(), 0);
+    for run in ["run", "again"] {
+        rekindle(&["resume", &at(run), "--epochs", "2", "--device", "flex"], 0);
+        rekindle(&["export", &at(run), &at(&format!("{run}.pth")), "--from", "last"], 0);
+    }
+    let (first, second) = (arrays(&folder.path().join("run.pth")), arrays(&folder.path().join("again.pth")));
+    for (key, tensor) in first.tensors() {
+        assert_eq!(tensor.bytes().unwrap(), second.tensor(key).unwrap().bytes().unwrap(), "{key}");
+    }
 }

@@ -3,9 +3,14 @@
 mod support;
 
 use rekindle_onnx::reference::{Tolerance, difference};
-use rekindle_onnx::{DType, HostOnly, Session};
+use rekindle_onnx::{Array, HostOnly, Session};
 use rekindle_program::{Error, Example, Given, Mode, Program};
-use support::{archive, arrays, examples, fixture, given};
+use support::{archive, arrays, fixture, given};
+
+/// Types and sizes of inputs.
+fn examples(inputs: &[Array]) -> Vec<Example> {
+    inputs.iter().map(|array| Example { dtype: array.dtype(), shape: array.shape().to_vec() }).collect()
+}
 
 /// Runs a program on the inputs of its reference and compares all outputs.
 fn agrees(name: &str) {
@@ -68,11 +73,18 @@ fn torchscript_answers_as_pytorch_does() {
 }
 
 #[test]
-fn a_branch_on_the_values_of_a_tensor_is_refused() {
+fn a_branch_on_the_values_of_a_tensor_is_an_if() {
     let program = Program::open(&fixture("flow_scripted.pt")).unwrap();
-    let example = Example { dtype: DType::F32, shape: vec![2, 6] };
-    let error = program.lower_for(Mode::AsExported, false, Some(&[example])).unwrap_err();
-    assert!(error.to_string().contains("a branch on the values of a tensor"), "{error}");
+    let reference = archive("flow_scripted.npz");
+    let (inputs, expected) = (arrays(&reference, "in"), arrays(&reference, "out"));
+    let lowered = program.lower_for(Mode::AsExported, false, Some(&examples(&inputs))).unwrap();
+    let nodes = &lowered.proto.graph.as_ref().unwrap().node;
+    assert!(nodes.iter().any(|node| node.op_type == "If"));
+    let session = Session::new(lowered.model().unwrap(), HostOnly).unwrap();
+    let outputs = session.run(given(&lowered, inputs)).unwrap();
+    let tolerance = Tolerance { rtol: 1e-3, atol: 1e-5 };
+    // The reference holds the tensor alone, not the list beside it.
+    assert_eq!(difference(&outputs[0], &expected[0].clone().into(), tolerance, &mut 0.0).unwrap(), None);
     let error = program.lower(Mode::AsExported, false).unwrap_err();
     assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains("give it inputs"), "{error}");
 }

@@ -41,7 +41,7 @@ impl Run {
             let groups: [[L::Vector; 4]; 4] =
                 from_fn(|j| lanes.join([rows[j], rows[4 + j], rows[8 + j], rows[12 + j]]));
             for g in 0..4 {
-                let joined = lanes.join([groups[0][g], groups[1][g], groups[2][g], groups[3][g]]);
+                let joined = lanes.join(groups.map(|group| group[g]));
                 for (i, vector) in joined.into_iter().enumerate() {
                     let value = (4 * g + i) * L::LANES;
                     if value < count * CHANNELS {
@@ -74,7 +74,7 @@ impl Run {
             let groups: [[L::Vector; 4]; 4] =
                 from_fn(|g| lanes.deal([pixels[4 * g], pixels[4 * g + 1], pixels[4 * g + 2], pixels[4 * g + 3]]));
             for j in 0..4 {
-                let rows = lanes.deal([groups[0][j], groups[1][j], groups[2][j], groups[3][j]]);
+                let rows = lanes.deal(groups.map(|group| group[j]));
                 for (m, row) in rows.into_iter().enumerate() {
                     let channel = 4 * m + j;
                     if channel >= self.channels {

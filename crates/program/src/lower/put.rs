@@ -172,7 +172,7 @@ fn scatter_reduce(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     if !own {
         let start = l.number(start, dtype)?;
         let starts = l.node("Expand", &[&start, &shape], &[])?;
-        value = l.node("ScatterElements", &[&value, &index, &starts], &[axis.clone()])?;
+        value = l.node("ScatterElements", &[&value, &index, &starts], std::slice::from_ref(&axis))?;
     }
     let attributes = [axis, ("reduction", Attr::Text(how))];
     value = l.node("ScatterElements", &[&value, &index, &source], &attributes)?;

@@ -81,14 +81,11 @@ impl Eval<'_> {
                         _ => a ^ b,
                     })));
                 }
-                if let (Some(_), _) | (_, Some(_)) = (self.on_data(&first)?, self.on_data(second)?) {
-                    if let (Item::Plain(a), Item::Plain(b)) = (&first, second) {
-                        let operator = if name == "__and__" { "and_" } else { "or_" };
-                        if name != "__xor__" {
-                            return sizes::python(&mut self.l, operator, &[a.clone(), b.clone()])
-                                .map(|v| Some(Item::Plain(v)));
-                        }
-                    }
+                let on_data = self.on_data(&first)?.is_some() || self.on_data(second)?.is_some();
+                if let (true, Item::Plain(a), Item::Plain(b)) = (on_data && name != "__xor__", &first, second) {
+                    let operator = if name == "__and__" { "and_" } else { "or_" };
+                    let result = sizes::python(&mut self.l, operator, &[a.clone(), b.clone()])?;
+                    return Ok(Some(Item::Plain(result)));
                 }
                 let (a, b) = (self.truth(&first)?, self.truth(second)?);
                 Item::bool(match name {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rekindle_onnx::{Array, DType, Value};
-use rekindle_program::{Example, Given, Lowered};
+use rekindle_program::{Given, Lowered};
 use rekindle_state::{StateDict, Tensor, Value as Stored};
 
 /// A file of the fixtures.
@@ -33,11 +33,6 @@ pub fn arrays(reference: &StateDict, kind: &str) -> Vec<Array> {
     };
     // A number is missing where the program gives something else than a tensor.
     (0..reference.len()).filter_map(one).collect()
-}
-
-/// Types and sizes of inputs.
-pub fn examples(inputs: &[Array]) -> Vec<Example> {
-    inputs.iter().map(|array| Example { dtype: array.dtype(), shape: array.shape().to_vec() }).collect()
 }
 
 /// Inputs of a graph by name.
