@@ -12,13 +12,14 @@ use super::Exit;
 use super::model::{self, Model, WeightArgs};
 use super::output::{cannot, json, line, say};
 use crate::checkpoint::Which;
+use crate::data::mask;
 use crate::data::prepare::Preparation;
 use crate::device::DeviceName;
 use crate::models::weights::Layout;
 use crate::models::{Architecture, Network, Output, Registry};
 use crate::tasks::Answer;
 
-/// Predict labels of image files, or enlarge them (super-resolution).
+/// Predict labels of image files, enlarge them (super-resolution), or write masks of classes (segmentation).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle predict checkpoints/fashion_mnist_sample shirt.png --top 3")]
 pub struct Args {
@@ -192,13 +193,13 @@ impl Predictor<'_> {
         Ok(prediction)
     }
 
-    /// Writes a mask: a grey image whose values are the numbers of classes.
-    fn write_mask(&self, path: &Path, classes: &[usize], [height, width]: [usize; 2]) -> anyhow::Result<PathBuf> {
+    /// Writes a mask: an image whose values are the numbers of classes, with a palette of colours.
+    fn write_mask(&self, path: &Path, classes: &[usize], size: [usize; 2]) -> anyhow::Result<PathBuf> {
         let output = self.place(path, "mask")?;
-        let values = classes.iter().map(|&class| u8::try_from(class).unwrap_or(u8::MAX)).collect();
-        let mask = image::GrayImage::from_raw(width as u32, height as u32, values);
-        let mask = mask.with_context(|| format!("{}: the mask has another size than the image", path.display()))?;
-        mask.save(&output).with_context(|| format!("{}: cannot write the mask", output.display()))?;
+        let values: Vec<u8> = classes.iter().map(|&class| u8::try_from(class).unwrap_or(u8::MAX)).collect();
+        let written =
+            mask::file(&values, size).map_err(anyhow::Error::from).and_then(|file| Ok(fs::write(&output, file)?));
+        written.with_context(|| format!("{}: cannot write the mask", output.display()))?;
         Ok(output)
     }
 

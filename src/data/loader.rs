@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use super::batch::HostBatch;
 use super::prefetch::Prefetch;
 use super::transform::{Pipeline, Transforms};
-use super::{Batch, DataError, ImageDataset, Shape};
+use super::{Batch, DataError, ImageDataset, Sample, Shape};
 use crate::random::order;
 
 /// More threads than this help nobody.
@@ -104,6 +104,15 @@ impl Loader {
     /// The set that is read.
     pub fn dataset(&self) -> &Arc<dyn ImageDataset> {
         &self.dataset
+    }
+
+    /// An item as it is in a batch of epoch 0, before its values are normalized.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        let origin = self.dataset.origin(index);
+        self.pipeline.apply(self.dataset.get(index)?, (self.config.seed, 0, index), &origin)
     }
 
     /// The size of the images in a batch.

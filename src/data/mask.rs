@@ -1,10 +1,10 @@
-//! Masks: PNG files whose pixels are numbers of classes, as in PASCAL VOC.
+//! Masks: PNG files whose pixels are numbers of classes, with PASCAL VOC's colours as palette.
 
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use png::{BitDepth, ColorType, Decoder, Transformations};
+use png::{BitDepth, ColorType, Decoder, Encoder, Transformations};
 
 use super::image_file::{MOST_BYTES, decode_error};
 use super::{DataError, IGNORED, Image, Shape};
@@ -62,6 +62,34 @@ pub fn read(path: &Path, classes: usize) -> Result<Image, DataError> {
     Ok(Image::from_shape(Shape { channels: 1, height, width }, pixels))
 }
 
+/// The PNG file of a mask: the numbers of classes, row by row, as indices of a palette with VOC's colours.
+///
+/// # Errors
+/// When there are not as many numbers as pixels.
+pub fn file(classes: &[u8], [height, width]: [usize; 2]) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, width as u32, height as u32);
+    encoder.set_color(ColorType::Indexed);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_palette((0..=u8::MAX).flat_map(colour).collect::<Vec<u8>>());
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(classes)?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+/// PASCAL VOC's colour of a class: its bits, spread from the highest bit of each channel downwards. White where none counts.
+pub fn colour(class: u8) -> [u8; 3] {
+    if class == IGNORED {
+        return [255; 3];
+    }
+    [0, 1, 2].map(|channel| {
+        // Of 8 bits; the third of blue would be the ninth.
+        let bit = |place: u32| class.checked_shr(3 * place + channel).unwrap_or(0) & 1;
+        (0..3).fold(0, |value, place| value | bit(place) << (7 - place))
+    })
+}
+
 /// The value of a column in a row of values of so many bits, the first one in the highest bits.
 fn unpack(row: &[u8], column: usize, bits: usize) -> u8 {
     let at = column * bits;
@@ -72,6 +100,33 @@ fn unpack(row: &[u8], column: usize, bits: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_have_the_colours_of_voc() {
+        let found = [0, 1, 2, 3, 4, 8, 15, 20, 64, 255].map(colour);
+        let expected = [
+            [0, 0, 0],
+            [128, 0, 0],
+            [0, 128, 0],
+            [128, 128, 0],
+            [0, 0, 128],
+            [64, 0, 0],
+            [192, 128, 128],
+            [0, 64, 128],
+            [32, 0, 0],
+            [255, 255, 255],
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_mask_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        std::fs::write(&path, file(&[0, 1, 2, 255, 20, 3], [2, 3]).unwrap()).unwrap();
+        assert_eq!(read(&path, 21).unwrap().pixels, [0, 1, 2, 255, 20, 3]);
+        assert!(file(&[0, 1], [2, 3]).is_err());
+    }
 
     #[test]
     fn values_of_any_depth_are_unpacked() {

@@ -20,7 +20,7 @@ mod folder;
 pub mod idx;
 pub mod image_file;
 mod loader;
-mod mask;
+pub(crate) mod mask;
 mod memory;
 mod prefetch;
 pub mod prepare;

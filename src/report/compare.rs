@@ -38,7 +38,7 @@ pub(super) fn several(runs: &[RunData]) -> Markup {
 }
 
 fn results(runs: &[RunData]) -> Markup {
-    let tested = runs.iter().any(|run| matches!(run.evaluation, Evaluation::Classes(_) | Evaluation::Images(_)));
+    let tested = runs.iter().any(|run| !matches!(run.evaluation, Evaluation::Skipped | Evaluation::Failed(_)));
     let order = ranked(runs);
     html! {
         div.scroll tabindex="0" role="region" aria-label="Results of the runs" {
@@ -98,6 +98,7 @@ fn test(evaluation: &Evaluation) -> String {
     match evaluation {
         Evaluation::Classes(data) => format!("{:.2} %", data.accuracy() * 100.0),
         Evaluation::Images(data) => format!("{:.2} dB", data.psnr),
+        Evaluation::Masks(data) => format!("{:.2} % mean IoU", data.mean_iou() * 100.0),
         _ => "–".to_string(),
     }
 }

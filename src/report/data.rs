@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::masks::MasksData;
+
 /// One run as its page shows it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct RunData {
@@ -134,6 +136,8 @@ pub enum Evaluation {
     Classes(ClassesData),
     /// A network that gives images.
     Images(ImagesData),
+    /// A network that gives a class for each pixel.
+    Masks(MasksData),
 }
 
 /// A classifier on the test set.

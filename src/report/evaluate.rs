@@ -7,13 +7,14 @@ use burn::module::Module;
 use burn::tensor::activation::softmax;
 
 use super::data::{ClassesData, Evaluation, ImagesData, Mistake, Pair};
+use super::masks::{self, MasksData};
 use crate::checkpoint::Checkpoint;
 use crate::data::prepare::class_names;
 use crate::data::transform::pixels::{self, Filter};
 use crate::data::{BatchTarget, Image, ImageDataset, Loader, Split, Target};
 use crate::device::OpenDevice;
 use crate::models::{Network, Output, Registry};
-use crate::tasks::psnr;
+use crate::tasks::{Objective, psnr};
 use crate::train::recipe;
 use crate::train::{Recipe, TrainError, check_fit, restored};
 
@@ -39,18 +40,28 @@ pub(super) fn evaluate(
     let loader = recipe.data.loader(Path::new(""), Split::Test, recipe.train.seed, &device.device)?;
     check_fit(&architecture, &loader, &place)?;
     let of = format!("step {}", checkpoint.step);
-    match (architecture.classes(), architecture.upscale_factor()) {
-        (Some(classes), _) => {
-            let mut names = class_names(&recipe.data);
-            names.truncate(classes);
-            names.extend((names.len()..classes).map(|class| format!("class {class}")));
-            let data = ClassesData { of, names, confusion: vec![vec![0; classes]; classes], ..ClassesData::default() };
+    let task = architecture.task();
+    let names = |count: usize| {
+        let mut names = class_names(&recipe.data);
+        names.truncate(count);
+        names.extend((names.len()..count).map(|class| format!("class {class}")));
+        names
+    };
+    match (task.classes(), task.labels(), task.upscale_factor()) {
+        (Some(count), ..) => {
+            let confusion = vec![vec![0; count]; count];
+            let data = ClassesData { of, names: names(count), confusion, ..ClassesData::default() };
             classify(&network, &loader, data).map(Evaluation::Classes)
         }
-        (None, Some(factor)) => enlarge(&network, factor, &loader, of).map(Evaluation::Images),
-        (None, None) => {
-            let task = architecture.task().kind().name;
-            Ok(Evaluation::Failed(format!("predictions of the task {task} are not shown yet")))
+        (None, Some(count), _) => {
+            let confusion = vec![vec![0; count]; count];
+            let data = MasksData { of, names: names(count), confusion, ..MasksData::default() };
+            let objective = Objective::new(task, recipe.train.loss);
+            masks::evaluate(&network, &objective, &loader, data).map(Evaluation::Masks)
+        }
+        (None, None, Some(factor)) => enlarge(&network, factor, &loader, of).map(Evaluation::Images),
+        (None, None, None) => {
+            Ok(Evaluation::Failed(format!("predictions of the task {} are not shown", task.kind().name)))
         }
     }
 }
@@ -154,7 +165,7 @@ fn picture(set: &dyn ImageDataset, index: usize) -> Result<String, TrainError> {
 }
 
 /// A picture as a PNG file in a `data:` address.
-fn address(image: &Image) -> Result<String, TrainError> {
+pub(super) fn address(image: &Image) -> Result<String, TrainError> {
     let (width, height) = (image.width as u32, image.height as u32);
     let plane = image.width * image.height;
     let (bytes, colour) = if image.channels == 3 {

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::chart::{grouped, number};
 use super::data::{ClassesData, Evaluation, ImagesData};
+use super::masks;
 
 /// Whether there is a section to jump to.
 pub(super) fn has_anything(evaluation: &Evaluation) -> bool {
@@ -27,7 +28,8 @@ pub(super) fn figure(evaluation: &Evaluation) -> Markup {
                 p { (format!("{:+.2} dB to bicubic", data.psnr - data.bicubic)) }
             }
         },
-        _ => html! {},
+        Evaluation::Masks(data) => masks::figure(data),
+        Evaluation::Skipped | Evaluation::Failed(_) => html! {},
     }
 }
 
@@ -37,6 +39,7 @@ pub(super) fn section(evaluation: &Evaluation) -> Markup {
         Evaluation::Failed(reason) => html! { p.empty { "The network was not run on the test set: " (reason) } },
         Evaluation::Classes(data) => classes(data),
         Evaluation::Images(data) => images(data),
+        Evaluation::Masks(data) => masks::section(data),
     };
     html! {
         section #predictions aria-labelledby="predictions-title" {
@@ -53,7 +56,9 @@ fn classes(data: &ClassesData) -> Markup {
             (format!("{:.2} %", data.accuracy() * 100.0))
         }
         div.split {
-            @if data.names.len() <= 40 { (confusion(data)) }
+            @if data.names.len() <= 40 {
+                (confusion(&data.names, &data.confusion, "rows: the truth, columns: the answer", |count, _| count.to_string()))
+            }
             (per_class(data))
         }
         h3 { "Worst mistakes" }
@@ -87,27 +92,25 @@ fn name(data: &ClassesData, class: usize) -> String {
     data.names.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
 }
 
-/// A heat map that is a table: rows are the truth, columns the answers.
-fn confusion(data: &ClassesData) -> Markup {
+/// A heat map that is a table: rows are the truth, columns the answers. `show` makes the text of a cell from its count and its row's.
+pub(super) fn confusion(names: &[String], counts: &[Vec<u64>], note: &str, show: fn(u64, u64) -> String) -> Markup {
     html! {
         figure.matrix {
-            figcaption { h3 { "Confusion matrix" } p.note { "rows: the truth, columns: the answer" } }
+            figcaption { h3 { "Confusion matrix" } p.note { (note) } }
             div.scroll tabindex="0" role="region" aria-label="Confusion matrix" {
                 table {
                     thead {
                         tr {
                             td {}
-                            @for column in 0..data.confusion.len() {
-                                th scope="col" { span { (name(data, column)) } }
-                            }
+                            @for name in names { th scope="col" { span { (name) } } }
                         }
                     }
                     tbody {
-                        @for (truth, row) in data.confusion.iter().enumerate() {
+                        @for (truth, row) in counts.iter().enumerate() {
                             tr {
-                                th scope="row" { (name(data, truth)) }
+                                th scope="row" { (names[truth]) }
                                 @for (answer, count) in row.iter().enumerate() {
-                                    (cell(data, truth, answer, *count, row.iter().sum()))
+                                    (cell(names, (truth, answer), (*count, row.iter().sum()), show))
                                 }
                             }
                         }
@@ -118,7 +121,12 @@ fn confusion(data: &ClassesData) -> Markup {
     }
 }
 
-fn cell(data: &ClassesData, truth: usize, answer: usize, count: u64, all: u64) -> Markup {
+fn cell(
+    names: &[String],
+    (truth, answer): (usize, usize),
+    (count, all): (u64, u64),
+    show: fn(u64, u64) -> String,
+) -> Markup {
     let share = count as f64 / all.max(1) as f64;
     let class = match (truth == answer, count) {
         (true, _) => "right",
@@ -127,8 +135,8 @@ fn cell(data: &ClassesData, truth: usize, answer: usize, count: u64, all: u64) -
     };
     // Beyond this, text in the page's background colour reads better.
     let class = if share > 0.55 { format!("{class} full") } else { class.to_string() };
-    let title = format!("{} taken for {}: {count} of {all}", name(data, truth), name(data, answer));
-    html! { td class=(class) style=(format!("--v:{share:.3}")) title=(title) { (count) } }
+    let title = format!("{} taken for {}: {count} of {all}", names[truth], names[answer]);
+    html! { td class=(class) style=(format!("--v:{share:.3}")) title=(title) { (show(count, all)) } }
 }
 
 fn per_class(data: &ClassesData) -> Markup {

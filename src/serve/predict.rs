@@ -10,6 +10,7 @@ use super::engine::{Answers, Description, Port};
 use super::http::{Failure, Reply};
 use super::routes::Call;
 use super::{form, tensors};
+use crate::data::mask;
 
 /// Labels of each item, where the request does not say.
 const TOP: usize = 5;
@@ -241,14 +242,14 @@ impl Answer<'_> {
         json!({ "labels": order.into_iter().take(self.top).map(label).collect::<Vec<_>>() })
     }
 
-    /// The first image of a batch as PNG; a mask holds the number of the class of each pixel.
+    /// The first image of a batch as PNG; a mask holds the number of the class of each pixel, with a palette of colours.
     fn picture(&self, first: &Tensor) -> Result<Vec<u8>, String> {
         let image = self.description.image.as_ref().ok_or("the model takes no images")?;
         if self.description.answers == Answers::Masks {
             let (classes, [_, height, width]) = classes_of_pixels(first)?;
-            let bytes =
-                classes.iter().take(height * width).map(|class| u8::try_from(*class).unwrap_or(u8::MAX)).collect();
-            return image.grey(bytes, height, width);
+            let first = classes.iter().take(height * width);
+            let values: Vec<u8> = first.map(|class| u8::try_from(*class).unwrap_or(u8::MAX)).collect();
+            return mask::file(&values, [height, width]).map_err(|error| error.to_string());
         }
         let [_, _, height, width] = *first.shape() else { return Err("the answer is no image".into()) };
         let (height, width) = (height as usize, width as usize);

@@ -5,6 +5,7 @@ mod client;
 mod lifetime;
 mod limits;
 mod live;
+mod segmentation;
 
 use std::fs;
 

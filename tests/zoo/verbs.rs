@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use burn::tensor::Device;
-use rekindle::models::{Registry, weights};
+use rekindle::models::{Network, Registry, weights};
 use rekindle::train::drawn;
-use rekindle_state::{SaveOptions, Value};
+use rekindle_state::{SaveOptions, StateDict, Value};
 
 fn rekindle(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle"));
@@ -28,6 +28,41 @@ fn write(path: &Path, model: &str, classes: usize) {
     let network = Registry::built_in().find(model).unwrap().configure(&keys).unwrap().build(&Device::flex());
     let dict = weights::to_state_dict(&drawn(network, 3)).unwrap();
     rekindle_state::save(path, &Value::Dict(dict), &SaveOptions::default()).unwrap();
+}
+
+#[test]
+fn files_of_an_earlier_torchvision_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = |model: &str, keys: serde_json::Value| {
+        let keys = keys.as_object().unwrap().clone();
+        let network = Registry::built_in().find(model).unwrap().configure(&keys).unwrap().build(&Device::flex());
+        drawn(network, 3)
+    };
+    let save = |name: &str, dict: StateDict| {
+        rekindle_state::save(&folder.path().join(name), &Value::Dict(dict), &SaveOptions::default()).unwrap();
+        succeeds(folder.path(), &["inspect", name, "--limit", "1"])
+    };
+    // `denselayer1.norm1.weight` was `denselayer1.norm.1.weight`.
+    let of_today = weights::to_state_dict(&network("densenet121", serde_json::json!({ "classes": 4 }))).unwrap();
+    let layer = regex::Regex::new(r"(denselayer\d+\.(?:norm|conv))([12])\.").unwrap();
+    let mut former = StateDict::ordered();
+    for (name, tensor) in of_today.tensors() {
+        former.insert(layer.replace(name, "$1.$2.").as_ref(), tensor.clone());
+    }
+    assert!(former.tensor("features.denseblock1.denselayer1.conv.2.weight").is_some());
+    let shown = save("densenet.pth", former);
+    assert!(shown.contains("these are the weights of densenet121 with classes = 4"), "{shown}");
+
+    // The first layers were as wide for every factor.
+    let version = |network: &Network| {
+        let Value::Dict(metadata) = weights::metadata(network) else { panic!("no dictionary") };
+        metadata.get("").unwrap().as_dict().unwrap().get("version").unwrap().as_int().unwrap()
+    };
+    let first = network("mnasnet0_5", serde_json::json!({ "fixed_stem": true }));
+    let second = network("mnasnet0_5", serde_json::json!({}));
+    assert_eq!((version(&first), version(&second)), (1, 2));
+    let shown = save("mnasnet.pth", weights::to_state_dict(&first).unwrap());
+    assert!(shown.contains("these are the weights of mnasnet0_5 with fixed_stem = true"), "{shown}");
 }
 
 /// A folder of twelve images in three classes, the last of them in `valid`.
