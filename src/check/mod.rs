@@ -1,6 +1,6 @@
 //! Whether a device computes right: one list of cases, run on any device and compared with PyTorch's answers.
 //!
-//! [`cases`] is the list and [`run`] runs one of them on a device. A new network is one line in [`fixture`](self::fixture), a
+//! [`cases`] is the list and [`run`] runs one of them on a device. A new network is one line in `fixture`, a
 //! new check one line in [`cases`]. PyTorch's answers are in the program; `fixtures/make_check_fixtures.py` made them.
 //!
 //! What is allowed (`error` is the largest difference that was found, in the same terms):
