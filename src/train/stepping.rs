@@ -14,7 +14,7 @@ use super::ranks::Told;
 use super::reduction::{Own, Reduction};
 use super::strategy::{Loop, Strategy};
 use super::{Reported, StepInput, StepOutput, TrainError};
-use crate::checkpoint::EpochSums;
+use crate::checkpoint::{EpochSums, Moment};
 use crate::data::{Batch, Batches};
 use crate::distributed::{self, Group};
 use crate::models::Network;

@@ -43,9 +43,9 @@ fn agrees(family: &str) {
         let lowered = program.lower(Mode::AsExported, false).unwrap_or_else(|error| panic!("{error}"));
         let model = Arc::new(lowered.model().unwrap());
         let plain = Session::new(model.clone(), HostOnly).unwrap().run(given(&lowered, inputs.clone())).unwrap();
-        assert_eq!(differing(plain, &expected, &names), [String::new(); 0], "{family}{form}, reference");
+        assert_eq!(differing(plain, &expected, &names), Vec::<String>::new(), "{family}{form}, reference");
         let fast = Session::prepared(model, Cpu).unwrap().run(given(&lowered, inputs.clone())).unwrap();
-        assert_eq!(differing(fast, &expected, &names), [String::new(); 0], "{family}{form}, cpu");
+        assert_eq!(differing(fast, &expected, &names), Vec::<String>::new(), "{family}{form}, cpu");
     }
 }
 
