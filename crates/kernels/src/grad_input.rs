@@ -16,6 +16,8 @@ use crate::{Conv2d, ShapeError};
 
 /// Values of the packed gradient that are worked on at once: about half of a core's second-isa cache.
 const BLOCK: usize = 1 << 17;
+/// Weights that a thread packs at once, at least.
+const PACKED: usize = 1 << 14;
 /// Tasks that a small batch is divided into.
 pub(crate) const TASKS: usize = 8;
 
@@ -229,18 +231,22 @@ fn phases(taps: &[(usize, isize)], size: usize) -> Vec<Phase> {
 pub(crate) fn pack_weights(shape: &Conv2d, weight: &[f32], taps: &[[usize; 2]], panel: usize) -> Vec<f32> {
     let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let area = shape.kernel[0] * shape.kernel[1];
-    let mut packed = vec![0.0; shape.groups * group_in.div_ceil(panel) * group_out * taps.len() * panel];
-    let mut places = packed.chunks_exact_mut(panel);
-    for group in 0..shape.groups {
-        for first in (0..group_in).step_by(panel) {
-            for filter in group * group_out..(group + 1) * group_out {
-                for (tap, place) in taps.iter().zip(&mut places) {
-                    for (channel, place) in (first..group_in).zip(place) {
-                        *place = weight[(filter * group_in + channel) * area + tap[0] * shape.kernel[1] + tap[1]];
-                    }
-                }
+    let offsets: Vec<usize> = taps.iter().map(|tap| tap[0] * shape.kernel[1] + tap[1]).collect();
+    let (panels, row) = (group_in.div_ceil(panel), offsets.len() * panel);
+    let mut packed = vec![0.0; shape.groups * panels * group_out * row];
+    if row == 0 {
+        return packed;
+    }
+    let least = (PACKED / (group_out * row)).max(1);
+    packed.par_chunks_mut(group_out * row).with_min_len(least).enumerate().for_each(|(at, packed)| {
+        let (group, first) = (at / panels, at % panels * panel);
+        let count = panel.min(group_in - first);
+        for (filter, packed) in packed.chunks_exact_mut(row).enumerate() {
+            let source = &weight[((group * group_out + filter) * group_in + first) * area..][..count * area];
+            for (channel, source) in source.chunks_exact(area).enumerate() {
+                packed[channel..].iter_mut().step_by(panel).zip(&offsets).for_each(|(to, at)| *to = source[*at]);
             }
         }
-    }
+    });
     packed
 }

@@ -11,6 +11,7 @@ use crate::grad_weight::{BLOCK, in_parts};
 use crate::lanes::Isa;
 use crate::scratch::with_scratch;
 use crate::sums::{Panel, Place, Sums};
+use crate::training::side_by_side::{CHANNELS, Run};
 use crate::{Activation, Conv2d};
 
 /// Samples in a block for the weights' gradient: the widest vector.
@@ -24,6 +25,9 @@ pub(crate) const OF_OUTPUT: usize = 6;
 pub(crate) const OF_INPUT: usize = 5;
 /// For the gradient of the weights.
 pub(crate) const OF_WEIGHT: usize = 3;
+
+/// Taps of all channels that are packed together.
+const DEPTH: usize = 256;
 
 /// Whether this way is the faster one. It costs the same for a block that is not full; how many samples it takes to be worth that
 /// grows with the image, and falls with the kernel, which makes the padding larger.
@@ -41,6 +45,9 @@ pub(crate) fn suits(shape: &Conv2d, pays: usize) -> bool {
 /// Copies planes of `pixels` of up to `lanes` samples, `stride` apart, so that those of one pixel are side by side.
 fn interleave(source: &[f32], stride: usize, pixels: usize, lanes: usize, packed: &mut [f32]) {
     let samples = source.len().div_ceil(stride).min(lanes);
+    if lanes == CHANNELS {
+        return Run { channels: samples, plane: stride, pixels }.join_into(source, packed);
+    }
     for (sample, plane) in source.chunks(stride).take(lanes).enumerate() {
         for (place, value) in packed.chunks_exact_mut(lanes).zip(&plane[..pixels]) {
             place[sample] = *value;
@@ -165,12 +172,19 @@ pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
     let (panel, area) = (isa.dispatch(Panel { channels: filters }), shape.kernel[0] * shape.kernel[1]);
     let depth = channels * area;
     let mut packed = vec![0.0; shape.groups * filters.next_multiple_of(panel) * depth];
-    let panels = weight.chunks_exact(filters * depth).flat_map(|group| group.chunks(panel * depth));
-    for (weight, packed) in panels.zip(packed.chunks_exact_mut(panel * depth)) {
-        for (row, weight) in weight.chunks_exact(depth).enumerate() {
-            packed[row..].iter_mut().step_by(panel).zip(weight).for_each(|(packed, weight)| *packed = *weight);
+    let panels = filters.div_ceil(panel);
+    packed.par_chunks_mut(panel * depth).enumerate().for_each(|(at, packed)| {
+        let first = at / panels * filters + at % panels * panel;
+        let count = panel.min(filters - at % panels * panel);
+        let weight = &weight[first * depth..][..count * depth];
+        // A part of all rows at a time: what is written stays in the first-level cache.
+        for (part, packed) in packed.chunks_mut(DEPTH * panel).enumerate() {
+            for (row, weight) in weight.chunks_exact(depth).enumerate() {
+                let weight = &weight[part * DEPTH..];
+                packed[row..].iter_mut().step_by(panel).zip(weight).for_each(|(packed, weight)| *packed = *weight);
+            }
         }
-    }
+    });
     packed
 }
 

@@ -457,8 +457,10 @@ impl Backward<'_> {
         let apart = dilation[1] * CHANNELS;
         // SAFETY: the caller's.
         unsafe {
-            let weights: [L::Vector; N] =
-                std::array::from_fn(|n| lanes.load(self.block.weights.as_ptr().add(tap + n * CHANNELS)));
+            let mut weights = [lanes.splat(0.0); N];
+            for (n, weight) in weights.iter_mut().enumerate() {
+                *weight = lanes.load(self.block.weights.as_ptr().add(tap + n * CHANNELS));
+            }
             let mut sums = [lanes.splat(0.0); N];
             for y in 0..height {
                 let row = sizes.pixel(y * stride[0] + down * dilation[0], 0) + across * apart + first;

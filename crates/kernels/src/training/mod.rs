@@ -12,7 +12,7 @@ mod layer_norm;
 mod lstm;
 mod planes;
 mod room;
-mod side_by_side;
+pub(crate) mod side_by_side;
 mod sums;
 
 pub use attention::Attention;

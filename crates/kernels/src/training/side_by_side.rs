@@ -1,16 +1,14 @@
 //! Planes of sixteen channels as pixels of sixteen values, and back.
 #![allow(unsafe_code)]
 
-use std::array::from_fn;
-
-use crate::lanes::Lanes;
+use crate::lanes::{Isa, Lanes, Work};
 
 /// Channels that are side by side.
-pub(super) const CHANNELS: usize = 16;
+pub(crate) const CHANNELS: usize = 16;
 
 /// Some pixels of the planes of up to [`CHANNELS`] channels.
 #[derive(Clone, Copy)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Channels there are; the others are zero.
     pub channels: usize,
     /// Values from one plane to the next.
@@ -19,7 +17,38 @@ pub(super) struct Run {
     pub pixels: usize,
 }
 
+/// [`Run::join`] with the widest vectors.
+struct Join {
+    run: Run,
+    from: *const f32,
+    to: *mut f32,
+}
+
+impl Work for Join {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        lanes.run(
+            #[inline(always)]
+            // SAFETY: whoever made it answers for it.
+            || unsafe { self.run.join(lanes, self.from, self.to) },
+        );
+    }
+}
+
 impl Run {
+    /// Writes `[pixels, CHANNELS]`.
+    ///
+    /// # Panics
+    /// When there are not as many values to read or to write.
+    pub fn join_into(self, from: &[f32], to: &mut [f32]) {
+        let Self { channels, plane, pixels } = self;
+        assert!(channels <= CHANNELS && to.len() >= pixels * CHANNELS, "room for all pixels");
+        assert!(channels == 0 || (channels - 1) * plane + pixels <= from.len(), "pixels of all channels");
+        Isa::best().dispatch(Join { run: self, from: from.as_ptr(), to: to.as_mut_ptr() });
+    }
+
     /// Writes `[pixels, CHANNELS]`.
     ///
     /// # Safety
@@ -29,17 +58,20 @@ impl Run {
         let mut at = 0;
         while at < self.pixels {
             let count = L::LANES.min(self.pixels - at);
-            let rows: [L::Vector; CHANNELS] = from_fn(|channel| {
-                if channel >= self.channels {
-                    return lanes.splat(0.0);
+            // Loops, here and below: closures may not be compiled for the same vectors.
+            let mut rows = [lanes.splat(0.0); CHANNELS];
+            for (channel, row) in rows.iter_mut().enumerate() {
+                if channel < self.channels {
+                    let from = from.wrapping_add(channel * self.plane + at);
+                    // SAFETY: the caller's.
+                    *row = unsafe { if count == L::LANES { lanes.load(from) } else { lanes.load_first(from, count) } };
                 }
-                let from = from.wrapping_add(channel * self.plane + at);
-                // SAFETY: the caller's.
-                unsafe { if count == L::LANES { lanes.load(from) } else { lanes.load_first(from, count) } }
-            });
+            }
             // Every fourth channel together, then these.
-            let groups: [[L::Vector; 4]; 4] =
-                from_fn(|j| lanes.join([rows[j], rows[4 + j], rows[8 + j], rows[12 + j]]));
+            let mut groups = [[lanes.splat(0.0); 4]; 4];
+            for (j, group) in groups.iter_mut().enumerate() {
+                *group = lanes.join([rows[j], rows[4 + j], rows[8 + j], rows[12 + j]]);
+            }
             for g in 0..4 {
                 let joined = lanes.join(groups.map(|group| group[g]));
                 for (i, vector) in joined.into_iter().enumerate() {
@@ -63,16 +95,18 @@ impl Run {
         let mut at = 0;
         while at < self.pixels {
             let count = L::LANES.min(self.pixels - at);
-            let pixels: [L::Vector; CHANNELS] = from_fn(|i| {
+            let mut pixels = [lanes.splat(0.0); CHANNELS];
+            for (i, pixel) in pixels.iter_mut().enumerate() {
                 let value = i * L::LANES;
-                if value >= count * CHANNELS {
-                    return lanes.splat(0.0);
+                if value < count * CHANNELS {
+                    // SAFETY: a part of a pixel that there is.
+                    *pixel = unsafe { lanes.load(from.wrapping_add(at * CHANNELS + value)) };
                 }
-                // SAFETY: a part of a pixel that there is.
-                unsafe { lanes.load(from.wrapping_add(at * CHANNELS + value)) }
-            });
-            let groups: [[L::Vector; 4]; 4] =
-                from_fn(|g| lanes.deal([pixels[4 * g], pixels[4 * g + 1], pixels[4 * g + 2], pixels[4 * g + 3]]));
+            }
+            let mut groups = [[lanes.splat(0.0); 4]; 4];
+            for (g, group) in groups.iter_mut().enumerate() {
+                *group = lanes.deal([pixels[4 * g], pixels[4 * g + 1], pixels[4 * g + 2], pixels[4 * g + 3]]);
+            }
             for j in 0..4 {
                 let rows = lanes.deal(groups.map(|group| group[j]));
                 for (m, row) in rows.into_iter().enumerate() {
