@@ -225,9 +225,10 @@ impl Answer<'_> {
         let count = maps.shape()[1] as usize;
         let pixels = (classes.len() / items.max(1)).max(1);
         let share = |item: &[u32]| {
-            let mut shares = vec![0.0; count];
-            item.iter().for_each(|class| shares[*class as usize] += 1.0 / pixels as f32);
-            self.ranked(&shares)
+            // Counted whole: a sum of shares would lose a little with each pixel.
+            let mut counts = vec![0_usize; count];
+            item.iter().for_each(|class| counts[*class as usize] += 1);
+            self.ranked(&counts.iter().map(|count| *count as f32 / pixels as f32).collect::<Vec<f32>>())
         };
         Ok(classes.chunks(pixels).map(share).collect())
     }

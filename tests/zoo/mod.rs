@@ -42,21 +42,19 @@ fn names_order_shapes_and_types_are_torchvisions() {
 }
 
 /// How far a number may be from PyTorch's, in units of its tensor's largest: PyTorch computed in 64 bits, networks here
-/// compute in 32.
-const TOLERANCE: f64 = 3e-4;
+/// compute in 32. `generate.py` chose inputs with which that decides nothing.
+const TOLERANCE: f64 = 1e-4;
 
-/// Networks in which rounding decides on which side of zero a ReLU's input is, so that single gradients jump: PyTorch's own in 32 bits
-/// are as far from its 64 bits in another layout of memory (channels last): 7e-2 of the largest for mnasnet0_5, 2e-1 for inception_v3,
-/// 4e-2 for resnext50_32x4d.
-const FLIPPED: [&str; 3] = ["mnasnet0_5", "inception_v3", "resnext50_32x4d"];
+/// The same for two networks that are wide and have batches of few values to normalize: PyTorch's own gradients in 32 bits are 6e-5
+/// and 9e-5 apart, with channels last 1.6e-4 and 3.3e-4.
+const WIDE: [&str; 2] = ["googlenet", "inception_v3"];
 
 fn tolerance(network: &str) -> f64 {
-    if FLIPPED.contains(&network) { 5e-2 } else { TOLERANCE }
+    if WIDE.contains(&network) { 2.0 * TOLERANCE } else { TOLERANCE }
 }
 
-/// Gradients below this part of the network's largest are nothing but rounding: those of a bias that batch normalization takes out
-/// again are exactly zero in 64 bits.
-const NOTHING: f64 = 1e-3;
+/// A gradient below this part of the network's largest is zero but for rounding: batch normalization takes the bias before it out again.
+const ZERO: f64 = 1e-9;
 
 /// `count` numbers in -1 to 1 that follow from a name, as in `generate.py`.
 fn uniform(name: &str, count: usize, salt: u64) -> Vec<f64> {
@@ -73,26 +71,31 @@ fn uniform(name: &str, count: usize, salt: u64) -> Vec<f64> {
 }
 
 /// The values of a parameter or buffer, as in `generate.py`.
-fn values(name: &str, shape: &[usize]) -> Vec<f32> {
+fn values(name: &str, shape: &[usize], steady: bool) -> Vec<f32> {
     let count = shape.iter().product::<usize>();
     let last = name.rsplit('.').next().unwrap();
     let value = |u: f64| match (shape.len(), last) {
+        (_, "weight") if steady => 0.2 + 0.02 * u,
+        (_, "bias") if steady => u.signum() + 0.1 * u,
         (2.., _) => u * (3.0 / (count / shape[0]) as f64).sqrt(),
         (_, "weight") => 1.0 + 0.2 * u,
         (_, "running_var") => 1.0 + 0.5 * u.abs(),
-        _ => 0.1 * u,
+        _ => 0.5 * u,
     };
     uniform(name, count, 0).into_iter().map(|u| value(u) as f32).collect()
 }
 
 /// The same network with those values.
-fn filled(network: Network) -> Network {
+fn filled(network: Network, steady: bool) -> Network {
     let state = weights::to_state_dict(&network).unwrap();
     let mut filled = StateDict::ordered();
     for (name, tensor) in state.tensors() {
         if tensor.dtype() == DType::F32 && !name.ends_with("relative_coords_table") {
             let shape: Vec<usize> = tensor.shape().iter().map(|&axis| axis as usize).collect();
-            let bytes = values(name, &shape).iter().flat_map(|value| value.to_le_bytes()).collect();
+            let owner = name.rsplit_once('.').map_or("", |(owner, _)| owner);
+            let normalizes = state.tensor(&format!("{owner}.running_var")).is_some();
+            let bytes =
+                values(name, &shape, steady && normalizes).iter().flat_map(|value| value.to_le_bytes()).collect();
             filled.insert(name, rekindle_state::Tensor::from_bytes(DType::F32, tensor.shape(), bytes).unwrap());
         }
     }
@@ -146,12 +149,15 @@ fn check(case: &Json, device: &Device) {
     keys.insert("classes".into(), 10.into());
     let architecture = Registry::built_in().find(name).unwrap().configure(&keys).unwrap();
     let training = device.clone().autodiff();
-    let mut network = filled(architecture.build(&training));
+    let mut network = filled(architecture.build(&training), case["steady"].as_bool().unwrap());
     let mut optimizer = SgdConfig::new().init();
     let shape: [usize; 4] =
         numbers(&case["input"]).iter().map(|&side| side as usize).collect::<Vec<_>>().try_into().unwrap();
     let input = |step: usize| -> Vec<f32> {
-        uniform(&format!("input {step}"), shape.iter().product(), 0).iter().map(|&value| value as f32).collect()
+        uniform(&format!("input {} {step}", case["seed"]), shape.iter().product(), 0)
+            .iter()
+            .map(|&value| value as f32)
+            .collect()
     };
     let steps = case["steps"].as_u64().unwrap() as usize;
     let objective = Objective::new(architecture.task(), None);
@@ -197,7 +203,7 @@ fn check(case: &Json, device: &Device) {
     let scale = expected.iter().fold(1.0_f64, |largest, value| largest.max(value.abs()));
     let apart = found.iter().zip(&expected).map(|(found, expected)| (f64::from(*found) - expected).abs() / scale);
     let apart = greatest(apart);
-    assert!(apart < 10.0 * tolerance(name), "{name}: {apart:.2e} apart in evaluation mode");
+    assert!(apart < 10.0 * TOLERANCE, "{name}: {apart:.2e} apart in evaluation mode");
 }
 
 fn compare_gradients(network: &str, found: &[(String, Vec<f32>)], expected: &serde_json::Map<String, Json>) {
@@ -212,7 +218,8 @@ fn compare_gradients(network: &str, found: &[(String, Vec<f32>)], expected: &ser
     let mut worst = (0.0, String::new());
     for (name, gradient) in found {
         let numbers = numbers(&expected[name]);
-        let least = largest * NOTHING;
+        // The scale of what is zero is that of the whole network.
+        let least = if numbers[0] > ZERO * largest { 0.0 } else { largest };
         let signed = gradient.iter().zip(uniform(name, gradient.len(), 1));
         let product: f64 = signed.map(|(g, u)| if u < 0.0 { -f64::from(*g) } else { f64::from(*g) }).sum();
         // Rounding of independent elements adds up by the root of their number.
