@@ -272,8 +272,8 @@ mod tests {
                     bias[column] + rows.map(|(k, value)| value * weight[k * 4 * hidden + column]).sum::<f64>()
                 };
                 let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-                for i in 0..hidden {
-                    cells[i] = sigmoid(gate(1, i)) * cells[i] + sigmoid(gate(0, i)) * gate(2, i).tanh();
+                for (i, cell) in cells.iter_mut().enumerate() {
+                    *cell = sigmoid(gate(1, i)) * *cell + sigmoid(gate(0, i)) * gate(2, i).tanh();
                 }
                 state = (0..hidden).map(|i| sigmoid(gate(3, i)) * cells[i].tanh()).collect();
                 output[(sample * steps + step) * hidden..][..hidden].copy_from_slice(&state);
