@@ -53,6 +53,7 @@ impl Run {
     ///
     /// # Safety
     /// As many values can be read and written.
+    #[allow(clippy::needless_range_loop, reason = "a column of the groups")]
     #[inline(always)]
     pub unsafe fn join<L: Lanes>(self, lanes: L, from: *const f32, to: *mut f32) {
         let mut at = 0;
@@ -90,6 +91,7 @@ impl Run {
     ///
     /// # Safety
     /// As many values can be read and written.
+    #[allow(clippy::needless_range_loop, reason = "a column of the groups")]
     #[inline(always)]
     pub unsafe fn deal<L: Lanes>(self, lanes: L, from: *const f32, to: *mut f32) {
         let mut at = 0;
