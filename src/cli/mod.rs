@@ -83,7 +83,7 @@ struct Cli {
     /// What running a graph may use at most, beside what its weights and inputs allow: elements (of one array), memory, nodes, turns (of
     /// loops), depth or seconds, as memory=8GiB or seconds=60; none lifts it.
     #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = limit, help_heading = "Limits")]
-    limit: Vec<(String, String)>,
+    graph_limit: Vec<(String, String)>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -205,7 +205,7 @@ pub fn run_with(registry: Registry) -> ExitCode {
             return if wrong { Exit::Error } else { Exit::Done }.into();
         }
     };
-    limit_graphs(&cli.limit);
+    limit_graphs(&cli.graph_limit);
     if let Err(error) = output::listen(cli.quiet, cli.log.as_deref()) {
         output::say_error(&sentence(&error));
         return Exit::Error.into();

@@ -28,9 +28,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
 pub use attention::attention;
+pub use gradients::{listening, node};
 pub use lstm::lstm;
 pub use norm::{batch_norm, layer_norm};
-pub use gradients::{listening, node};
 pub use packed::{Norm, Packed, conv2d_constant, conv2d_kept};
 pub use planes::{mean_of_planes, scaled_planes};
 pub use pointwise::pointwise;

@@ -135,7 +135,7 @@ struct Raise(&'static str);
 
 impl fmt::Display for Raise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "; where the model is trusted, raise the limit '{0}' (--limit {0}=…)", self.0)
+        write!(f, "; where the model is trusted, raise the limit '{0}' (--graph-limit {0}=…)", self.0)
     }
 }
 

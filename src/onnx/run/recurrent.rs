@@ -22,6 +22,8 @@ struct Layer {
     state_bias: Option<Tensor<2>>,
     /// `GRU`: the reset comes after the product with the weights.
     reset_after: bool,
+    /// `RNN`: ReLU in place of the hyperbolic tangent.
+    rectified: bool,
 }
 
 impl Layer {
@@ -37,7 +39,10 @@ impl Layer {
             }
         };
         match self.cell {
-            Cell::Rnn => ((input + product(h, 0, 1)).tanh(), c),
+            Cell::Rnn => {
+                let sum = input + product(h, 0, 1);
+                (if self.rectified { activation::relu(sum) } else { sum.tanh() }, c)
+            }
             Cell::Lstm => {
                 // Input, output, forget and candidate, in this order.
                 let gates = input + product(h, 0, 4);
@@ -57,7 +62,7 @@ impl Layer {
     }
 }
 
-/// Networks with the usual activations, whose sequences are all of one length.
+/// Networks with the usual activations (of a plain one ReLU too), whose sequences are all of one length.
 fn recurrent(call: &mut Call<'_, '_>) -> Outputs {
     let Some(op) = call.node.get::<Recurrent>() else { return Ok(None) };
     let (Some(&[first, second, inputs]), Some(&[directions, rows, hidden])) =
@@ -69,7 +74,7 @@ fn recurrent(call: &mut Call<'_, '_>) -> Outputs {
     let lengths = call.ints(4)?;
     let gates = op.cell.gates() * hidden;
     let states = if op.batch_first { vec![batch, directions, hidden] } else { vec![directions, batch, hidden] };
-    let fits = op.has_usual_activations()
+    let fits = (op.has_usual_activations() || op.is_rectified())
         && !op.coupled
         && !call.has(7)
         && steps > 0
@@ -115,6 +120,7 @@ fn recurrent(call: &mut Call<'_, '_>) -> Outputs {
             state: part(&r, d, gates, hidden).transpose(),
             state_bias: half(1),
             reset_after: op.reset_after,
+            rectified: op.is_rectified(),
         };
         let state = |initial: &Option<Tensor<3>>| match initial {
             Some(all) => part(all, d, batch, hidden),

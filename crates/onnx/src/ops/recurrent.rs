@@ -143,6 +143,11 @@ impl Recurrent {
     pub fn has_usual_activations(&self) -> bool {
         self.activations.usual
     }
+
+    /// `RNN`: whether its function is ReLU, and nothing is cut off.
+    pub fn is_rectified(&self) -> bool {
+        self.cell == Cell::Rnn && self.activations.rectified
+    }
 }
 
 impl Operator for Recurrent {

@@ -135,6 +135,8 @@ pub(super) struct Activations {
     clip: Option<f32>,
     /// Whether they are those of a node that says nothing.
     pub usual: bool,
+    /// Whether all of them are ReLU, and nothing is cut off.
+    pub rectified: bool,
 }
 
 impl Activations {
@@ -152,6 +154,7 @@ impl Activations {
         };
         let clip = node.attributes.float("clip")?.filter(|&clip| clip > 0.0);
         let usual = kinds == usual && clip.is_none();
+        let rectified = kinds.iter().all(|kind| *kind == Kind::Relu) && clip.is_none();
         let (mut alphas, mut betas) = (constants(node, "activation_alpha")?, constants(node, "activation_beta")?);
         let functions = kinds.into_iter().map(|kind| {
             // The next of the attributes, or else what the standard says.
@@ -159,7 +162,7 @@ impl Activations {
             let alpha = alpha.map_or(0.0, |default| alphas.next().unwrap_or(default));
             (kind, alpha, beta.map_or(0.0, |default| betas.next().unwrap_or(default)))
         });
-        Ok(Self { functions: functions.collect(), clip, usual })
+        Ok(Self { functions: functions.collect(), clip, usual, rectified })
     }
 
     /// As functions of values of a type.
