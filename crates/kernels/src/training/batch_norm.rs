@@ -197,11 +197,12 @@ fn total(values: &[f32], function: impl Fn(f32) -> f32) -> f64 {
     total
 }
 
-/// `function(x * factor + summand + residual)` of a run of values.
+/// `function((x - mean) * factor + shift + residual)` of a run of values: where the mean is large beside the deviation, the distance
+/// from it keeps digits that a product with the whole value loses.
 #[inline(always)]
-fn finish(run: &mut [f32], [factor, summand]: [f32; 2], residual: Option<&[f32]>, function: Pointwise) {
+fn finish(run: &mut [f32], [mean, factor, shift]: [f32; 3], residual: Option<&[f32]>, function: Pointwise) {
     for value in &mut *run {
-        *value = *value * factor + summand;
+        *value = (*value - mean) * factor + shift;
     }
     if let Some(residual) = residual {
         for (value, residual) in run.iter_mut().zip(residual) {
@@ -231,7 +232,7 @@ impl WithSimd for Forward<'_> {
         let count = norm.batch * norm.pixels;
         let affine = |mean: f32, variance: f64| {
             let factor = f64::from(weight[channel]) / (variance + f64::from(norm.epsilon)).sqrt();
-            [factor as f32, (f64::from(bias[channel]) - f64::from(mean) * factor) as f32]
+            [mean, factor as f32, bias[channel]]
         };
         if norm.gathers() {
             let (values, beside) = scratch.split_at_mut(count);
@@ -287,7 +288,7 @@ struct Backward<'a> {
 struct Channel {
     mean: f32,
     factor: f32,
-    summand: f32,
+    shift: f32,
     function: Pointwise,
 }
 
@@ -308,14 +309,14 @@ impl Channel {
                 }
                 (None, Pointwise::Clip(low, high)) => {
                     for (grad, input) in grad.iter_mut().zip(input) {
-                        let value = *input * self.factor + self.summand;
+                        let value = (*input - self.mean) * self.factor + self.shift;
                         *grad = if value > low && value < high { *grad } else { 0.0 };
                     }
                 }
                 (None, function) => {
                     let slopes = &mut slopes[..input.len()];
                     for (slope, input) in slopes.iter_mut().zip(input) {
-                        *slope = *input * self.factor + self.summand;
+                        *slope = (*input - self.mean) * self.factor + self.shift;
                     }
                     function.slopes(slopes);
                     for (grad, slope) in grad.iter_mut().zip(slopes) {
@@ -370,8 +371,7 @@ impl WithSimd for Backward<'_> {
         let variance = f64::from(seen.variance[channel]) + f64::from(norm.epsilon);
         let mean = seen.mean[channel];
         let factor = f64::from(seen.weight[channel]) / variance.sqrt();
-        let summand = f64::from(seen.bias[channel]) - f64::from(mean) * factor;
-        let of = Channel { mean, factor: factor as f32, summand: summand as f32, function: norm.function };
+        let of = Channel { mean, factor: factor as f32, shift: seen.bias[channel], function: norm.function };
         let mut sums = [0.0; 2];
         if norm.gathers() {
             let (input, scratch) = self.scratch.split_at_mut(count);
