@@ -15,7 +15,7 @@ use crate::train::TrainError;
 /// How many images are shown.
 const WORST: usize = 12;
 
-/// How much of a pixel is the colour of its class, in 256ths.
+/// How much of a pixel is the colour of its class, in parts of 256.
 const OPACITY: u32 = 144;
 
 /// A network that gives a class for each pixel, on the test set.

@@ -89,7 +89,7 @@ impl GraphBuilder {
 
     /// Ends a nested graph: its message, for [`Attr::Graph`]. Numbers of names go on after it.
     pub fn close(&mut self, nested: Self) -> Attr {
-        self.next = nested.next;
+        self.skip_names_of(&nested);
         Attr::Graph(Box::new(nested.graph))
     }
 

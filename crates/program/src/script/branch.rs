@@ -113,7 +113,9 @@ impl Eval<'_> {
         variables.clear();
         let mut given = Vec::new();
         let mut graphs = Vec::new();
-        for (nested, which) in [(first, 0), (second, 1)] {
+        for (mut nested, which) in [(first, 0), (second, 1)] {
+            // Names of the other branch are not to be given again: what is known of a value is found by its name.
+            nested.skip_names_of(&self.l.builder);
             let outer = std::mem::replace(&mut self.l.builder, nested);
             let found = self.given(&outputs, which);
             let nested = std::mem::replace(&mut self.l.builder, outer);

@@ -5,13 +5,17 @@ use rekindle_kernels::{
 };
 
 use super::movement::around;
-use super::quantized::is_codes;
 use crate::array::axis;
 use crate::cpu::fuse;
 use crate::cpu::plan::{Planned, Planner};
 use crate::cpu::tensor::Tensor;
 use crate::graph::Node;
 use crate::{DType, Result};
+
+/// Whether a tensor is of codes, and not empty.
+pub(super) fn is_codes(tensor: &Tensor) -> bool {
+    matches!(tensor.dtype, DType::U8 | DType::I8) && !tensor.shape.contains(&0)
+}
 
 /// Scale and zero point at two places of a node, if they are the same for all values and in every run.
 pub(super) fn quantization(

@@ -2,8 +2,8 @@
 
 use rekindle_kernels::{Pixels, Pool, PoolKind, max_pool};
 
+use super::codes::is_codes;
 use super::conv::{Sliding, unfit};
-use super::quantized::is_codes;
 use crate::cpu::plan::{Planned, Planner};
 use crate::cpu::tensor::Tensor;
 use crate::graph::Node;

@@ -2,6 +2,7 @@
 
 use rekindle_kernels::{ByteConvWeights, ByteMatrix, Codes, Memory, Requantize, Residual, Rounded, Target};
 
+use super::codes::{is_codes, quantization};
 use super::conv::{geometry, unfit};
 use crate::cpu::fuse::Following;
 use crate::cpu::plan::{Planned, Planner};
@@ -13,11 +14,6 @@ use crate::{Array, DType, Result};
 
 /// What values of one byte are packed for, beside what they are packed for as floats.
 const PURPOSE: u64 = 16;
-
-/// Whether a tensor is of codes, and not empty.
-pub(super) fn is_codes(tensor: &Tensor) -> bool {
-    matches!(tensor.dtype, DType::U8 | DType::I8) && !tensor.shape.contains(&0)
-}
 
 /// The codes of an array.
 fn codes(array: &Array) -> Option<Codes<'_>> {
@@ -148,7 +144,7 @@ pub(super) fn layer(p: &mut Planner<'_>, node: &Node) -> Planned {
     let (dtype, rounded) = match node.inputs.get(6).copied().flatten() {
         None => (DType::F32, None),
         Some(_) => {
-            let Some(by) = super::codes::quantization(p, node, [6, 7])? else { return Ok(false) };
+            let Some(by) = quantization(p, node, [6, 7])? else { return Ok(false) };
             scales.iter_mut().chain(bias.iter_mut().flatten()).for_each(|value| *value /= by.scale);
             let (least, greatest) = if by.signed { (-128, 127) } else { (0, 255) };
             let (least, greatest) = ((least - by.zero) as f32, (greatest - by.zero) as f32);

@@ -5,6 +5,14 @@ use std::collections::{HashMap, HashSet};
 use crate::DType;
 use crate::graph::{Graph, Node, ValueId, Weight};
 
+/// The domain of ONNX Runtime's own operators.
+pub(super) const MICROSOFT: &str = "com.microsoft";
+
+/// An input of a node, if it has one there.
+pub(super) fn input(node: &Node, position: usize) -> Option<ValueId> {
+    node.inputs.get(position).copied().flatten()
+}
+
 /// A graph as it was.
 pub(super) struct Form {
     pub nodes: Vec<Node>,
@@ -43,7 +51,7 @@ fn standard(node: &Node, operator: &str) -> bool {
 /// Whether a quantization is in the domain of either operator set, and of the simple form: no blocks, 32-bit floats.
 fn simple(node: &Node, operator: &str) -> bool {
     let rare = ["block_size", "output_dtype", "precision"];
-    matches!(node.domain.as_str(), "" | super::MICROSOFT)
+    matches!(node.domain.as_str(), "" | MICROSOFT)
         && node.operator == operator
         && rare.iter().all(|name| node.attributes.get(name).is_none())
 }
@@ -144,7 +152,7 @@ impl Form {
         if !standard(node, "Clip") {
             return None;
         }
-        let bound = |name: &str, position: usize, default: f32| match super::input(node, position) {
+        let bound = |name: &str, position: usize, default: f32| match input(node, position) {
             None => node.attributes.float_or(name, default).ok(),
             id => self.number(id, &[DType::F32]).map(|bound| bound as f32),
         };

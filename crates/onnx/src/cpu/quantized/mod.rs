@@ -5,40 +5,17 @@
 
 mod forms;
 mod operators;
+mod pass;
 mod pattern;
 
-use crate::graph::{Attribute, Attributes, Body, Graph, Node, ValueId};
+use crate::graph::{Attributes, Body, Graph, Node, ValueId};
 use crate::operator::{Entry, RawNode};
 use crate::{Array, DType, ops};
 
-use forms::Form;
+use forms::{Form, MICROSOFT, input};
+use operators::VERSION;
 pub(super) use operators::{CONV, Layer, LayerKind, MATMUL};
-
-/// The version of the operator set whose forms are made.
-const VERSION: i64 = 13;
-const MICROSOFT: &str = "com.microsoft";
-
-/// Scale and zero point.
-type Scaled = [Option<ValueId>; 2];
-
-/// A graph while its layers are gathered.
-struct Pass<'g> {
-    graph: &'g mut Graph,
-    form: Form,
-    /// The new nodes.
-    out: Vec<Node>,
-}
-
-/// What comes before a layer and after it.
-struct Parts {
-    kind: &'static str,
-    /// Codes, scale and zero point.
-    x: [Option<ValueId>; 3],
-    /// The same of the weights, as many scales as zero points.
-    weight: [Option<ValueId>; 3],
-    bias: Option<ValueId>,
-    attributes: Attributes,
-}
+use pass::{Parts, Pass, Scaled, turning};
 
 /// Puts nodes of [`Layer`]s in the place of those that they are made of.
 pub(crate) fn gather(graph: &mut Graph) {
@@ -55,10 +32,6 @@ pub(crate) fn gather(graph: &mut Graph) {
     }
     let out = pass.out;
     graph.nodes = out;
-}
-
-fn input(node: &Node, position: usize) -> Option<ValueId> {
-    node.inputs.get(position).copied().flatten()
 }
 
 impl Pass<'_> {
@@ -266,11 +239,4 @@ impl Pass<'_> {
         self.out.push(Node { name, operator, domain, version, inputs, outputs, attributes, body, frees });
         Some(())
     }
-}
-
-/// The attribute that says whether weights are `[columns, depth]`.
-fn turning(turned: bool) -> Attributes {
-    let mut attributes = Attributes::default();
-    attributes.insert("transB".to_string(), Attribute::Int(i64::from(turned)));
-    attributes
 }

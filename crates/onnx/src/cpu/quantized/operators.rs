@@ -1,11 +1,12 @@
 //! Convolutions and products of quantized values. No file has these: they are made for the runtime.
 
-use super::VERSION;
 use crate::graph::{Attribute, Attributes, FUSED};
 use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use crate::ops::{self, BiasedMatMul, Conv, Gemm, Inputs};
 use crate::{Array, Error, Result, Value};
 
+/// The version of the operator set whose forms are made.
+pub(super) const VERSION: i64 = 13;
 /// The name of a convolution.
 pub(in crate::cpu) const CONV: &str = "QuantizedConv";
 /// The name of a product.

@@ -1,7 +1,8 @@
 //! Operators on floats between dequantizations and a quantization, and sums of integers that become floats.
 
-use super::operators::{HIGH, LOW};
-use super::{CONV, MATMUL, MICROSOFT, Parts, Pass, input, turning};
+use super::forms::{MICROSOFT, input};
+use super::operators::{CONV, HIGH, LOW, MATMUL};
+use super::pass::{Parts, Pass, turning};
 use crate::graph::{Attribute, Attributes, Node, ValueId};
 use crate::{Array, DType};
 
