@@ -246,7 +246,7 @@ pub fn work(products: u64) -> Result<()> {
     let State { limits, end, .. } = STATE.get();
     let Some(end) = end else { return Ok(()) };
     let left = end.saturating_duration_since(Instant::now());
-    if Duration::from_secs(products / PER_SECOND) > left {
+    if products as f64 / PER_SECOND as f64 > left.as_secs_f64() {
         let (seconds, raise) = (limits.time.as_secs_f64(), Raise("seconds"));
         return Err(Error::invalid(format!(
             "its {products} multiplications do not fit into the {seconds:.1} s that the model may take{raise}"

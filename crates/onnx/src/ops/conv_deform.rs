@@ -77,6 +77,7 @@ fn deformed<T: Real>(conv: &DeformConv, inputs: &Inputs<'_>, x: &Array) -> Resul
     for group in 0..if empty { 0 } else { images * groups } {
         let image = group / groups;
         for (row, columns) in columns.chunks_exact_mut(plane).enumerate() {
+            crate::limit::time()?;
             let (channel, tap) = (group % groups * per_group + row / taps, row % taps);
             let source = &x_values[(image * from + channel) * height * width..][..height * width];
             let moved = image * offset_groups * taps + channel / (from / offset_groups) * taps + tap;

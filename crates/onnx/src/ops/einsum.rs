@@ -264,6 +264,9 @@ fn det(inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 fn eliminate(matrix: &mut [f64], size: usize) -> f64 {
     let mut result = 1.0;
     for column in 0..size {
+        if crate::limit::is_over() {
+            return result;
+        }
         let pivot =
             (column..size).max_by(|&a, &b| matrix[a * size + column].abs().total_cmp(&matrix[b * size + column].abs()));
         let pivot = pivot.unwrap_or(column);

@@ -73,10 +73,17 @@ impl Plan {
         }
         let mut terms = vec![(0.0, 0.0); factor];
         for k in 0..part {
+            if k % 256 == 0 && crate::limit::is_over() {
+                return;
+            }
             for (i, term) in terms.iter_mut().enumerate() {
                 *term = times(result[i * part + k], self.roots[i * k % n * stride]);
             }
             for j in 0..factor {
+                // A large prime takes its square.
+                if factor > 1024 && crate::limit::is_over() {
+                    return;
+                }
                 let sum = terms.iter().enumerate().fold((0.0, 0.0), |sum, (i, &term)| {
                     let (re, im) = times(term, self.roots[i * j % factor * part * stride]);
                     (sum.0 + re, sum.1 + im)

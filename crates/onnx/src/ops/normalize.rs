@@ -300,6 +300,7 @@ fn local_response(node: &RawNode) -> Parsed {
                 let mut squares = vec![T::default(); inner];
                 for (block, out) in values.chunks(count * inner).zip(result.chunks_mut(count * inner)) {
                     for (c, out) in out.chunks_mut(inner).enumerate() {
+                        crate::limit::time()?;
                         squares.fill(T::default());
                         let last = c.saturating_add(after).min(count - 1);
                         for near in block[c.saturating_sub(before) * inner..(last + 1) * inner].chunks(inner) {

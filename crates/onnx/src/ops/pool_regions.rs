@@ -136,6 +136,7 @@ fn max_roi_pool(node: &RawNode) -> Parsed {
                 place((i as f64 * bin).floor())..place(((i + 1) as f64 * bin).ceil())
             };
             for channel in 0..regions.channels {
+                crate::limit::time()?;
                 let plane = regions.plane(region[0], channel)?;
                 for i in 0..rows * columns {
                     let columns_met = range(i % columns, columns, left, width, regions.width);
@@ -191,6 +192,8 @@ fn roi_align(node: &RawNode) -> Parsed {
                     "a region of {bin_width} by {bin_height} for each value is too large"
                 )));
             }
+            // Four pixels with their weights for each sample.
+            count(&[rows * columns, down as usize, across as usize, 4])?;
             let points: Vec<_> = (0..rows * columns)
                 .map(|i| {
                     let place = move |j: f64, bin: f64, count: f64| (j + 0.5) * bin / count;
@@ -205,6 +208,7 @@ fn roi_align(node: &RawNode) -> Parsed {
                 })
                 .collect();
             for channel in 0..regions.channels {
+                crate::limit::time()?;
                 let plane = regions.plane(image, channel)?;
                 for points in &points {
                     let weighted = |corners: &[(usize, f64); 4]| corners.map(|(at, weight)| plane[at] * weight);

@@ -116,11 +116,12 @@ pub(super) fn add_strided<T: Ring>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: &mut [
         let width = WIDTH.min(n - j0);
         for k0 in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - k0);
-            if crate::limit::is_over() {
-                return;
-            }
             pack_columns(&b, k0, depth, j0, width, &mut b_panels);
             for i0 in (0..m).step_by(tall) {
+                // Asked for each panel of rows: a block of many rows may take seconds.
+                if crate::limit::is_over() {
+                    return;
+                }
                 let height = tall.min(m - i0);
                 for (p, row) in a_panel.chunks_exact_mut(tall).take(depth).enumerate() {
                     for (i, slot) in row.iter_mut().enumerate() {

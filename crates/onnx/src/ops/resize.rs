@@ -318,6 +318,9 @@ fn weighted<T: Real>(shape: &[usize], x: &[T], plans: &[(usize, Taps)], extrapol
         let weights: Vec<T> = taps.weights.iter().map(|&weight| T::of(weight)).collect();
         for o in 0..if next.is_empty() { 0 } else { outer } {
             for i in 0..taps.starts.len() {
+                if i % 64 == 0 {
+                    crate::limit::time()?;
+                }
                 let target = &mut next[(o * taps.starts.len() + i) * inner..][..inner];
                 if taps.outside[i] {
                     target.fill(T::of(extrapolation.unwrap_or(0.0)));

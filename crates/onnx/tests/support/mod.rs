@@ -36,6 +36,15 @@ pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
     }
 }
 
+pub fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.to_string(),
+        r#type: attribute::STRING,
+        s: value.as_bytes().to_vec().into(),
+        ..AttributeProto::default()
+    }
+}
+
 pub fn graph(name: &str, graph: GraphProto) -> AttributeProto {
     AttributeProto { name: name.to_string(), r#type: attribute::GRAPH, g: Some(graph), ..AttributeProto::default() }
 }
