@@ -51,7 +51,7 @@ fn every_mistake_in_a_graph_is_found() {
         ("the attribute 'kernel_shape' is missing", |m| of(m).node[2].attribute.remove(0).name.clear()),
         ("inputs, where the operator takes 1 to 1", |m| of(m).node[1].input.push("input".into())),
         ("nothing makes the output 'answer'", |m| of(m).output[0].name = "answer".into()),
-        ("and the file says of type 1 and shape [batch, 3", |m| of(m).node[0].attribute[1].ints = vec![2, 2]),
+        ("and the file says of type float32 and shape [batch, 3", |m| of(m).node[0].attribute[1].ints = vec![2, 2]),
         ("its matrices do not fit each other", |m| of(m).node[7].attribute.iter_mut().for_each(|a| a.i = 0)),
     ];
     for (expected, change) in cases {

@@ -73,6 +73,22 @@ impl Schema {
         self
     }
 
+    /// Whether a version of the operator set has the operator.
+    pub fn is_in(&self, version: i64) -> bool {
+        self.since.first().is_some_and(|&first| first <= version)
+    }
+
+    /// Names of the attributes that it has in a version of the operator set, and whether a node must have them.
+    pub fn attributes_in(&self, version: i64) -> impl Iterator<Item = (&'static str, bool)> {
+        self.attributes.iter().filter_map(move |listed| {
+            let name = listed.trim_start_matches('!');
+            let end = name.find(['@', '<']).unwrap_or(name.len());
+            let number = |mark: char| name.split_once(mark)?.1.split(['@', '<']).next()?.parse::<i64>().ok();
+            let (came, went) = (number('@').unwrap_or(i64::MIN), number('<').unwrap_or(i64::MAX));
+            (came..went).contains(&version).then_some((&name[..end], listed.starts_with('!')))
+        })
+    }
+
     /// It gives positions, shapes or truth values.
     pub const fn without_gradient(mut self) -> Self {
         self.without_gradient = true;

@@ -6,11 +6,9 @@
 
 mod compare;
 mod engine;
-mod operators;
 mod own;
 mod replay;
 mod runtime;
-mod shapes;
 pub mod structure;
 #[cfg(feature = "verify")]
 mod tract;

@@ -1,18 +1,18 @@
 //! Whether a message is a valid model: names, order, operators, sizes, and shapes where they follow from each other.
 //!
-//! It looks at the written file alone and shares nothing with the exporter, so that a mistake there is not repeated here.
+//! It looks at the written file alone, and asks the operators what they say of themselves. It shares nothing with the exporter, so that a
+//! mistake there is not repeated here.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use rekindle_onnx::infer::Fact;
+use rekindle_onnx::{Axis, DType, ops};
 use rekindle_state::onnx::proto::{
     GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto,
 };
 use rekindle_state::onnx::{External, tensor_value};
 use rekindle_state::{Map, Value};
-
-use super::operators;
-use super::shapes::{self, Axis, Known};
 
 /// The greatest operator set of each version of the file format.
 const NEWEST_OPSET_OF: [(i64, i64); 5] = [(7, 14), (8, 18), (9, 20), (10, 22), (11, 23)];
@@ -77,7 +77,7 @@ pub fn check(model: &ModelProto, folder: &Path) -> Vec<String> {
 struct Checker {
     opset: i64,
     /// What is known of every value so far.
-    known: HashMap<String, Known>,
+    known: HashMap<String, Fact>,
     found: Vec<String>,
 }
 
@@ -117,8 +117,8 @@ impl Checker {
         match tensor_value(tensor, external) {
             Err(error) => self.found.push(format!("the initializer '{name}': {error}")),
             Ok(value) => {
-                let shape = tensor.dims.iter().map(|&size| Axis::Size(size)).collect();
-                let integers = match &value {
+                let shape = tensor.dims.iter().map(|&size| Axis::Size(size as usize)).collect();
+                let ints = match &value {
                     Value::Tensor(held) if tensor.data_type == 7 && tensor.dims.len() < 2 => {
                         held.bytes().ok().map(|bytes| {
                             bytes
@@ -129,12 +129,16 @@ impl Checker {
                     }
                     _ => None,
                 };
-                self.add(name, Known { kind: tensor.data_type, shape: Some(shape), integers }, "an initializer");
+                self.add(
+                    name,
+                    Fact { dtype: DType::from_number(tensor.data_type), shape: Some(shape), ints },
+                    "an initializer",
+                );
             }
         }
     }
 
-    fn add(&mut self, name: &str, known: Known, what: &str) {
+    fn add(&mut self, name: &str, known: Fact, what: &str) {
         if name.is_empty() {
             self.found.push(format!("{what} has no name"));
         } else if self.known.insert(name.to_string(), known).is_some() {
@@ -144,22 +148,25 @@ impl Checker {
 
     fn node(&mut self, node: &NodeProto, infos: &HashMap<&str, &ValueInfoProto>, made: &HashSet<&str>) {
         let at = format!("node '{}' ({})", node.name, node.op_type);
-        let Some(operator) = operators::find(&node.op_type, self.opset) else {
+        let schema = ops::schema(&node.domain, &node.op_type).filter(|schema| schema.is_in(self.opset));
+        let Some(schema) = schema else {
             self.found.push(format!("{at}: opset {} has no such operator, as far as is known here", self.opset));
             return;
         };
-        let (least, most) = operator.inputs;
+        let (least, most) = schema.inputs;
         if !(least..=most).contains(&node.input.len())
             || node.input[..least.min(node.input.len())].iter().any(String::is_empty)
         {
             self.found.push(format!("{at}: {} inputs, where the operator takes {least} to {most}", node.input.len()));
         }
-        for attribute in &node.attribute {
-            if !operator.attributes.iter().any(|known| known.trim_start_matches('!') == attribute.name) {
+        // Of operators that run nested graphs no attributes are listed.
+        let listed = !schema.attributes.is_empty() || ops::find(&node.domain, &node.op_type).is_some();
+        for attribute in node.attribute.iter().filter(|_| listed) {
+            if schema.attributes_in(self.opset).all(|(known, _)| known != attribute.name) {
                 self.found.push(format!("{at}: opset {} has no attribute '{}' there", self.opset, attribute.name));
             }
         }
-        for required in operator.attributes.iter().filter_map(|name| name.strip_prefix('!')) {
+        for (required, _) in schema.attributes_in(self.opset).filter(|(_, required)| *required) {
             if node.attribute.iter().all(|attribute| attribute.name != required) {
                 self.found.push(format!("{at}: the attribute '{required}' is missing"));
             }
@@ -175,38 +182,42 @@ impl Checker {
                 self.found.push(format!("{at}: its input '{name}' {why}"));
                 return;
             }
-            inputs.push(self.known.get(name));
+            inputs.push(self.known.get(name).cloned().unwrap_or_default());
         }
-        let inferred = shapes::infer(node, &inputs);
-        let inferred = match inferred {
-            Ok(inferred) => inferred,
-            Err(problem) => {
-                self.found.push(format!("{at}: {problem}"));
-                None
-            }
-        };
+        // An input that is there and of which nothing is known would pass for one that is left out.
+        let told = inputs.iter().zip(&node.input).all(|(fact, name)| name.is_empty() || *fact != Fact::default());
+        let inferred = if told { ops::infer(node, self.opset, &inputs) } else { Ok(Vec::new()) };
+        let inferred = inferred.unwrap_or_else(|problem| {
+            self.found.push(format!("{at}: {problem}"));
+            Vec::new()
+        });
         for (place, output) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let inferred = inferred.clone().filter(|_| place == 0);
+            let inferred = inferred.get(place).cloned();
             let declared = infos.get(output.as_str()).and_then(|info| declared(info));
             if let (Some(inferred), Some(declared)) = (&inferred, &declared)
                 && !inferred.agrees(declared)
             {
                 self.found.push(format!("{at}: its output '{output}' is {inferred}, and the file says {declared}"));
             }
-            let unknown = Known { kind: 0, shape: None, integers: None };
-            self.add(output, inferred.or(declared).unwrap_or(unknown), "an output of a node");
+            // The file may know more: names of axes, or what does not follow by itself.
+            let known = match (inferred, declared) {
+                (Some(inferred), Some(declared)) if inferred.shape.is_none() || inferred.dtype.is_none() => declared,
+                (Some(inferred), _) => inferred,
+                (None, declared) => declared.unwrap_or_default(),
+            };
+            self.add(output, known, "an output of a node");
         }
     }
 }
 
 /// The type and shape that a file says a value has.
-fn declared(info: &ValueInfoProto) -> Option<Known> {
+fn declared(info: &ValueInfoProto) -> Option<Fact> {
     let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref()?.value.as_ref() else { return None };
     let axis = |axis: &rekindle_state::onnx::proto::Dimension| match &axis.value {
-        Some(dimension::Value::DimValue(size)) => Axis::Size(*size),
+        Some(dimension::Value::DimValue(size)) => Axis::Size(*size as usize),
         Some(dimension::Value::DimParam(name)) => Axis::Named(name.clone()),
-        None => Axis::Open,
+        None => Axis::Any,
     };
     let shape = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(axis).collect());
-    (tensor.elem_type > 0).then_some(Known { kind: tensor.elem_type, shape, integers: None })
+    (tensor.elem_type > 0).then(|| Fact { dtype: DType::from_number(tensor.elem_type), shape, ints: None })
 }

@@ -36,7 +36,7 @@ pub struct Attributes(IndexMap<String, Attribute>);
 
 impl Attribute {
     /// Reads an attribute; `None` for a graph.
-    pub(super) fn read(proto: &AttributeProto, external: &mut External) -> Result<Option<Self>> {
+    pub(crate) fn read(proto: &AttributeProto, external: &mut External) -> Result<Option<Self>> {
         Ok(Some(match kind(proto) {
             attribute::FLOAT => Self::Float(proto.f),
             attribute::INT => Self::Int(proto.i),

@@ -88,9 +88,15 @@ pub(crate) use softmax::{Kind as SoftmaxKind, Softmax};
 pub(crate) use window::{Window, Windows};
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::LazyLock;
 
-use crate::operator::{ANY, Entry, Schema};
+use rekindle_state::onnx::External;
+use rekindle_state::onnx::proto::NodeProto;
+
+use crate::infer::Fact;
+use crate::operator::{ANY, Entry, RawNode, Schema};
+use crate::{Attribute, Attributes, Result};
 
 /// All operators that compute values: a row for each, a table for each family.
 pub const FAMILIES: &[&[Entry]] = &[
@@ -167,4 +173,22 @@ pub fn find(domain: &str, operator: &str) -> Option<&'static Entry> {
 pub fn schema(domain: &str, operator: &str) -> Option<&'static Schema> {
     let control = CONTROL.iter().find(|schema| schema.domain == domain && schema.name == operator);
     control.or_else(|| find(domain, operator).map(|entry| &entry.schema))
+}
+
+/// Types and shapes of the outputs of a node of a file, as far as those of its inputs tell. `version` is that of the operator
+/// set. Tensors of attributes are taken from the file itself, not from files beside it.
+///
+/// # Errors
+/// When an attribute is wrong, or the inputs can't be right.
+pub fn infer(node: &NodeProto, version: i64, inputs: &[Fact]) -> Result<Vec<Fact>> {
+    let Some(entry) = find(&node.domain, &node.op_type) else { return Ok(Vec::new()) };
+    let mut attributes = Attributes::default();
+    for attribute in &node.attribute {
+        if let Some(value) = Attribute::read(attribute, &mut External::new(Path::new("")))? {
+            attributes.insert(attribute.name.clone(), value);
+        }
+    }
+    let outputs = node.output.iter().map(|name| !name.is_empty()).collect();
+    let raw = RawNode { operator: node.op_type.clone(), version, attributes, inputs: node.input.len(), outputs };
+    entry.parse(&raw)?.infer(inputs)
 }
