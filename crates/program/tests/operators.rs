@@ -95,6 +95,31 @@ fn layers() {
 }
 
 #[test]
+fn complex_numbers_and_transforms() {
+    agrees("signal");
+}
+
+#[test]
+fn matrices() {
+    agrees("algebra");
+}
+
+#[test]
+fn repetitions_and_order() {
+    agrees("unique");
+}
+
+#[test]
+fn layers_that_are_one_call() {
+    agrees("cells");
+}
+
+#[test]
+fn boxes_and_quantizers() {
+    agrees("vision");
+}
+
+#[test]
 fn views_and_writes_in_place() {
     for family in 0..4 {
         agrees(&format!("views{family}"));

@@ -73,6 +73,39 @@ fn torchscript_answers_as_pytorch_does() {
 }
 
 #[test]
+fn spectra_with_complex_weights() {
+    for name in ["spectrum.pt2", "spectrum_decomposed.pt2"] {
+        agrees(name);
+    }
+}
+
+#[test]
+fn sequences_of_several_lengths() {
+    for name in ["packed_scripted.pt", "packed_traced.pt"] {
+        agrees(name);
+    }
+}
+
+#[test]
+fn fused_layers_of_a_trace_without_gradients() {
+    agrees("encoder_traced.pt");
+}
+
+#[test]
+fn sizes_that_follow_from_data() {
+    for name in ["boxes_scripted.pt", "boxes_traced.pt"] {
+        agrees(name);
+    }
+}
+
+#[test]
+fn quantized_layers_give_what_their_grid_has() {
+    for name in ["quantized_scripted.pt", "quantized_traced.pt"] {
+        agrees(name);
+    }
+}
+
+#[test]
 fn a_branch_on_the_values_of_a_tensor_is_an_if() {
     let program = Program::open(&fixture("flow_scripted.pt")).unwrap();
     let reference = archive("flow_scripted.npz");

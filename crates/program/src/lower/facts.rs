@@ -147,6 +147,52 @@ fn probe(node: &NodeProto, inputs: &[Seen<'_>], outputs: usize) -> Result<Option
     Ok(Some(results.iter().map(|array| (array.dtype(), Probe::sized(array.shape().to_vec()))).collect()))
 }
 
+/// How many elements data are supposed to pick, in each example: numbers that few programs hold themselves.
+const SUPPOSED: [usize; 2] = [13, 17];
+
+/// What the outputs of a node would be if data picked a few elements, each example another number of them; `None` for what
+/// picks none.
+pub(super) fn suppose(node: &NodeProto, inputs: &[Option<&Fact>], probes: usize) -> Option<Vec<Option<Fact>>> {
+    let first = inputs.first().copied().flatten()?;
+    let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map(|attribute| attribute.i);
+    let each = |dtype: DType, shape: &dyn Fn(&Probe, usize) -> Option<Vec<usize>>| {
+        let shapes = (0..probes).map(|at| shape(first.probes.get(at)?, *SUPPOSED.get(at)?));
+        let probes = shapes.map(|shape| Some(Probe::sized(shape?))).collect::<Option<Vec<_>>>()?;
+        Some(Fact { dtype, probes })
+    };
+    let picked = |probe: &Probe, count: usize| match axis {
+        None => Some(vec![count]),
+        Some(axis) => {
+            let mut shape = probe.shape.clone();
+            let axis = rekindle_onnx::array::axis(axis, shape.len()).ok()?;
+            shape[axis] = count;
+            Some(shape)
+        }
+    };
+    let counts = |_: &Probe, count: usize| Some(vec![count]);
+    Some(match node.op_type.as_str() {
+        "NonZero" => vec![each(DType::I64, &|probe, count| Some(vec![probe.shape.len(), count]))],
+        "Compress" => vec![each(first.dtype, &picked)],
+        "NonMaxSuppression" => vec![each(DType::I64, &|_, count| Some(vec![count, 3]))],
+        "Unique" => {
+            let inverse = |probe: &Probe, _: usize| match axis {
+                None => Some(vec![elements_of(&probe.shape)]),
+                Some(axis) => {
+                    let axis = rekindle_onnx::array::axis(axis, probe.shape.len()).ok()?;
+                    Some(vec![probe.shape[axis]])
+                }
+            };
+            vec![
+                each(first.dtype, &picked),
+                each(DType::I64, &counts),
+                each(DType::I64, &inverse),
+                each(DType::I64, &counts),
+            ]
+        }
+        _ => return None,
+    })
+}
+
 /// Whether the sizes of the outputs follow from elements that are not known.
 fn data_dependent(node: &NodeProto, inputs: &[Seen<'_>]) -> bool {
     let unknown =

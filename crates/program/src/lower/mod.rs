@@ -3,37 +3,49 @@
 mod activations;
 mod alias;
 mod attention;
+mod bags;
 mod casts;
+mod cells;
 mod compare;
+mod complex;
+mod compose;
 mod convolution;
 mod create;
+mod detection;
 mod diagonal;
 mod dropout;
 mod elementwise;
+mod encoder;
 mod facts;
+mod fourier;
 mod functions;
 mod index;
 mod layers;
+mod linear_algebra;
 mod losses;
 mod moved;
 mod normalize;
 mod numbers;
 mod order;
+mod packed;
 mod parts;
 mod pool;
 mod put;
+mod quantized;
 mod recurrent;
 mod reduce;
 mod resize;
 mod rules;
 mod scan;
 mod shape;
+mod spectrogram;
 mod tensors;
 mod types;
+mod unique;
 pub(crate) mod value;
 mod windows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use rekindle_onnx::builder::{Attr, GraphBuilder, ValueName};
@@ -43,6 +55,7 @@ use rekindle_state::Tensor;
 pub(crate) use alias::{Bond, Layout};
 pub(crate) use create::tensor_of;
 pub(crate) use facts::{Fact, Probe};
+pub(crate) use quantized::Grid;
 pub(crate) use types::promote;
 pub(crate) use value::{Args, Dim, Float, Int, TensorId, Value};
 
@@ -106,6 +119,18 @@ const FAMILIES: &[&[Row]] = &[
     reduce::ROWS,
     scan::ROWS,
     losses::ROWS,
+    complex::ROWS,
+    compose::ROWS,
+    fourier::ROWS,
+    spectrogram::ROWS,
+    linear_algebra::ROWS,
+    cells::ROWS,
+    packed::ROWS,
+    bags::ROWS,
+    unique::ROWS,
+    detection::ROWS,
+    encoder::ROWS,
+    quantized::ROWS,
 ];
 
 fn rows() -> &'static HashMap<&'static str, Lowering> {
@@ -159,6 +184,11 @@ pub(crate) struct Lower {
     tensors: Vec<State>,
     /// What is known of each value.
     facts: HashMap<ValueName, Fact>,
+    /// Values whose sizes follow from data, and what follows from them: the sizes of the examples are only supposed, and
+    /// decide no branch.
+    supposed: HashSet<ValueName>,
+    /// What the integers of quantized tensors stand for.
+    grids: HashMap<TensorId, Grid>,
     /// Examples that are followed; sizes that differ between them are open.
     probes: usize,
     nodes: usize,
@@ -186,6 +216,8 @@ impl Lower {
             mode,
             tensors: Vec::new(),
             facts: HashMap::new(),
+            supposed: HashSet::new(),
+            grids: HashMap::new(),
             probes,
             nodes: 0,
             weights: HashMap::new(),
@@ -224,10 +256,18 @@ impl Lower {
         let known: Vec<Option<&Fact>> = inputs.iter().map(|input| self.facts.get(*input)).collect();
         let all = inputs.iter().zip(&known).all(|(input, fact)| input.is_empty() || fact.is_some());
         let node = self.builder.last();
-        let facts = match node {
+        let mut supposed = inputs.iter().any(|input| self.supposed.contains(*input));
+        let mut facts = match node {
             Some(node) if all => facts::infer(node, &known, self.probes, names.len())?,
             _ => None,
         };
+        if let (Some(node), None, true) = (node, &facts, all && self.probes > 1) {
+            facts = facts::suppose(node, &known, self.probes);
+            supposed = true;
+        }
+        if supposed {
+            self.supposed.extend(names.iter().cloned());
+        }
         for (name, fact) in names.iter().zip(facts.into_iter().flatten()) {
             if let Some(fact) = fact {
                 self.facts.insert(name.clone(), fact);
@@ -254,6 +294,17 @@ impl Lower {
         self.constant(&filled(dtype, &[], value)?)
     }
 
+    /// Whether sizes of a value, or its elements, are only supposed.
+    pub fn is_supposed(&self, value: &str) -> bool {
+        self.supposed.contains(value)
+    }
+
+    /// Takes sizes and elements as those of a value that follows from data.
+    pub fn suppose(&mut self, value: &ValueName, fact: Fact) {
+        self.supposed.insert(value.clone());
+        self.facts.insert(value.clone(), fact);
+    }
+
     /// What is known of a value.
     pub fn fact(&self, value: &str) -> Option<&Fact> {
         self.facts.get(value)
@@ -266,8 +317,12 @@ impl Lower {
     /// # Errors
     /// When the operator is not known, or this form of it is not supported.
     pub fn call(&mut self, args: &Args) -> Result<Vec<Value>> {
+        if args.values.iter().any(|(_, value)| complex::is_complex(value)) {
+            return complex::call(self, args);
+        }
         if let Some(lowering) = rows().get(args.operator.as_str()) {
-            return lowering(self, args);
+            let results = lowering(self, args)?;
+            return if self.grids.is_empty() { Ok(results) } else { self.gridded(args, results) };
         }
         let Some(plain) = plain(&args.operator) else {
             return Err(Error::beyond(format!("the operator aten.{}", args.operator)));
@@ -283,7 +338,10 @@ impl Lower {
             values[0].0 = first.name.to_string();
         }
         let own = Args { operator: plain.to_string(), overload: args.overload.clone(), values };
-        let results = rows()[plain](self, &own)?;
+        let mut results = rows()[plain](self, &own)?;
+        if !self.grids.is_empty() {
+            results = self.gridded(&own, results)?;
+        }
         let result = results.first().ok_or_else(|| Error::invalid("it gives nothing"))?.tensor()?;
         if turns(plain) {
             self.turn(target, result);

@@ -55,6 +55,7 @@ impl Lower {
     pub fn hints(&self, int: &Int) -> Option<Vec<i64>> {
         match int {
             Int::Known(int) => Some(vec![*int; self.probes()]),
+            Int::Open(value) if self.is_supposed(value) => None,
             Int::Open(value) => {
                 let fact = self.fact(value)?;
                 fact.probes.iter().map(|probe| probe.data.as_ref()?.int().ok()).collect()

@@ -50,18 +50,18 @@ fn max_pool(l: &mut Lower, args: &Args, n: usize, indices: bool) -> Result<Vec<V
         // A node of its own, which is left out where nothing reads the positions.
         results.extend(batched(l, x, n + 2, |l, value| {
             let both = l.nodes("MaxPool", &[value], 2, &attributes)?;
-            in_plane(l, value, &both[1], n)
+            in_plane(l, x, &both[1], n)
         })?);
     }
     Ok(results)
 }
 
 /// Positions as PyTorch counts them, in each plane; ONNX counts through the whole tensor.
-fn in_plane(l: &mut Lower, value: &str, at: &str, n: usize) -> Result<ValueName> {
+fn in_plane(l: &mut Lower, x: TensorId, at: &str, n: usize) -> Result<ValueName> {
     let mut plane = Int::Known(1);
-    for axis in 2..n + 2 {
-        let known = l.fact(value).and_then(|fact| fact.shape().get(axis).and_then(|dim| dim.size()));
-        let size = known.map_or_else(|| l.size_value(value, axis), |size| Ok(Int::Known(size as i64)))?;
+    let rank = l.rank(x);
+    for axis in rank - n..rank {
+        let size = l.size_int(x, axis)?;
         plane = l.int_op("mul", &plane, &size)?;
     }
     let plane = l.int_value(&plane)?;
@@ -175,7 +175,7 @@ fn positions(l: &mut Lower, x: TensorId, wanted: &[i64], n: usize) -> Result<Val
     let attributes = [("kernel_shape", list(kernel.clone())), ("strides", list(kernel))];
     let found = batched(l, x, n + 2, |l, value| {
         let both = l.nodes("MaxPool", &[value], 2, &attributes)?;
-        in_plane(l, value, &both[1], n)
+        in_plane(l, x, &both[1], n)
     });
     Ok(found?.swap_remove(0))
 }

@@ -1,7 +1,9 @@
 //! LSTM, GRU and plain recurrent networks over several layers and both directions.
 
+use rekindle_onnx::DType;
 use rekindle_onnx::builder::{Attr, ValueName};
 
+use super::packed::Packed;
 use super::{Args, Lower, Row, TensorId, Value, int};
 use crate::{Error, Result};
 
@@ -46,10 +48,15 @@ fn joined(l: &mut Lower, parts: &[ValueName], axis: i64) -> Result<ValueName> {
 }
 
 fn recurrent(l: &mut Lower, args: &Args, cell: &Cell) -> Result<Vec<Value>> {
-    if args.overload == "data" {
-        return Err(Error::beyond("packed sequences"));
-    }
-    let x = args.tensor("input")?;
+    let packed = match args.optional("batch_sizes")? {
+        Some(sizes) => {
+            let sizes = l.value_as(sizes, DType::I64)?;
+            Some(Packed::of(l, &sizes)?)
+        }
+        None => None,
+    };
+    let x = args.any(&["input", "data"]).tensor()?;
+    let dtype = l.dtype(x);
     let states: Vec<TensorId> = match args.get("hx") {
         Value::List(_) => args.tensors("hx")?,
         _ => vec![args.tensor("hx")?],
@@ -57,7 +64,7 @@ fn recurrent(l: &mut Lower, args: &Args, cell: &Cell) -> Result<Vec<Value>> {
     let weights = args.tensors("params")?;
     let (biases, layers) = (args.bool("has_biases")?, args.int("num_layers")? as usize);
     let directions = if args.bool("bidirectional")? { 2 } else { 1 };
-    let batch_first = args.bool("batch_first")?;
+    let batch_first = packed.is_none() && args.bool("batch_first")?;
     let dropout = args.float("dropout")?;
     let training = super::dropout::in_training(l, args.bool("train")?);
     let each = if biases { 4 } else { 2 };
@@ -69,13 +76,20 @@ fn recurrent(l: &mut Lower, args: &Args, cell: &Cell) -> Result<Vec<Value>> {
             weights.len()
         )));
     }
-    if l.rank(x) != 3 {
+    let axes = if packed.is_some() { 2 } else { 3 };
+    if l.rank(x) != axes {
         return Err(Error::beyond(format!("an input of {} axes", l.rank(x))));
     }
     let hidden = l.size(weights[1], 1)? as i64;
     let mut value = l.value(x)?;
     if batch_first {
         value = l.transpose(&value, &[1, 0, 2])?;
+    }
+    let mut lengths: ValueName = "".into();
+    if let Some(packed) = &packed {
+        let zero = l.number(0.0, dtype)?;
+        value = packed.apart(l, &value, &zero)?;
+        lengths = l.cast(&packed.lengths, DType::I64, DType::I32)?;
     }
     let mut initial = Vec::new();
     for state in states {
@@ -104,7 +118,7 @@ fn recurrent(l: &mut Lower, args: &Args, cell: &Cell) -> Result<Vec<Value>> {
             let end = l.ints(&[((layer + 1) * directions) as i64])?;
             own.push(l.node("Slice", &[state, &start, &end, &first], &[])?);
         }
-        let mut inputs: Vec<&str> = vec![&value, &w, &r, &b, ""];
+        let mut inputs: Vec<&str> = vec![&value, &w, &r, &b, &lengths];
         inputs.extend(own.iter().map(AsRef::<str>::as_ref));
         let mut attributes = vec![
             ("hidden_size", int(hidden)),
@@ -132,10 +146,19 @@ fn recurrent(l: &mut Lower, args: &Args, cell: &Cell) -> Result<Vec<Value>> {
     if batch_first {
         value = l.transpose(&value, &[1, 0, 2])?;
     }
+    if let Some(packed) = &packed {
+        value = packed.together(l, &value)?;
+    }
     let mut results = l.answer(value)?;
+    if let (Some(_), [Value::Tensor(all)]) = (&packed, results.as_slice()) {
+        l.assume(*all, dtype, 2);
+    }
     for states in &last {
         let all = joined(l, states, 0)?;
         results.extend(l.answer(all)?);
+        if let Some(Value::Tensor(state)) = results.last() {
+            l.assume(*state, dtype, 3);
+        }
     }
     Ok(results)
 }

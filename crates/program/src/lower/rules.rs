@@ -188,6 +188,26 @@ pub(super) fn rule(node: &NodeProto, inputs: &[Seen<'_>], outputs: usize) -> Opt
             one(dtype, result)
         }
         "GatherElements" => one(dtype, shape(1)?),
+        "GatherND" if int(node, "batch_dims", 0) == 0 => {
+            let at = shape(1)?;
+            let (&picked, outer) = at.split_last()?;
+            one(dtype, outer.iter().chain(first.get(picked..)?).copied().collect())
+        }
+        "RoiAlign" => {
+            let (high, wide) = (int(node, "output_height", 1), int(node, "output_width", 1));
+            let sizes = [*shape(1)?.first()?, *first.get(1)?, high as usize, wide as usize];
+            one(dtype, sizes.to_vec())
+        }
+        "DFT" if seen(1).is_none() => {
+            let axis = data(2)?.first().copied()?;
+            let axis = axis_at(axis as i64, first.len()).ok()?;
+            let mut result = first;
+            if int(node, "onesided", 0) != 0 {
+                result[axis] = result[axis] / 2 + 1;
+            }
+            *result.last_mut()? = 2;
+            one(dtype, result)
+        }
         "Slice" => slice(first, &data(1)?, &data(2)?, data(3), data(4)).and_then(|shape| one(dtype, shape)),
         "Split" => {
             // Equal parts, as all splits that are made here are.
@@ -212,7 +232,7 @@ pub(super) fn rule(node: &NodeProto, inputs: &[Seen<'_>], outputs: usize) -> Opt
             let tiled = first.iter().zip(times).map(|(&size, times)| size.checked_mul(usize::try_from(times).ok()?));
             one(dtype, tiled.collect::<Option<_>>()?)
         }
-        "Conv" => conv(node, &first, &shape(1)?).and_then(|shape| one(dtype, shape)),
+        "Conv" | "DeformConv" => conv(node, &first, &shape(1)?).and_then(|shape| one(dtype, shape)),
         "ConvTranspose" => conv_transpose(node, &first, &shape(1)?).and_then(|shape| one(dtype, shape)),
         "MaxPool" | "AveragePool" => {
             let shape = pool(node, &first)?;

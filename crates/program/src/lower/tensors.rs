@@ -156,6 +156,41 @@ impl Lower {
         Ok(id)
     }
 
+    /// Says type and sizes of a value that the graph was given.
+    pub fn describe(&mut self, value: &ValueName, dtype: DType, shape: &[usize]) {
+        let fact = Fact::same(dtype, Probe { shape: shape.to_vec(), data: None }, self.probes);
+        self.facts.insert(value.clone(), fact);
+    }
+
+    /// Follows the elements of a weight that is no parameter.
+    pub fn follow(&mut self, id: TensorId, tensor: &Tensor) {
+        let state = &self.tensors[id];
+        let shape: Vec<usize> = tensor.shape().iter().map(|&axis| axis as usize).collect();
+        if let Some(array) = array_of(state.dtype, &shape, tensor) {
+            self.facts.insert(state.value.clone(), Fact::same(state.dtype, Probe::of(&array), self.probes));
+        }
+    }
+
+    /// A complex weight: real numbers with the two parts along a last axis.
+    pub fn complex_weight(&mut self, name: &str, tensor: &Tensor) -> Result<Value> {
+        use rekindle_state::DType as Stored;
+        let part = match tensor.dtype() {
+            Stored::Complex64 => Stored::F32,
+            Stored::Complex128 => Stored::F64,
+            other => return Err(Error::beyond(format!("the element type {other} of '{name}'"))),
+        };
+        let plain = tensor.view().filter(|view| !view.conjugate && !view.negative);
+        let view = plain.ok_or_else(|| Error::beyond(format!("'{name}', a complex tensor that is no plain one,")))?;
+        let mut real = view.clone();
+        real.offset = view.offset.saturating_mul(2);
+        real.strides = view.strides.iter().map(|stride| stride.saturating_mul(2)).chain([1]).collect();
+        let mut shape = tensor.shape().to_vec();
+        shape.push(2);
+        let real = Tensor::strided(part, &shape, real)?;
+        let id = self.weight(name, &real)?;
+        self.apply_one("view_as_complex", "", &[("self", Value::Tensor(id))])
+    }
+
     /// A constant tensor of the program without a name of its own.
     pub fn constant_tensor(&mut self, array: &Array) -> Result<TensorId> {
         let value = self.constant(array)?;

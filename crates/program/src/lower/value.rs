@@ -49,6 +49,8 @@ pub enum Value {
     None,
     /// A tensor.
     Tensor(TensorId),
+    /// A complex tensor: its real and its imaginary part.
+    Complex(TensorId, TensorId),
     /// An integer.
     Int(Int),
     /// A float.
@@ -61,6 +63,8 @@ pub enum Value {
     Str(String),
     /// An element type.
     DType(DType),
+    /// The complex type whose parts are of a type.
+    ComplexType(DType),
     /// A device, layout or memory format.
     Other,
     /// A list or tuple.
@@ -73,16 +77,22 @@ impl Value {
         Self::Int(Int::Known(value))
     }
 
+    /// Known integers.
+    pub fn ints(values: &[i64]) -> Self {
+        Self::List(values.iter().map(|&value| Self::int(value)).collect())
+    }
+
     /// What it is, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::None => "None",
             Self::Tensor(_) => "a tensor",
+            Self::Complex(..) => "a complex tensor",
             Self::Int(_) => "an integer",
             Self::Float(_) => "a float",
             Self::Bool(_) | Self::OpenBool(_) => "a truth value",
             Self::Str(_) => "text",
-            Self::DType(_) => "an element type",
+            Self::DType(_) | Self::ComplexType(_) => "an element type",
             Self::Other => "a device or layout",
             Self::List(_) => "a list",
         }

@@ -65,7 +65,13 @@ impl Run {
             "as_sym_ints" | "as_sym_floats" => {
                 Value::List(elements()?.iter().map(|symbol| self.symbol(symbol)).collect::<Result<_>>()?)
             }
-            "as_scalar_type" => Value::DType(json::dtype(value.as_i64().ok_or_else(invalid)?)?),
+            "as_scalar_type" => {
+                let number = value.as_i64().ok_or_else(invalid)?;
+                match json::complex_part(number) {
+                    Some(part) => Value::ComplexType(part),
+                    None => Value::DType(json::dtype(number)?),
+                }
+            }
             "as_device" | "as_layout" | "as_memory_format" => Value::Other,
             "as_nested_tensors" => {
                 let mut lists = Vec::new();

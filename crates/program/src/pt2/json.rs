@@ -140,6 +140,15 @@ pub fn dtype(number: i64) -> Result<DType> {
     })
 }
 
+/// The type of the parts of a complex element type.
+pub fn complex_part(number: i64) -> Option<DType> {
+    match number {
+        10 => Some(DType::F32),
+        11 => Some(DType::F64),
+        _ => None,
+    }
+}
+
 /// A float, which JSON has no word for when it is infinite.
 pub fn float(json: &Json) -> Option<f64> {
     match json {

@@ -74,15 +74,18 @@ impl Exported {
 /// What functional programs copy with, where strides are to stay as they were.
 const COPY_STRIDED: &str = "torch.ops.prims.copy_strided.default";
 
+/// An operator whose place among others matters, a check for example: a token comes before its arguments and its results.
+const EFFECTS: &str = "torch.ops.higher_order.with_effects";
+
 /// Operators that are not known, with how often and where first.
 pub(super) fn missing(graph: &Graph) -> Vec<Missing> {
     let mut found: IndexMap<String, Missing> = IndexMap::new();
     fn walk(graph: &Graph, found: &mut IndexMap<String, Missing>, depth: usize) {
         for node in &graph.nodes {
             let (name, _) = split_target(&node.target);
-            let known = match node.target.strip_prefix("torch.ops.aten.") {
-                Some(_) => is_size_operator(&name) || crate::lower::is_known(&name),
-                None => {
+            let known = match is_operator(&node.target) {
+                true => is_size_operator(&name) || crate::lower::is_known(&name),
+                false => {
                     node.target == COPY_STRIDED
                         || is_python(&node.target)
                         || node.target.starts_with("torch.ops.higher_order.")
@@ -122,7 +125,7 @@ impl Graph {
 }
 
 fn is_higher(target: &str) -> bool {
-    matches!(target, "torch.ops.higher_order.cond" | "torch.ops.higher_order.wrap_with_set_grad_enabled")
+    matches!(target, "torch.ops.higher_order.cond" | "torch.ops.higher_order.wrap_with_set_grad_enabled" | EFFECTS)
 }
 
 /// Operators on sizes and checks, which are not in the tables of lowerings.
@@ -138,6 +141,7 @@ fn is_size_operator(name: &str) -> bool {
             | "_assert_tensor_metadata"
             | "sym_constrain_range"
             | "sym_constrain_range_for_size"
+            | "_linalg_check_errors"
     )
 }
 
@@ -175,14 +179,23 @@ fn is_python(target: &str) -> bool {
     known && (target.starts_with("_operator.") || target.starts_with("math.") || target.starts_with("torch."))
 }
 
-/// `torch.ops.aten.add.Tensor` as `("add", "Tensor")`.
+/// Whether a target is one of the operators that have rows.
+fn is_operator(target: &str) -> bool {
+    ["aten.", "torchvision.", "quantized_decomposed."]
+        .iter()
+        .any(|space| target.strip_prefix("torch.ops.").is_some_and(|target| target.starts_with(space)))
+}
+
+/// `torch.ops.aten.add.Tensor` as `("add", "Tensor")`, `torch.ops.torchvision.nms.default` as `("torchvision::nms", "")`.
 fn split_target(target: &str) -> (String, String) {
-    let rest = target.strip_prefix("torch.ops.aten.").unwrap_or(target);
+    let rest = target.strip_prefix("torch.ops.aten.").map(str::to_string);
+    let rest = rest.or_else(|| Some(target.strip_prefix("torch.ops.")?.replacen('.', "::", 1)));
+    let rest = rest.unwrap_or_else(|| target.to_string());
     match rest.rsplit_once('.') {
         Some((name, overload)) => {
             (name.to_string(), if overload == "default" { String::new() } else { overload.to_string() })
         }
-        None => (rest.to_string(), String::new()),
+        None => (rest, String::new()),
     }
 }
 
@@ -267,7 +280,15 @@ impl Run {
         let results = match node.target.as_str() {
             "torch.ops.higher_order.cond" => self.cond(graph, node, depth)?,
             "torch.ops.higher_order.wrap_with_set_grad_enabled" => self.wrapped(node, depth)?,
-            target if target.starts_with("torch.ops.aten.") => {
+            EFFECTS => {
+                let operator = node.inputs.get(1).and_then(|input| input.arg.get("as_operator")?.as_str());
+                let (name, _) = split_target(operator.unwrap_or_default());
+                if !is_size_operator(&name) {
+                    return Err(Error::beyond(format!("{name} with effects")));
+                }
+                Vec::new()
+            }
+            target if is_operator(target) => {
                 let (name, overload) = split_target(target);
                 if is_size_operator(&name) {
                     self.size_operator(&name, node)?
@@ -326,8 +347,13 @@ impl Run {
         for (at, name) in names.into_iter().enumerate() {
             let Some(name) = name else { continue };
             let value = flat.get(at).cloned().unwrap_or(Value::None);
-            if let Value::Tensor(id) = value {
-                self.described(graph, name, id)?;
+            match value {
+                Value::Tensor(id) => self.described(graph, name, id)?,
+                Value::Complex(re, im) => {
+                    self.described_part(graph, name, re)?;
+                    self.described_part(graph, name, im)?;
+                }
+                _ => {}
             }
             self.values.insert(name.to_string(), value);
         }

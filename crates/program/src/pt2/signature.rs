@@ -41,6 +41,15 @@ impl Run {
                     };
                     let own = name_of(spec, field)?;
                     let tensor = exported.weight(own)?;
+                    if tensor.dtype().is_complex() {
+                        let value = self.l.complex_weight(own, tensor)?;
+                        if kind == "parameter" {
+                            let (stored, tensor) = (own.to_string(), tensor.clone());
+                            self.parameters.push(Parameter { name: own.to_string(), stored, tensor });
+                        }
+                        self.values.insert(name.to_string(), value);
+                        continue;
+                    }
                     let id = self.l.weight(own, tensor)?;
                     self.described(graph, name, id)?;
                     match kind.as_str() {
@@ -104,6 +113,19 @@ impl Run {
     pub(super) fn described(&mut self, graph: &Graph, name: &str, id: TensorId) -> Result<()> {
         let Some(meta) = graph.tensor_values.get(name) else { return Ok(()) };
         let dtype = json::dtype(meta.dtype)?;
+        let sizes = sizes(meta)?;
+        self.l.declare(id, dtype, dims(&sizes)?)?;
+        if let Some(layout) = layout(meta) {
+            self.l.set_layout(id, layout);
+        }
+        Ok(())
+    }
+
+    /// As [`Run::described`], of one part of a complex tensor, whose type is that of its parts.
+    pub(super) fn described_part(&mut self, graph: &Graph, name: &str, id: TensorId) -> Result<()> {
+        let Some(meta) = graph.tensor_values.get(name) else { return Ok(()) };
+        let dtype = json::complex_part(meta.dtype)
+            .ok_or_else(|| Error::invalid(format!("'{name}' becomes complex, the program says it is real")))?;
         let sizes = sizes(meta)?;
         self.l.declare(id, dtype, dims(&sizes)?)?;
         if let Some(layout) = layout(meta) {

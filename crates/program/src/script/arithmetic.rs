@@ -202,6 +202,7 @@ impl Eval<'_> {
                 Some(self.l.hints(int)?.into_iter().map(|int| int as f64).collect())
             }
             Item::Plain(Value::Float(Float::Known(float))) => Some(vec![*float; self.l.probes()]),
+            Item::Plain(Value::Float(Float::Open(value))) if self.l.is_supposed(value) => None,
             Item::Plain(Value::Float(Float::Open(value))) => {
                 let fact = self.l.fact(value)?;
                 fact.probes.iter().map(|probe| probe.data.as_ref()?.float().ok()).collect()

@@ -94,26 +94,31 @@ impl Eval<'_> {
         }
     }
 
-    /// The number that a constant tensor without axes holds.
+    /// The number that a constant tensor of one element holds.
     pub(super) fn constant_number(&mut self, tensor: usize) -> Option<Num> {
-        if self.l.rank(tensor) != 0 || self.l.state(tensor).version > 0 {
+        if self.l.state(tensor).version > 0 {
             return None;
         }
         let dtype = self.l.dtype(tensor);
         let value = self.l.value(tensor).ok()?;
+        if self.l.is_supposed(&value) {
+            return None;
+        }
         let fact = self.l.fact(&value)?;
         let mut numbers = Vec::new();
         for probe in &fact.probes {
             numbers.push(probe.data.clone()?);
         }
         let first = numbers.first()?;
-        if !numbers.iter().all(|number| number == first) {
+        if first.len() != 1 || !numbers.iter().all(|number| number == first) {
             return None;
         }
         if dtype.is_int() {
-            return first.int().ok().map(|int| Num::Int(Int::Known(int)));
+            let int = i64::try_from(*first.ints().ok()?.first()?).ok()?;
+            return Some(Num::Int(Int::Known(int)));
         }
-        if dtype.is_float() { first.float().ok().map(|float| Num::Float(Float::Known(float))) } else { None }
+        let float = dtype.is_float().then(|| first.floats().ok()?.first().copied()).flatten();
+        float.map(|float| Num::Float(Float::Known(float)))
     }
 
     pub(super) fn shown(&self, value: &Item) -> String {
@@ -146,7 +151,9 @@ impl Eval<'_> {
                 return Err(Error::invalid(format!("the program refuses its input: {}", self.shown(&first))));
             }
             "dtype" => Item::int(script_number(self.dtype_of(&first)?)?),
-            "device" | "type" => Item::Plain(Value::Other),
+            "device" => Item::Plain(Value::Other),
+            // Of a device: everything is where the graph runs.
+            "type" => Item::text("cpu"),
             "layout" => Item::int(0),
             "requires_grad" => Item::bool(true),
             "data" => first,

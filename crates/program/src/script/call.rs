@@ -204,13 +204,18 @@ fn fit(argument: &Argument, value: &Value) -> Option<Value> {
 
 fn one(argument: &Argument, value: &Value) -> Option<Value> {
     let fits = match (argument.kind, value) {
-        (Kind::Tensor, Value::Tensor(_)) => true,
+        (Kind::Tensor, Value::Tensor(_) | Value::Complex(..)) => true,
         (Kind::Scalar, Value::Int(_) | Value::Float(_) | Value::Bool(_)) => true,
         (Kind::Int, Value::Int(_)) => true,
         (Kind::Float, Value::Float(_) | Value::Int(_)) => true,
         (Kind::Bool, Value::Bool(_)) => true,
         (Kind::Str, Value::Str(_)) => true,
         (Kind::DType, Value::DType(_)) => true,
+        // Quantized types, which tensors have as their grids.
+        (Kind::DType, Value::Int(Int::Known(12))) => return Some(Value::DType(DType::I8)),
+        (Kind::DType, Value::Int(Int::Known(13))) => return Some(Value::DType(DType::U8)),
+        (Kind::DType, Value::Int(Int::Known(9))) => return Some(Value::ComplexType(DType::F32)),
+        (Kind::DType, Value::Int(Int::Known(10))) => return Some(Value::ComplexType(DType::F64)),
         (Kind::DType, Value::Int(Int::Known(number))) => return script_dtype(*number).ok().map(Value::DType),
         (Kind::Other, Value::Other) => true,
         (Kind::Other, Value::Str(_)) => true,

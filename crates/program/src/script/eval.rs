@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// Statements and expressions of one evaluation.
 const MAX_STEPS: u64 = 20_000_000;
 /// Calls inside calls.
-const MAX_CALLS: usize = 200;
+const MAX_CALLS: usize = 64;
 /// Elements of a list.
 pub(super) const MAX_LIST: usize = 1_000_000;
 

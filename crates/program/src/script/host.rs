@@ -12,6 +12,16 @@ impl Eval<'_> {
     /// Operators on what is no tensor, or on the sizes of one; `None` for those that are the graph's.
     pub(super) fn host(&mut self, name: &str, arguments: &[Item], named: &[(String, Item)]) -> Result<Option<Item>> {
         let first = arguments.first().cloned().unwrap_or_else(Item::none);
+        if let Item::Plain(Value::Complex(re, _)) = first {
+            let mut own = arguments.to_vec();
+            own[0] = Item::Plain(Value::Tensor(re));
+            return match name {
+                "is_complex" => Ok(Some(Item::bool(true))),
+                "is_floating_point" => Ok(Some(Item::bool(false))),
+                "size" | "dim" | "numel" | "len" | "device" => self.host(name, &own, named),
+                _ => Ok(None),
+            };
+        }
         let is_tensor = matches!(first, Item::Plain(Value::Tensor(_)));
         let second = arguments.get(1);
         Ok(Some(match name {

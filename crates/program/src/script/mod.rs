@@ -11,6 +11,7 @@ mod host;
 mod lexer;
 mod names;
 mod parser;
+mod quantized;
 mod summary;
 mod syntax;
 mod value;
@@ -104,10 +105,11 @@ impl Script {
     fn attempt(&self, mode: Mode, state: bool, examples: &[Example], open: bool) -> Result<Lowered> {
         let stem = self.path.file_stem().map_or("program".into(), |stem| stem.to_string_lossy().into_owned());
         let mut l = Lower::new(&stem, 2, mode);
-        let mut tree = Tree { l: &mut l, mode, parameters: Vec::new(), buffers: Vec::new(), code: &self.code };
+        let (parameters, buffers, states) = (Vec::new(), Vec::new(), Vec::new());
+        let mut tree = Tree { l: &mut l, mode, parameters, buffers, states, code: &self.code };
         let Stored::Object(object) = &self.root else { return Err(Error::invalid("data.pkl holds no module")) };
         let root = tree.object(object, "", 0)?;
-        let (parameters, buffers) = (tree.parameters, tree.buffers);
+        let (parameters, buffers, states) = (tree.parameters, tree.buffers, tree.states);
         let mut constants = Vec::new();
         for (at, constant) in self.constants.iter().enumerate() {
             constants.push(match constant {
@@ -129,7 +131,9 @@ impl Script {
             let mut axes: Vec<Axis> = example.shape.iter().map(|&size| Axis::Size(size)).collect();
             if let (true, Some(first)) = (open, other.first_mut()) {
                 *first += 1;
-                axes[0] = Axis::Named("batch".to_string());
+                // Inputs of as many items as the first one are of one batch.
+                let one = examples.first().is_some_and(|own| own.shape.first() == example.shape.first());
+                axes[0] = if one { Axis::Named("batch".to_string()) } else { Axis::Any };
             }
             let probes = [example.shape.clone(), other].map(|shape| Probe { shape, data: None }).to_vec();
             let id = l.input(&name, example.dtype, &axes, probes)?;
@@ -137,6 +141,9 @@ impl Script {
             arguments.push(Item::Plain(Value::Tensor(id)));
         }
         let mut eval = Eval::new(l, &self.code, constants);
+        for (object, state) in states {
+            eval.method(&object, "__setstate__", vec![state])?;
+        }
         let result = eval.method(&root, "forward", arguments)?;
         let mut flat = Vec::new();
         flatten(&result, &mut flat, 0)?;
@@ -247,6 +254,8 @@ struct Tree<'t> {
     mode: Mode,
     parameters: Vec<Parameter>,
     buffers: Vec<(Buffer, TensorId)>,
+    /// Objects that make themselves from a state of their own, inner ones first, and those states.
+    states: Vec<(Rc<Object>, Item)>,
     code: &'t Code,
 }
 
@@ -256,6 +265,16 @@ impl Tree<'_> {
             return Err(Error::invalid(format!("modules are nested more than {MAX_DEPTH} deep")));
         }
         let class = format!("{}.{}", object.class.module, object.class.name);
+        let own_state = !matches!(object.state, Stored::Dict(_) | Stored::None);
+        if own_state
+            && self.code.class(&class).is_ok_and(|class| class.methods.iter().any(|own| own.name == "__setstate__"))
+        {
+            let state = self.state(&object.state, path, depth)?;
+            let own = Object { class, path: path.to_string(), attributes: RefCell::default() };
+            let own = Rc::new(own);
+            self.states.push((own.clone(), state));
+            return Ok(own);
+        }
         let empty = StateDict::new();
         let state = match &object.state {
             Stored::Dict(state) => state,
@@ -273,17 +292,32 @@ impl Tree<'_> {
             let name = key.text().into_owned();
             let own = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let item = match value {
+                Stored::Tensor(tensor) if tensor.dtype().is_complex() => {
+                    Item::Plain(self.l.complex_weight(&own, tensor)?)
+                }
+                Stored::Tensor(tensor) if matches!(tensor.data(), rekindle_state::Data::Quantized { .. }) => {
+                    Item::Plain(Value::Tensor(quantized::weight(self.l, &own, tensor)?))
+                }
                 Stored::Tensor(tensor) => {
                     let id = self.l.weight(&own, tensor)?;
                     if parameters.contains(&name) {
                         let stored = self.l.state(id).value_name().to_string();
                         self.parameters.push(Parameter { name: own, stored, tensor: tensor.clone() });
                     } else {
+                        // Scales and counters.
+                        if tensor.numel() == 1 {
+                            self.l.follow(id, tensor);
+                        }
                         let persistent = buffers.contains(&name);
                         let tensor = tensor.clone();
                         self.buffers.push((Buffer { name: own, persistent, tensor, output: None }, id));
                     }
                     Item::Plain(Value::Tensor(id))
+                }
+                Stored::Object(child)
+                    if quantized::is_packed(&format!("{}.{}", child.class.module, child.class.name)) =>
+                {
+                    Item::Packed(Rc::new(quantized::packed(self.l, child, &own)?))
                 }
                 Stored::Object(child) => Item::Object(self.object(child, &own, depth + 1)?),
                 Stored::Bool(training) if name == "training" => Item::bool(match self.mode {
@@ -307,6 +341,24 @@ impl Tree<'_> {
             attributes.insert(name, item);
         }
         Ok(Rc::new(Object { class, path: path.to_string(), attributes: RefCell::new(attributes) }))
+    }
+
+    /// A state that is no dictionary of attributes.
+    fn state(&mut self, value: &Stored, path: &str, depth: usize) -> Result<Item> {
+        if depth > MAX_DEPTH {
+            return Err(Error::invalid(format!("modules are nested more than {MAX_DEPTH} deep")));
+        }
+        let mut all = |values: &[Stored]| -> Result<Vec<Item>> {
+            let values = values.iter().enumerate();
+            values.map(|(at, value)| self.state(value, &format!("{path}.{at}"), depth + 1)).collect()
+        };
+        Ok(match value {
+            Stored::Tuple(values) => Item::tuple(all(values)?),
+            Stored::List(values) => Item::list(all(values)?),
+            Stored::Tensor(tensor) => Item::Plain(Value::Tensor(quantized::weight(self.l, path, tensor)?)),
+            Stored::Object(child) => Item::Object(self.object(child, path, depth + 1)?),
+            other => plain(other)?,
+        })
     }
 
     /// Names of the parameters and buffers of a class, as its text lists them.

@@ -6,7 +6,37 @@ use super::code::Definition;
 use super::eval::{Eval, Variables, plain_number};
 use super::syntax::Expr;
 use super::value::Item;
+use crate::lower::Value;
 use crate::{Error, Result};
+
+/// Whether a value is of a type; nothing for types that are not told apart here.
+fn is_a(value: &Item, kind: &Expr) -> Option<bool> {
+    let name = match kind {
+        Expr::Tuple(kinds) | Expr::List(kinds) => {
+            let all: Option<Vec<bool>> = kinds.iter().map(|kind| is_a(value, kind)).collect();
+            return Some(all?.contains(&true));
+        }
+        Expr::None => "NoneType",
+        Expr::Index(base, _) => {
+            let Expr::Name(name) = &**base else { return None };
+            name.as_str()
+        }
+        Expr::Name(name) => name.as_str(),
+        _ => return None,
+    };
+    Some(match name {
+        "Tensor" => matches!(value, Item::Plain(Value::Tensor(_) | Value::Complex(..)) | Item::Number(_)),
+        "int" => matches!(value, Item::Plain(Value::Int(_))),
+        "float" => matches!(value, Item::Plain(Value::Float(_))),
+        "bool" => matches!(value, Item::Plain(Value::Bool(_) | Value::OpenBool(_))),
+        "str" => matches!(value, Item::Plain(Value::Str(_))),
+        "NoneType" => value.is_none(),
+        "List" => matches!(value, Item::List(_)),
+        "Tuple" => matches!(value, Item::Tuple(..)),
+        "Dict" => matches!(value, Item::Dict(_)),
+        _ => return None,
+    })
+}
 
 impl<'c> Eval<'c> {
     /// `object.name`
@@ -53,10 +83,20 @@ impl<'c> Eval<'c> {
                 ("annotate" | "unchecked_cast", [kind, value]) => {
                     let value = self.expression(value, variables)?;
                     let plain = matches!(kind, Expr::Name(kind) if matches!(kind.as_str(), "number" | "int" | "float"));
-                    return Ok(if plain { plain_number(value) } else { value });
+                    // A tensor where a number is asked for is read.
+                    return match (kind, &value) {
+                        (Expr::Name(kind), Item::Plain(Value::Tensor(tensor))) if plain && kind != "number" => {
+                            self.read(*tensor, kind == "int")
+                        }
+                        _ => Ok(if plain { plain_number(value) } else { value }),
+                    };
                 }
                 ("uninitialized", [_]) => return Ok(Item::none()),
-                ("isinstance", _) => return Err(Error::beyond("isinstance")),
+                ("isinstance", [value, kind]) => {
+                    let value = self.expression(value, variables)?;
+                    let is = is_a(&value, kind).ok_or_else(|| Error::beyond("isinstance of such a type"))?;
+                    return Ok(Item::bool(is));
+                }
                 ("fork" | "wait", _) => return Err(Error::beyond("a task of its own (fork)")),
                 _ => {}
             }
@@ -105,6 +145,18 @@ impl<'c> Eval<'c> {
         }
         if let Some(operator) = name.strip_prefix("ops.prim.") {
             return self.prim(operator, arguments);
+        }
+        if let Some(operator) = name.strip_prefix("ops.torchvision.") {
+            let place = self.l.place.clone();
+            return self
+                .aten(&format!("torchvision::{operator}"), arguments, by_name)
+                .map_err(|error| error.at_operator(&format!("torchvision.{operator}"), &place));
+        }
+        if let Some(operator) = name.strip_prefix("ops.quantized.") {
+            return self.quantized(operator, arguments, &by_name);
+        }
+        if let Some(operator) = name.strip_prefix("ops.aten.") {
+            return self.aten(operator, arguments, by_name);
         }
         if let Some(operator) = name.strip_prefix("ops.") {
             return Err(Error::beyond(format!("the operator {operator}")));

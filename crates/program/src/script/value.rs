@@ -23,6 +23,8 @@ pub enum Item {
     Dict(Rc<RefCell<Vec<(Item, Item)>>>),
     /// A module or another object of a class.
     Object(Rc<Object>),
+    /// Weights of a quantized layer.
+    Packed(Rc<super::quantized::Packed>),
     /// A name that is no variable: a function, a class, a part of such a name.
     Global(Rc<str>),
 }
@@ -78,6 +80,7 @@ impl Item {
             Self::Tuple(..) => "a tuple",
             Self::Dict(_) => "a dictionary",
             Self::Object(_) => "an object",
+            Self::Packed(_) => "packed weights",
             Self::Global(_) => "a name",
         }
     }
