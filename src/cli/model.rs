@@ -234,7 +234,10 @@ fn configured(entry: &Entry, weights: &Weights) -> anyhow::Result<Architecture> 
     if let Some(row) = weights.published().filter(|row| row.model == entry.name && !row.keys.is_empty()) {
         return Ok(entry.configure(&row.keys)?);
     }
-    let Some(config) = infer::configuration(entry, &weights.file) else { return Ok(entry.standard()?) };
+    let config = infer::configuration(entry, &weights.file).unwrap_or_default();
+    if config.is_empty() {
+        return Ok(entry.standard()?);
+    }
     let keys: Vec<String> = config.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     say!(
         "{}: sizes taken from the weights: {}; what weights do not tell keeps its default",

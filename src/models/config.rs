@@ -60,6 +60,11 @@ pub trait ModelConfig: Serialize + DeserializeOwned + Clone + fmt::Debug + Send 
         Ok(())
     }
 
+    /// Other forms of the network, whose weights have other names: without its auxiliary heads, or with them.
+    fn forms(&self) -> Vec<Self> {
+        Vec::new()
+    }
+
     /// The configuration whose network has the shapes of a weight file. Sizes that weights do not determine stay as they are.
     fn fit(&self, shapes: &Shapes) -> Option<Self> {
         let _ = shapes;
@@ -233,13 +238,23 @@ impl Architecture {
         self.config.as_any().downcast_ref()
     }
 
-    /// The keys that differ from these, with which the network has the shapes of a weight file; none when these fit already, or
-    /// no configuration of the kind fits.
+    /// The network and its other forms: of each, the keys that differ from these.
+    pub(super) fn forms(&self) -> Vec<Map<String, Value>> {
+        let others = self.config.forms();
+        std::iter::once(Map::new()).chain(others.iter().map(|form| self.differing(form.keys()))).collect()
+    }
+
+    /// The keys that differ from these, with which the network has the shapes of a weight file; none when no configuration of
+    /// the kind fits.
     pub(super) fn fit(&self, shapes: &Shapes) -> Option<Map<String, Value>> {
-        let fitted = self.config.fit(shapes)?;
-        let (Value::Object(mut found), standard) = (fitted.keys(), self.config()) else { return None };
+        Some(self.differing(self.config.fit(shapes)?.keys()))
+    }
+
+    fn differing(&self, keys: Value) -> Map<String, Value> {
+        let Value::Object(mut found) = keys else { return Map::new() };
+        let standard = self.config();
         found.retain(|key, value| standard.get(key) != Some(value));
-        (!found.is_empty()).then_some(found)
+        found
     }
 }
 
@@ -253,6 +268,7 @@ impl fmt::Debug for Architecture {
 trait DynConfig: fmt::Debug + Send + Sync {
     fn build(&self, device: &Device) -> Network;
     fn keys(&self) -> Value;
+    fn forms(&self) -> Vec<Box<dyn DynConfig>>;
     fn fit(&self, shapes: &Shapes) -> Option<Box<dyn DynConfig>>;
     fn as_any(&self) -> &dyn Any;
 }
@@ -264,6 +280,10 @@ impl<C: ModelConfig> DynConfig for C {
 
     fn keys(&self) -> Value {
         serde_json::json!(self)
+    }
+
+    fn forms(&self) -> Vec<Box<dyn DynConfig>> {
+        ModelConfig::forms(self).into_iter().map(|form| Box::new(form) as Box<dyn DynConfig>).collect()
     }
 
     fn fit(&self, shapes: &Shapes) -> Option<Box<dyn DynConfig>> {

@@ -10,7 +10,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{
-    BasicConv2d, ConvConfig, ConvInit, from_imagenet, global_mean, linear_normal_weight, max_pool, named_module,
+    BasicConv2d, ConvConfig, ConvInit, check_width, from_imagenet, global_mean, linear_normal_weight, max_pool,
+    named_module, scaled,
 };
 use super::infer::Shapes;
 use super::{Forward, Invalid, Io, ModelConfig, Scores, check_probability, check_sizes};
@@ -29,6 +30,8 @@ pub struct GoogLeNetConfig {
     pub transform_input: bool,
     /// torchvision's initialisation; otherwise each layer's own.
     pub init_weights: bool,
+    /// Factor of every layer's channels, in steps of 1/8; torchvision has 1 alone.
+    pub width_mult: f64,
     /// Probability of dropout before the classifier.
     pub dropout: f64,
     /// Probability of dropout in the auxiliary classifiers.
@@ -42,6 +45,7 @@ impl Default for GoogLeNetConfig {
             aux_logits: true,
             transform_input: false,
             init_weights: true,
+            width_mult: 1.0,
             dropout: 0.2,
             dropout_aux: 0.7,
         }
@@ -54,13 +58,23 @@ const AUXILIARY: f32 = 0.3;
 /// Deviation of torchvision's initial weights.
 const STD: f64 = 0.01;
 
+/// What the channels of every layer are multiples of.
+const STEP: usize = 8;
+
+/// Channels of the first convolution.
+const FIRST: usize = 64;
+
 /// Channels in, of the first branch, the second's two convolutions, the third's two, and the fourth.
 type Plan = [usize; 7];
 
 impl GoogLeNetConfig {
     fn conv(&self, channels: [usize; 2], kernel: usize) -> ConvConfig {
         let init = if self.init_weights { ConvInit::Normal(STD) } else { ConvInit::Layer };
-        ConvConfig::new(channels, kernel).drawn(init)
+        ConvConfig::new(channels.map(|channels| self.wide(channels)), kernel).drawn(init)
+    }
+
+    fn wide(&self, channels: usize) -> usize {
+        scaled(channels, STEP, self.width_mult)
     }
 
     fn linear(&self, inputs: usize, outputs: usize, device: &Device) -> Linear {
@@ -86,8 +100,8 @@ impl GoogLeNetConfig {
     fn auxiliary(&self, channels: usize, device: &Device) -> Auxiliary {
         Auxiliary {
             conv: BasicConv2d::new(&self.conv([channels, 128], 1), device),
-            fc1: self.linear(2048, 1024, device),
-            fc2: self.linear(1024, self.classes, device),
+            fc1: self.linear(self.wide(2048), self.wide(1024), device),
+            fc2: self.linear(self.wide(1024), self.classes, device),
             dropout: DropoutConfig::new(self.dropout_aux).init(),
         }
     }
@@ -97,8 +111,8 @@ impl GoogLeNetConfig {
         let conv = |config: &ConvConfig| BasicConv2d::new(config, device);
         let inception = |plan| self.inception(plan, device);
         GoogLeNet {
-            conv1: conv(&self.conv([3, 64], 7).stride(2)),
-            conv2: conv(&self.conv([64, 64], 1)),
+            conv1: conv(&self.conv([3, FIRST], 7).stride(2)),
+            conv2: conv(&self.conv([FIRST, 64], 1)),
             conv3: conv(&self.conv([64, 192], 3)),
             inception3a: inception([192, 64, 96, 128, 16, 32, 32]),
             inception3b: inception([256, 128, 128, 192, 32, 96, 64]),
@@ -112,7 +126,7 @@ impl GoogLeNetConfig {
             aux1: self.aux_logits.then(|| self.auxiliary(512, device)),
             aux2: self.aux_logits.then(|| self.auxiliary(528, device)),
             dropout: DropoutConfig::new(self.dropout).init(),
-            fc: self.linear(1024, self.classes, device),
+            fc: self.linear(self.wide(1024), self.classes, device),
             training: Param::from_bool(true),
             transform_input: self.transform_input,
         }
@@ -186,12 +200,18 @@ impl ModelConfig for GoogLeNetConfig {
 
     fn check(&self) -> Result<(), Invalid> {
         check_sizes(&[("classes", self.classes)])?;
+        check_width(STEP, self.width_mult)?;
         check_probability("dropout", self.dropout)?;
         check_probability("dropout_aux", self.dropout_aux)
     }
 
+    fn forms(&self) -> Vec<Self> {
+        vec![Self { aux_logits: !self.aux_logits, ..self.clone() }]
+    }
+
     fn fit(&self, shapes: &Shapes) -> Option<Self> {
-        Some(Self { classes: shapes.axis("fc.weight", 0)?, ..self.clone() })
+        let first = shapes.axis("conv1.conv.weight", 0)?;
+        Some(Self { classes: shapes.axis("fc.weight", 0)?, width_mult: first as f64 / FIRST as f64, ..self.clone() })
     }
 }
 

@@ -9,7 +9,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{
-    BasicConv2d, ConvConfig, ConvInit, from_imagenet, global_mean, linear_normal_weight, max_pool, named_module,
+    BasicConv2d, ConvConfig, ConvInit, check_width, from_imagenet, global_mean, linear_normal_weight, max_pool,
+    named_module, scaled,
 };
 use super::infer::Shapes;
 use super::{Forward, Invalid, Io, ModelConfig, Scores, check_probability, check_sizes};
@@ -28,13 +29,22 @@ pub struct InceptionConfig {
     pub transform_input: bool,
     /// torchvision's initialisation; otherwise each layer's own.
     pub init_weights: bool,
+    /// Factor of every layer's channels, in steps of 1/16; torchvision has 1 alone.
+    pub width_mult: f64,
     /// Probability of dropout before the classifier.
     pub dropout: f64,
 }
 
 impl Default for InceptionConfig {
     fn default() -> Self {
-        Self { classes: 1000, aux_logits: true, transform_input: false, init_weights: true, dropout: 0.5 }
+        Self {
+            classes: 1000,
+            aux_logits: true,
+            transform_input: false,
+            init_weights: true,
+            width_mult: 1.0,
+            dropout: 0.5,
+        }
     }
 }
 
@@ -48,6 +58,12 @@ const AUXILIARY_SIDE: usize = 17;
 /// Deviation of torchvision's initial weights, where a layer has none of its own.
 const STD: f64 = 0.1;
 
+/// What the channels of every layer are multiples of.
+const STEP: usize = 16;
+
+/// Channels of the first convolution.
+const FIRST: usize = 32;
+
 /// Builds the parts of a network.
 struct Builder<'a> {
     config: &'a InceptionConfig,
@@ -57,7 +73,11 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn config(&self, channels: [usize; 2], kernel: [usize; 2], std: f64) -> ConvConfig {
         let init = if self.config.init_weights { ConvInit::Normal(std) } else { ConvInit::Layer };
-        ConvConfig::new(channels, 1).kernel(kernel).drawn(init)
+        ConvConfig::new(channels.map(|channels| self.wide(channels)), 1).kernel(kernel).drawn(init)
+    }
+
+    fn wide(&self, channels: usize) -> usize {
+        scaled(channels, STEP, self.config.width_mult)
     }
 
     /// Padded so that the size stays.
@@ -75,6 +95,7 @@ impl Builder<'_> {
     }
 
     fn linear(&self, inputs: usize, std: f64) -> Linear {
+        let inputs = self.wide(inputs);
         if self.config.init_weights {
             linear_normal_weight(inputs, self.config.classes, std, self.device)
         } else {
@@ -88,8 +109,8 @@ impl InceptionConfig {
     pub fn init(&self, device: &Device) -> Inception {
         let b = Builder { config: self, device };
         Inception {
-            conv_1a: b.inside(3, 32, 2),
-            conv_2a: b.inside(32, 32, 1),
+            conv_1a: b.inside(3, FIRST, 2),
+            conv_2a: b.inside(FIRST, 32, 1),
             conv_2b: b.same(32, 64, [3, 3]),
             pool1: max_pool(3, 2, 0, false),
             conv_3b: b.one(64, 80),
@@ -212,11 +233,17 @@ impl ModelConfig for InceptionConfig {
 
     fn check(&self) -> Result<(), Invalid> {
         check_sizes(&[("classes", self.classes)])?;
+        check_width(STEP, self.width_mult)?;
         check_probability("dropout", self.dropout)
     }
 
+    fn forms(&self) -> Vec<Self> {
+        vec![Self { aux_logits: !self.aux_logits, ..self.clone() }]
+    }
+
     fn fit(&self, shapes: &Shapes) -> Option<Self> {
-        Some(Self { classes: shapes.axis("fc.weight", 0)?, ..self.clone() })
+        let first = shapes.axis("Conv2d_1a_3x3.conv.weight", 0)?;
+        Some(Self { classes: shapes.axis("fc.weight", 0)?, width_mult: first as f64 / FIRST as f64, ..self.clone() })
     }
 }
 

@@ -11,34 +11,41 @@ use serde_json::{Map, Value as Json};
 
 use super::{Architecture, Entry, import, weights};
 
-/// The configuration keys with which a network gets the shapes of a weight file, only those that differ from the row's.
-///
-/// None when the row fits already, or no configuration would fit.
+/// The configuration keys with which a network has all names and shapes of a weight file and no others, only those that differ
+/// from the row's: none at all where the row fits as it is.
 pub fn configuration(entry: &Entry, file: &ModelFile) -> Option<Map<String, Json>> {
-    let standard = entry.standard().ok()?;
-    let (known, _) = shapes(&standard, file)?;
-    let keys = standard.fit(&known)?;
+    let names = Names::of(file);
+    entry.standard().ok()?.forms().into_iter().find_map(|form| with_form(entry, file, &names, form))
+}
+
+/// The same for one form of the network.
+fn with_form(entry: &Entry, file: &ModelFile, names: &Names, form: Map<String, Json>) -> Option<Map<String, Json>> {
+    let network = entry.configure(&form).ok()?;
+    if !names.may_be(&network) {
+        return None;
+    }
+    let (known, fits) = shapes(&network, file)?;
+    if fits {
+        return Some(form);
+    }
+    let mut keys = network.fit(&known)?;
+    keys.extend(form);
     // Only a network that then fits entirely is worth proposing.
     let (_, fits) = shapes(&entry.configure(&keys).ok()?, file)?;
     fits.then_some(keys)
 }
 
-/// Whether a file has all names and shapes of a network, and no others.
-pub(super) fn fits(architecture: &Architecture, file: &ModelFile) -> bool {
-    shapes(architecture, file).is_some_and(|(_, fits)| fits)
-}
-
 /// The names of a file's tensors, for a quick look before a match in earnest.
-pub(super) struct Names(Vec<String>);
+struct Names(Vec<String>);
 
 impl Names {
     /// The names of all tensors of a file.
-    pub(super) fn of(file: &ModelFile) -> Self {
+    fn of(file: &ModelFile) -> Self {
         Self(rekindle_state::tensors(&file.content.root).into_iter().map(|(name, _)| name).collect())
     }
 
     /// Whether a network's first and last names are among the file's, whatever stands before them, and are as many at least.
-    pub(super) fn may_be(&self, architecture: &Architecture) -> bool {
+    fn may_be(&self, architecture: &Architecture) -> bool {
         let entries = weights::entries(&architecture.build(&Device::flex()));
         let wanted: Vec<&str> = entries
             .iter()

@@ -3,8 +3,7 @@
 use rekindle_state::ModelFile;
 use serde_json::{Map, Value as Json};
 
-use super::infer::{self, Names};
-use super::{Architecture, Entry, Registry};
+use super::{Architecture, Entry, Registry, infer};
 
 /// A network whose names and shapes a weight file has.
 #[derive(Debug, Clone)]
@@ -33,15 +32,7 @@ impl Recognised {
 ///
 /// A file may fit several: VGG's widths can be any, and a small network may have the names of another.
 pub fn recognise(registry: &Registry, file: &ModelFile) -> Vec<Recognised> {
-    let names = Names::of(file);
     let fits = registry.entries().iter().filter_map(|entry| {
-        let standard = entry.standard().ok()?;
-        if !names.may_be(&standard) {
-            return None;
-        }
-        if infer::fits(&standard, file) {
-            return Some(Recognised { entry: entry.clone(), keys: Map::new(), architecture: standard });
-        }
         let keys = infer::configuration(entry, file)?;
         let architecture = entry.configure(&keys).ok()?;
         Some(Recognised { entry: entry.clone(), keys, architecture })

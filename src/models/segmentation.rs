@@ -227,6 +227,12 @@ impl ModelConfig for SegmentationConfig {
         self.problem().map_or(Ok(()), Err)
     }
 
+    fn forms(&self) -> Vec<Self> {
+        // LR-ASPP has no auxiliary head.
+        let other = Self { aux_loss: !self.aux_loss, ..self.clone() };
+        if self.head == SegmentationHead::Lraspp { Vec::new() } else { vec![other] }
+    }
+
     fn fit(&self, shapes: &Shapes) -> Option<Self> {
         let last = match self.head {
             SegmentationHead::Fcn | SegmentationHead::Deeplabv3 => "classifier.4.weight",

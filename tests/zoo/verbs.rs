@@ -65,6 +65,40 @@ fn files_of_an_earlier_torchvision_are_read() {
     assert!(shown.contains("these are the weights of mnasnet0_5 with fixed_stem = true"), "{shown}");
 }
 
+#[test]
+fn files_without_auxiliary_heads_are_recognised() {
+    let folder = tempfile::tempdir().unwrap();
+    // torchvision leaves the heads out where it builds a network from published weights; MobileNet's has one more than its row.
+    let cases = [
+        ("googlenet", serde_json::json!({ "aux_logits": false, "classes": 7, "width_mult": 0.125 })),
+        ("inception_v3", serde_json::json!({ "aux_logits": false, "width_mult": 0.0625 })),
+        ("deeplabv3_mobilenet_v3_large", serde_json::json!({ "aux_loss": true, "classes": 3 })),
+    ];
+    for (model, keys) in cases {
+        let keys = keys.as_object().unwrap();
+        let network = Registry::built_in().find(model).unwrap().configure(keys).unwrap().build(&Device::flex());
+        let dict = weights::to_state_dict(&drawn(network, 3)).unwrap();
+        rekindle_state::save(&folder.path().join("mine.pth"), &Value::Dict(dict), &SaveOptions::default()).unwrap();
+        let shown = succeeds(folder.path(), &["inspect", "mine.pth", "--json"]);
+        let json: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!((&json["fits"][0]["model"], &json["fits"][0]["config"]), (&model.into(), &keys.clone().into()));
+    }
+}
+
+#[test]
+fn a_width_that_would_split_channels_is_refused() {
+    let keys = |width: f64| [("width_mult".to_string(), width.into())].into_iter().collect();
+    for (model, step) in [("googlenet", 8.0), ("inception_v3", 16.0)] {
+        let registry = Registry::built_in();
+        let entry = registry.find(model).unwrap();
+        assert!(entry.configure(&keys(3.0 / step)).is_ok());
+        for wrong in [0.0, -1.0, 0.3, f64::MAX] {
+            let error = entry.configure(&keys(wrong)).unwrap_err().to_string();
+            assert!(error.contains(&format!("key 'width_mult': must be a positive multiple of 1/{step}")), "{error}");
+        }
+    }
+}
+
 /// A folder of twelve images in three classes, the last of them in `valid`.
 fn images(folder: &Path) {
     for (class, name) in ["ant", "bee", "cat"].iter().enumerate() {
