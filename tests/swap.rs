@@ -21,18 +21,23 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// A test for each device: a new device is one line.
 macro_rules! devices {
-    ($($test:ident = $name:literal),* $(,)?) => {
+    ($($test:ident, $zoo:ident = $name:literal);* $(;)?) => {
         $(#[test]
         fn $test() {
-            every_case($name);
+            every_case($name, |case| !case.starts_with("zoo/"));
+        }
+
+        #[test]
+        fn $zoo() {
+            every_case($name, |case| case.starts_with("zoo/"));
         })*
     };
 }
 
 devices! {
-    flex = "flex",
-    ndarray = "ndarray",
-    wgpu = "wgpu",
+    flex, zoo_on_flex = "flex";
+    ndarray, zoo_on_ndarray = "ndarray";
+    wgpu, zoo_on_wgpu = "wgpu";
 }
 
 /// A device; none where there is no adapter, which is an error where `REKINDLE_REQUIRE_GPU` is 1.
@@ -48,12 +53,12 @@ fn open(name: &str) -> Option<OpenDevice> {
     }
 }
 
-fn every_case(name: &str) {
+fn every_case(name: &str, chosen: fn(&str) -> bool) {
     let Some(device) = open(name) else { return };
     println!("{} ({})", device.name, device.description);
     let mut failed = Vec::new();
     let started = Instant::now();
-    for case in cases().unwrap() {
+    for case in cases().unwrap().into_iter().filter(|case| chosen(&case.name)) {
         let alone = alone();
         let begun = Instant::now();
         let outcome = run(&device, &case);

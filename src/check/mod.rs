@@ -10,6 +10,7 @@
 //! | `forward` | PyTorch, in evaluation mode | \|a−b\| ≤ 1e-5 + 1e-3·\|b\|, as the tutorial checks an ONNX export |
 //! | `gradients` | PyTorch: the loss and each parameter's gradient | 1e-4 of the tensor's largest value |
 //! | `step`, `resume` | PyTorch: what one step, or five after a checkpoint, changed | 1e-3 of the tensor's largest change |
+//! | `zoo` | PyTorch in 64 bits, of a narrow form of each of torchvision's families: logits, losses, gradients, and what one or five steps leave | 1e-4 of the tensor's largest value |
 //! | `record` | the bytes that were loaded | none |
 //! | `training`, `moves` | two epochs on burn-flex: each step's loss | 1e-3 of the loss |
 //! | `deterministic` | the same training again | none |
@@ -25,6 +26,7 @@ mod layers;
 mod measure;
 mod networks;
 mod training;
+mod zoo;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -145,6 +147,10 @@ pub fn cases() -> std::result::Result<Vec<Case>, CheckError> {
             });
             cases.push(case.essential(trains));
         }
+    }
+    for steps in zoo::all()? {
+        let name = format!("zoo/{}", steps.name());
+        cases.push(Case::new(name, move |device| steps.check(device)).essential(false));
     }
     cases.push(Case::new("dropout", layers::dropout));
     cases.push(Case::new("dropout2d", layers::dropout2d));

@@ -102,7 +102,7 @@ pub fn backward(network: &Network, input: StepInput) -> Result<(GradientsParams,
 }
 
 /// Gradients by PyTorch's names, in PyTorch's layout.
-fn read(network: &Network, grads: &GradientsParams) -> HashMap<String, Vec<f32>> {
+pub(super) fn read(network: &Network, grads: &GradientsParams) -> HashMap<String, Vec<f32>> {
     let leaves = weights::leaves(network).into_iter().map(|leaf| (leaf.id, leaf)).collect();
     let mut reader = GradientReader { leaves, grads, found: HashMap::new() };
     network.visit(&mut reader);
@@ -156,13 +156,18 @@ impl Trainer {
     }
 
     /// One step at a constant rate; gives the loss before it.
-    pub fn step(mut self, input: StepInput) -> Result<(Self, f32)> {
+    pub fn step(self, input: StepInput) -> Result<(Self, f32)> {
+        let (grads, loss) = backward(&self.network, input)?;
+        Ok((self.update(grads)?, loss))
+    }
+
+    /// What the optimizer makes of gradients, at a constant rate.
+    pub fn update(mut self, grads: GradientsParams) -> Result<Self> {
         let constant = Schedule::constant();
         let parameters = trained_parameters(&self.network);
         let rate = optim::module_scheduler(&self.groups, &parameters, &constant, 1, 0)?.step();
-        let (grads, loss) = backward(&self.network, input)?;
         self.network = self.optimizer.step(rate, self.network, grads);
-        Ok((self, loss))
+        Ok(self)
     }
 }
 
