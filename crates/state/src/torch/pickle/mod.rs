@@ -2,8 +2,12 @@
 //!
 //! Nothing is imported or called. Every class and function that Python's unpickler would have looked up is recorded.
 
+mod atoms;
+mod containers;
 mod graph;
 mod machine;
+mod objects;
+mod stack;
 mod text;
 mod tree;
 
