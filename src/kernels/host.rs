@@ -6,7 +6,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::ndarray::{NdArrayTensor, SharedArray};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchDevice, Flex, NdArray};
-use burn::tensor::{AllocationProperty, Bytes, DType, Device, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
 use rekindle_kernels::WeightOrder;
 
 /// A backend whose tensors of 32-bit floats lie in this process's memory.
@@ -136,29 +136,6 @@ impl Host {
     }
 }
 
-/// The data of a tensor. On flex they stay where they are, and the tensor's next change makes it a new place: many can be taken at once
-/// without being in memory twice. Elsewhere this is a copy.
-pub fn data<const D: usize>(tensor: &Tensor<D>) -> TensorData {
-    match Held::of(tensor.clone()) {
-        Some(Held::Flex(tensor)) if tensor.layout().is_contiguous() => {
-            let shape = tensor.layout().shape().clone();
-            let bytes = prost::bytes::Bytes::from_owner(Resident(tensor));
-            TensorData::from_bytes(Bytes::from_shared(bytes, AllocationProperty::Native), shape, DType::F32)
-        }
-        _ => tensor.to_data(),
-    }
-}
-
-/// A tensor of 32-bit floats without gaps, as bytes.
-struct Resident(FlexTensor);
-
-impl AsRef<[u8]> for Resident {
-    fn as_ref(&self) -> &[u8] {
-        let layout = self.0.layout();
-        &self.0.bytes()[layout.start_offset() * size_of::<f32>()..][..layout.num_elements() * size_of::<f32>()]
-    }
-}
-
 /// A tensor of 32-bit floats on a CPU backend.
 #[derive(Clone)]
 pub enum Held {
@@ -193,6 +170,15 @@ impl Held {
         match self {
             Self::Flex(tensor) => Flex::values(tensor),
             Self::NdArray(tensor) => NdArray::values(tensor),
+        }
+    }
+
+    /// The values, where they lie in order.
+    pub fn slice(&self) -> Option<&[f32]> {
+        match self {
+            Self::Flex(tensor) => tensor.as_slice(),
+            Self::NdArray(NdArrayTensor::F32(storage)) => storage.view().to_slice(),
+            Self::NdArray(_) => None,
         }
     }
 

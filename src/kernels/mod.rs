@@ -12,6 +12,7 @@ mod conv;
 mod dropout;
 mod gradients;
 mod host;
+mod lent;
 mod linear;
 mod lstm;
 mod norm;
@@ -40,7 +41,8 @@ pub use together::{Shared, norm_together};
 
 use conv::ConvBackend;
 use dropout::DropoutBackend;
-pub use host::{Held, Host, data};
+pub use host::{Held, Host};
+pub use lent::{data, lend, lent_at_most};
 use linear::LinearBackend;
 use pool::PoolBackend;
 

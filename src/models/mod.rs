@@ -19,6 +19,7 @@ pub mod imported;
 pub mod infer;
 pub mod published;
 mod recognise;
+pub(crate) mod record;
 pub mod tree;
 pub mod weights;
 

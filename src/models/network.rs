@@ -10,9 +10,10 @@ use std::fmt;
 use burn::module::{
     Content, Devices, Flag, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
 };
+use burn::store::ModuleRecord;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
-use super::{Forward, FromInput, Input, IntoOutputs, ModelError, Output, Outputs};
+use super::{Forward, FromInput, Input, IntoOutputs, ModelError, Output, Outputs, record};
 
 /// A network of any type: built in, one's own, or a graph from a file.
 pub struct Network(Box<dyn DynNetwork>);
@@ -115,6 +116,12 @@ impl Module for Network {
 
     fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
         Self(inside!(self, mapper, self.0.map(&mut Inner(mapper))))
+    }
+
+    fn into_record(self) -> ModuleRecord {
+        // A module that is not there has no tensors.
+        let recorded = (!record::is_apart()).then_some(self);
+        recorded.into_record()
     }
 }
 

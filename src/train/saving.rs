@@ -1,13 +1,15 @@
 //! Between Burn's three checkpointers and one checkpoint directory.
 //!
-//! Burn's learner gives its model, optimizer and scheduler as three records, each on a thread of its own. There each becomes bytes,
-//! is written, hashed and synced; the last to be done publishes the directory. One save is under way at a time.
+//! Burn's learner gives its model, optimizer and scheduler as three records, each on a thread of its own. There each is written,
+//! hashed and synced; the last to be done publishes the directory. One save is under way at a time. The model's record is empty: its
+//! tensors come as a [`NetworkRecord`], which is no copy.
 
+use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::train::checkpoint::{
     Checkpoint as Record, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
@@ -20,6 +22,14 @@ use crate::checkpoint::{
     Candidate, CheckpointError, CheckpointSection, FILES, Manifest, RunWriter, Scratch, Which, judge,
 };
 use crate::error::{panic_text, without_panic_output};
+use crate::kernels::lent_at_most;
+use crate::models::record::NetworkRecord;
+
+/// The number of the network's part.
+const NETWORK: usize = 0;
+/// Bytes that a save may still have to write when the optimizer changes the tensors. Small networks never wait for their saves; for
+/// large ones, memory counts more: a second copy of VGG16 with Adam's state is 1.7 GB.
+const ROOM: usize = 16 << 20;
 
 /// Where the parts of a checkpoint meet. A clone is the same place.
 #[derive(Clone)]
@@ -53,6 +63,8 @@ struct State {
 struct Job {
     /// What to publish; taken when its three parts are written.
     work: Option<(Draft, Arc<Scratch>)>,
+    /// The first part; taken when it is written.
+    network: Option<NetworkRecord>,
     begun: Instant,
     /// Parts that have arrived and are written.
     done: usize,
@@ -116,17 +128,27 @@ impl Staging {
         Self { shared: Arc::new(Shared { run, policy, observers, state: Mutex::default(), changed: Condvar::new() }) }
     }
 
-    /// Announces a checkpoint whose three parts follow; waits until the one before is on disk. Training stands still until what
-    /// this gives is dropped.
-    pub(super) fn announce(&self, draft: Draft) -> Result<Stall, CheckpointError> {
+    /// Announces a checkpoint of a network, whose three parts follow; waits until the one before is on disk. Training stands still
+    /// until what this gives is dropped.
+    pub(super) fn announce(
+        &self,
+        draft: Draft,
+        network: impl FnOnce() -> NetworkRecord,
+    ) -> Result<Stall, CheckpointError> {
         let begun = Instant::now();
         let mut state = self.wait_idle();
         if let Some(error) = state.error.take() {
             return Err(error);
         }
         let scratch = Arc::new(Scratch::new(self.shared.run.clone(), draft.manifest.step)?);
-        state.job =
-            Some(Job { work: Some((draft, scratch)), begun: Instant::now(), done: 0, stall: None, error: None });
+        state.job = Some(Job {
+            work: Some((draft, scratch)),
+            network: Some(network()),
+            begun: Instant::now(),
+            done: 0,
+            stall: None,
+            error: None,
+        });
         Ok(Stall { staging: self.clone(), begun })
     }
 
@@ -172,16 +194,35 @@ impl Staging {
         self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until a save that is under way has written nearly all that it holds: what the next update changes before that is in
+    /// memory twice.
+    pub(super) fn wait_for_room(&self) {
+        let begun = Instant::now();
+        if lent_at_most(ROOM, Duration::ZERO) {
+            return;
+        }
+        while !lent_at_most(ROOM, Duration::from_millis(20)) && self.lock().job.is_some() {}
+        let mut state = self.lock();
+        let stall = state.job.as_mut().and_then(|job| job.stall.as_mut());
+        let waited = begun.elapsed().as_secs_f64();
+        match stall {
+            Some(stall) => *stall += waited,
+            None => state.spent.stall += waited,
+        }
+    }
+
     /// Writes one part; the last one publishes.
     fn put<R: Record>(&self, part: usize, record: R) {
-        let work = self
-            .lock()
-            .job
-            .as_ref()
-            .and_then(|job| job.work.as_ref())
-            .map(|(draft, scratch)| (draft.weights_only, scratch.clone()));
-        let Some((weights_only, scratch)) = work else { return };
-        let written = if part > 0 && weights_only { Ok(()) } else { write(&scratch, FILES[part], record) };
+        let work = self.lock().job.as_mut().and_then(|job| {
+            let (draft, scratch) = job.work.as_ref()?;
+            Some((draft.weights_only, scratch.clone(), job.network.take_if(|_| part == NETWORK)))
+        });
+        let Some((weights_only, scratch, network)) = work else { return };
+        let written = match network {
+            Some(network) => write(&scratch, FILES[part], |path| network.save(path)),
+            None if weights_only => Ok(()),
+            None => write(&scratch, FILES[part], |path| record.save(path.to_path_buf())),
+        };
         // Whoever publishes must be the only one to hold it.
         drop(scratch);
         let mut state = self.lock();
@@ -297,10 +338,14 @@ impl Staging {
 
 /// Writes a record, tensor by tensor: its bytes are never all in memory a second time. A panic is an error as any other: the threads
 /// that save must go on.
-fn write<R: Record>(scratch: &Scratch, name: &str, record: R) -> Result<(), CheckpointError> {
+fn write<E: Display>(
+    scratch: &Scratch,
+    name: &str,
+    save: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), CheckpointError> {
     let fail = |reason: String| CheckpointError::Io { path: name.into(), doing: "write the record", reason };
     let save = |path: &Path| {
-        record.save(path.to_path_buf()).map_err(|error| {
+        save(path).map_err(|error| {
             let text = error.to_string();
             system_error(&text).map_or_else(|| fail(text), |error| CheckpointError::io("write it", path, &error))
         })

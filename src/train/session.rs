@@ -437,7 +437,6 @@ impl Plan {
             valid,
             device: training_device,
             device_name: here.device.name.clone(),
-            backend: here.device.backend,
             run: Run::at(&path),
             staging: writer.map(|writer| Staging::new(writer, policy, observers.clone())),
             group: here.group,

@@ -37,6 +37,7 @@ impl Strategy {
             Some(group) => self.step_together(state, batches, all.clone(), group)?,
         };
         let grads = self.clip(grads, &state.learner)?;
+        self.wait_for_room();
         state.sane = false;
         state.learner.lr_step();
         state.learner.optimizer_step(grads);

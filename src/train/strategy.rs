@@ -23,7 +23,6 @@ use super::standing::Standing;
 use super::{StepInput, TrainError};
 use crate::checkpoint::{EpochSums, Manifest, Moment, Run, Which};
 use crate::data::{Loader, Share};
-use crate::device::Backend;
 use crate::distributed::Group;
 use crate::error::{panic_text, without_panic_output};
 use crate::models::Network;
@@ -51,7 +50,6 @@ pub(super) struct Strategy {
     pub(super) valid: Loader,
     pub(super) device: Device,
     pub(super) device_name: String,
-    pub(super) backend: Backend,
     pub(super) run: Run,
     /// Where checkpoints are made; rank 0 alone makes any.
     pub(super) staging: Option<Staging>,
@@ -113,10 +111,8 @@ impl SupervisedLearningStrategy<Network> for Strategy {
         let TrainingComponents { checkpointer, event_processor, event_store, .. } = components;
         let handover = self.staging.clone().zip(checkpointer).map(|(staging, checkpointer)| Handover {
             staging,
-            checkpointer: Arc::new(Mutex::new(checkpointer)),
+            checkpointer: Mutex::new(checkpointer),
             events: event_store,
-            device: self.device.clone(),
-            aside: self.backend.is_cpu(),
         });
         let at = lock(&self.standing).clone();
         let sums = Sums::resume(at.sums);
@@ -178,6 +174,11 @@ impl Strategy {
     /// The error of a save that failed meanwhile.
     pub(super) fn failed(&self) -> Result<(), TrainError> {
         Ok(self.staging.as_ref().map_or(Ok(()), Staging::failed)?)
+    }
+
+    /// Waits until the weights may change: see [`Staging::wait_for_room`].
+    pub(super) fn wait_for_room(&self) {
+        self.staging.iter().for_each(Staging::wait_for_room);
     }
 
     fn metric(&self) -> &'static Metric {

@@ -86,3 +86,8 @@ pub use training::{
     Normalised, Planes, Seen,
 };
 pub use update::{AdamStep, Gradient, SgdStep};
+
+/// The bytes of some values, where they lie.
+pub fn as_bytes(values: &[f32]) -> &[u8] {
+    pulp::bytemuck::cast_slice(values)
+}
