@@ -113,7 +113,7 @@ fn continued(folder: &Path, entry: &Json, device_name: &str, device: &Device) ->
     let network = restored(&plan.architecture, &contents, "the run").unwrap();
     let (batches, expected) = (open(&path("batches")), open(&path("continuation")));
     let learner = |state: Option<&[u8]>| {
-        let at = Position { step: contents.manifest.step, epoch: contents.manifest.epoch, batch: 0 };
+        let at = Position { step: contents.manifest.step, epoch: contents.manifest.epoch, ..Position::default() };
         plan.learner(network.clone(), state, at, 1, device).unwrap()
     };
     let gap = follow(&mut learner(Some(contents.optimizer().unwrap())), &plan, &batches, &expected, device);

@@ -45,6 +45,13 @@ fn imported(name: &str, settings: &[&str]) -> (Dir, String, Value) {
     (dir, said, found)
 }
 
+/// The manifest of the run's one checkpoint.
+fn manifest(dir: &Dir) -> Value {
+    let mut entries = std::fs::read_dir(dir.path("run")).unwrap().map(|entry| entry.unwrap().path());
+    let step = entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("step-")).unwrap();
+    serde_json::from_str(&std::fs::read_to_string(step.join("manifest.json")).unwrap()).unwrap()
+}
+
 #[track_caller]
 fn refused(name: &str, settings: &[&str]) -> String {
     let dir = Dir::with(RECIPE);
@@ -248,20 +255,63 @@ fn weights_alone_start_anew() {
 
 #[test]
 fn schedules_that_are_not_here_leave_the_rate_where_it_is() {
-    for (name, class, lr) in
-        [("plateau.pth", "ReduceLROnPlateau", 0.0125), ("one_cycle.pth", "OneCycleLR", 0.129_475_799_539_020_66)]
-    {
-        let optimizer = "optimizer={ name = \"sgd\", lr = 0.05, momentum = 0.9 }";
-        let (dir, said, run) = imported(name, &[optimizer]);
-        let sentence = format!(
-            "scheduler: {class} is not the recipe's schedule: the learning rate stays as it is in the file; it is not continued, \
-             since there is no such schedule here"
-        );
-        assert_says(&said, &[&sentence]);
-        let found = run["optimizer"]["groups"][0]["lr"].as_f64().unwrap();
-        assert!((found - lr).abs() < 1e-12, "{name}: {found}");
-        dir.run(&["resume", "run", "--device", "flex"]).done();
-    }
+    let optimizer = "optimizer={ name = \"sgd\", lr = 0.05, momentum = 0.9 }";
+    let (dir, said, run) = imported("one_cycle.pth", &[optimizer]);
+    assert_says(
+        &said,
+        &[
+            "scheduler: OneCycleLR is not the recipe's schedule: the learning rate stays as it is in the file; it is not continued, \
+           since there is no such schedule here",
+        ],
+    );
+    let found = run["optimizer"]["groups"][0]["lr"].as_f64().unwrap();
+    assert!((found - 0.129_475_799_539_020_66).abs() < 1e-12, "{found}");
+    dir.run(&["resume", "run", "--device", "flex"]).done();
+}
+
+#[test]
+fn a_schedule_that_follows_a_metric_goes_on() {
+    // Without the schedule the rate stays as it is.
+    let optimizer = "optimizer={ name = \"sgd\", lr = 0.05 }";
+    let (_, said, run) = imported("plateau.pth", &[optimizer]);
+    assert_says(
+        &said,
+        &[
+            "scheduler: ReduceLROnPlateau is not the recipe's schedule: the learning rate stays as it is in the file; to go on with it, \
+           give the recipe [scheduler] name = \"plateau\", factor = 0.5, patience = 0, threshold = 0.0001",
+        ],
+    );
+    assert_eq!(run["optimizer"]["groups"][0]["lr"], 0.0125);
+    // With it, from the rate, the best value and the arguments of the file: 1.0 is not reached again, so that nothing is lowered.
+    let more = ["train.epochs=4", "scheduler={ name = \"plateau\", monitor = \"train.loss\" }"];
+    let (dir, said, _) = imported("plateau.pth", &[&[optimizer][..], &more[..]].concat());
+    assert_says(
+        &said,
+        &[
+            "scheduler ReduceLROnPlateau after 3 steps",
+            "ReduceLROnPlateau: factor is 0.5 in the file, 0.1 in the recipe",
+            "ReduceLROnPlateau: patience is 0 in the file, 10 in the recipe",
+        ],
+    );
+    let manifest = manifest(&dir);
+    assert_eq!(manifest["plateau"], json!({ "best": 1.0, "bad_epochs": 0, "cooldown": 0, "lowered": 0 }));
+    assert_eq!(manifest["recipe"]["scheduler"]["factor"], 0.5);
+    assert_eq!(manifest["recipe"]["scheduler"]["monitor"], "train.loss");
+    // The losses of this network are above 1: the rate falls after each epoch.
+    dir.run(&["resume", "run", "--device", "flex"]).done();
+    dir.run(&["export", "run", "out.pth", "--checkpoint"]).done();
+    let out = dir.run(&["inspect", "out.pth", "--json"]).done().json();
+    let lowered = out["optimizer"]["groups"][0]["lr"].as_f64().unwrap();
+    assert!(lowered < 0.0125, "{lowered}");
+    assert_eq!(out["values"]["scheduler_state_dict/mode"], "min");
+    assert_eq!(out["values"]["scheduler_state_dict/factor"], 0.5);
+    // A metric that should grow is not followed from where one that should fall was.
+    let (_, said, _) =
+        imported("plateau.pth", &[optimizer, "scheduler={ name = \"plateau\", monitor = \"valid.accuracy\" }"]);
+    assert_says(
+        &said,
+        &["scheduler: its mode is 'min', which is not that of valid.accuracy: the metric is followed anew"],
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod configs;
 mod losses;
+mod plateau;
 mod resume;
 mod schedules;
 mod states;

@@ -218,7 +218,7 @@ fn unknown_names_list_those_that_exist() {
     );
     assert_eq!(
         message("[train]", "[scheduler]\nname = \"poly\"\n[train]"),
-        "r.toml: line 12: unknown scheduler 'poly': expected one of constant, step, multi_step, exponential, cosine, linear, polynomial, warm_restarts, one_cycle"
+        "r.toml: line 12: unknown scheduler 'poly': expected one of constant, step, multi_step, exponential, cosine, linear, polynomial, warm_restarts, one_cycle, plateau"
     );
     assert_eq!(
         message("\"fashion-mnist-sample\"", "\"imagenet\""),
@@ -391,6 +391,10 @@ fn every_key_is_documented() {
         (
             "name = \"step\"\nstep_size = 1\nper = \"step\"\nwarmup = 2\nwarmup_start_factor = 0.5",
             "name = \"one_cycle\"\nmax_lr = 0.1",
+        ),
+        (
+            "name = \"step\"\nstep_size = 1\nper = \"step\"\nwarmup = 2\nwarmup_start_factor = 0.5",
+            "name = \"plateau\"\nmonitor = \"valid.loss\"",
         ),
         ("clip_grad_norm", "clip_grad_value"),
     ] {

@@ -351,6 +351,9 @@ fn schedules_set_the_learning_rate() {
     close(&rates("warmup", warmup), &[0.1, 0.1, 0.1, 0.1]);
     let warmup = "scheduler={ name = \"constant\", warmup = 2, warmup_start_factor = 0.5 }";
     close(&rates("warmup-epochs", warmup), &[0.05, 0.075, 0.1, 0.1]);
+    // No epoch after the first is nine tenths better than the best before.
+    let plateau = "scheduler={ name = \"plateau\", patience = 0, threshold = 0.9, factor = 0.5 }";
+    close(&rates("plateau", plateau), &[0.1, 0.1, 0.05, 0.025]);
 }
 
 /// The records of an event file: what their lengths say, the checksums left out.

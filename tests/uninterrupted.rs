@@ -69,7 +69,7 @@ pub fn registry() -> Registry {
 }
 
 /// Beside the recipes of the program: batch normalisation; and everything else that has a state.
-const MORE: [(&str, &str); 5] = [
+const MORE: [(&str, &str); 6] = [
     (
         "running_statistics",
         r#"
@@ -124,6 +124,25 @@ early_stopping = { patience = 2 }
 [checkpoint]
 every_steps = 2
 keep_last = 3
+"#,
+    ),
+    (
+        "plateau",
+        r#"
+name = "plateau"
+model = { name = "fashion_classifier", classes = 10, hidden = [24, 20, 16, 12] }
+[data]
+name = "fashion-mnist-sample"
+[optimizer]
+name = "adam"
+lr = 0.01
+groups = [{ match = "bias", lr = 3e-3 }]
+[scheduler]
+name = "plateau"
+# No epoch is good enough: the rate falls after the second and the third.
+threshold = 0.9
+patience = 0
+factor = 0.5
 "#,
     ),
     (

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use crate::optim::PlateauState;
+
 /// The version of the directory's format.
 pub const FORMAT: u32 = 1;
 
@@ -47,6 +49,9 @@ pub struct Manifest {
     pub best: Option<Best>,
     /// The state of early stopping.
     pub early_stopping: Option<EarlyState>,
+    /// What a schedule that follows a metric has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plateau: Option<PlateauState>,
     /// The resolved recipe.
     pub recipe: Value,
     /// Size and hash of each file.

@@ -22,6 +22,7 @@ enum Holds<'a> {
     Number(&'a mut f64),
     Pair(&'a mut [f64; 2]),
     Length(&'a mut u64),
+    Count(&'a mut u64),
     Lengths(&'a mut Vec<u64>),
     Flag(&'a mut bool),
     Constant(Box<Value>),
@@ -87,6 +88,11 @@ impl<'a> Field<'a> {
         Self::new(key, Holds::Length(at))
     }
 
+    /// A whole number, 0 or more.
+    pub fn count(key: &'static str, at: &'a mut u64) -> Self {
+        Self::new(key, Holds::Count(at))
+    }
+
     /// Whole numbers, each larger than the one before.
     pub fn lengths(key: &'static str, at: &'a mut Vec<u64>) -> Self {
         Self::new(key, Holds::Lengths(at))
@@ -147,7 +153,7 @@ impl<'a> Field<'a> {
         Some(match &self.holds {
             Holds::Number(value) => Setting::Number(**value),
             Holds::Pair(value) => Setting::Pair(**value),
-            Holds::Length(value) => Setting::Length(**value),
+            Holds::Length(value) | Holds::Count(value) => Setting::Length(**value),
             Holds::Lengths(value) => Setting::Lengths((*value).clone()),
             Holds::Flag(value) => Setting::Flag(**value),
             Holds::Constant(_) => return None,
@@ -159,7 +165,7 @@ impl<'a> Field<'a> {
         match (&mut self.holds, value) {
             (Holds::Number(at), Setting::Number(value)) => **at = *value,
             (Holds::Pair(at), Setting::Pair(value)) => **at = *value,
-            (Holds::Length(at), Setting::Length(value)) => **at = *value,
+            (Holds::Length(at) | Holds::Count(at), Setting::Length(value)) => **at = *value,
             (Holds::Lengths(at), Setting::Lengths(value)) => (*at).clone_from(value),
             (Holds::Flag(at), Setting::Flag(value)) => **at = *value,
             _ => return false,
@@ -172,7 +178,7 @@ impl<'a> Field<'a> {
         Some(match &self.holds {
             Holds::Number(_) => SettingKind::Number,
             Holds::Pair(_) => SettingKind::Pair,
-            Holds::Length(_) => SettingKind::Length,
+            Holds::Length(_) | Holds::Count(_) => SettingKind::Length,
             Holds::Lengths(_) => SettingKind::Lengths,
             Holds::Flag(_) => SettingKind::Flag,
             Holds::Constant(_) => return None,
@@ -191,7 +197,7 @@ impl<'a> Field<'a> {
         match &self.holds {
             Holds::Number(_) => "a number",
             Holds::Pair(_) => "two numbers",
-            Holds::Length(_) => "a whole number",
+            Holds::Length(_) | Holds::Count(_) => "a whole number",
             Holds::Lengths(_) => "a list of whole numbers",
             Holds::Flag(_) => "true or false",
             Holds::Constant(_) => "nothing",

@@ -10,7 +10,8 @@ use super::{Group, OptimError, ParameterInfo, Schedule};
 /// The learning rate of one parameter group over a training.
 ///
 /// Burn steps a scheduler before each optimizer step; PyTorch steps it after an epoch or a batch. So this counts Burn's calls, and
-/// every `interval` of them is one step of the schedule. Its record is this count.
+/// every `interval` of them is one step of the schedule. Its record is this count, and how often a schedule that follows a metric was
+/// lowered.
 #[derive(Debug, Clone)]
 pub struct GroupSchedule {
     schedule: Schedule,
@@ -27,6 +28,7 @@ impl GroupSchedule {
 }
 
 const CALLS: &str = "calls";
+const LOWERED: &str = "lowered";
 
 impl LrScheduler for GroupSchedule {
     fn step(&mut self) -> LearningRate {
@@ -36,12 +38,19 @@ impl LrScheduler for GroupSchedule {
     }
 
     fn to_record(&self) -> LrSchedulerRecord {
-        LrSchedulerRecord::new().with_scalar(CALLS, self.calls)
+        let record = LrSchedulerRecord::new().with_scalar(CALLS, self.calls);
+        match self.schedule.curve.is_measured() {
+            true => record.with_scalar(LOWERED, self.schedule.lowered),
+            false => record,
+        }
     }
 
     fn load_record(&mut self, record: LrSchedulerRecord) {
         if let Some(calls) = record.scalar(CALLS) {
             self.calls = calls;
+        }
+        if let Some(lowered) = record.scalar(LOWERED) {
+            self.schedule.lowered = lowered;
         }
     }
 }

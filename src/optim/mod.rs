@@ -56,7 +56,8 @@ pub use schedule::{Schedule, Warmup};
 pub use schedule_config::{Per, SchedulerConfig};
 pub use schedule_state::{RestoredSchedule, ScheduleDifference, scheduler_class};
 pub use schedules::{
-    Constant, Cosine, Curve, CurveKind, Exponential, Linear, MultiStep, OneCycle, Polynomial, Step, WarmRestarts,
+    Constant, Cosine, Curve, CurveKind, Exponential, Linear, MultiStep, OneCycle, Plateau, PlateauState, Polynomial,
+    Step, WarmRestarts,
 };
 pub use settings::{Setting, Settings};
 pub use sgd::Sgd;

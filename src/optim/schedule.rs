@@ -12,6 +12,8 @@ pub struct Schedule {
     pub curve: Curve,
     /// A linear rise before it, joined as `SequentialLR([LinearLR, …])` does.
     pub warmup: Option<Warmup>,
+    /// How often a curve that follows a metric has lowered the rate: what it depends on instead of the number of steps.
+    pub lowered: u64,
 }
 
 /// A linear rise to the base rate: `LinearLR(start_factor, total_iters=steps)`.
@@ -33,7 +35,7 @@ impl Warmup {
 impl Schedule {
     /// The base rate throughout.
     pub fn constant() -> Self {
-        Self { curve: Curve::default(), warmup: None }
+        Self { curve: Curve::default(), warmup: None, lowered: 0 }
     }
 
     /// The rate after `count` calls of PyTorch's `scheduler.step()`, for a parameter group with base rate `base`.
@@ -41,6 +43,7 @@ impl Schedule {
         match &self.warmup {
             Some(warmup) if count < warmup.steps => warmup.curve().lr(base, count),
             Some(warmup) => self.curve.lr(base, count - warmup.steps),
+            None if self.curve.is_measured() => self.curve.lr(base, self.lowered),
             None => self.curve.lr(base, count),
         }
     }

@@ -26,6 +26,8 @@ pub struct SchedulerConfig {
     pub per: Per,
     /// A linear rise before it.
     pub warmup: Option<Warmup>,
+    /// The metric that a schedule of `name = "plateau"` follows; `valid.loss` if none is given.
+    pub monitor: Option<String>,
 }
 
 /// When a schedule is stepped.
@@ -46,10 +48,11 @@ struct SchedulerKeys {
     per: Per,
     warmup: Option<u64>,
     warmup_start_factor: Option<f64>,
+    monitor: Option<String>,
 }
 
 impl Own for SchedulerKeys {
-    const KEYS: &'static [&'static str] = &["name", "per", "warmup", "warmup_start_factor"];
+    const KEYS: &'static [&'static str] = &["name", "per", "warmup", "warmup_start_factor", "monitor"];
 
     fn settings() -> &'static [(&'static str, SettingKind)] {
         keys()
@@ -65,6 +68,7 @@ impl Own for SchedulerKeys {
             "name" => self.name = map.next_value()?,
             "per" => self.per = map.next_value()?,
             "warmup" => self.warmup = Some(map.next_value()?),
+            "monitor" => self.monitor = Some(map.next_value()?),
             _ => self.warmup_start_factor = Some(map.next_value()?),
         }
         Ok(())
@@ -81,6 +85,9 @@ impl Own for SchedulerKeys {
             map.serialize_entry("warmup", &steps)?;
             map.serialize_entry("warmup_start_factor", &factor)?;
         }
+        if let Some(monitor) = &self.monitor {
+            map.serialize_entry("monitor", monitor)?;
+        }
         Ok(())
     }
 }
@@ -89,8 +96,19 @@ impl TryFrom<Table<SchedulerKeys>> for SchedulerConfig {
     type Error = OptimError;
 
     fn try_from(table: Table<SchedulerKeys>) -> Result<Self, OptimError> {
-        let SchedulerKeys { name, per, warmup, warmup_start_factor } = table.own;
+        let SchedulerKeys { name, per, warmup, warmup_start_factor, monitor } = table.own;
         let (curve, over_training) = Curve::named(&name, &table.settings)?;
+        match (curve.is_measured(), per) {
+            (false, _) if monitor.is_some() => {
+                return config(format!("scheduler '{name}' follows no metric: leave monitor out"));
+            }
+            (true, Per::Step) => {
+                return config(format!(
+                    "scheduler '{name}' follows a metric, which comes once an epoch: leave per out"
+                ));
+            }
+            _ => {}
+        }
         let warmup = match (warmup, warmup_start_factor) {
             (Some(steps), factor) if steps > 0 => {
                 // PyTorch's default is a third.
@@ -98,6 +116,9 @@ impl TryFrom<Table<SchedulerKeys>> for SchedulerConfig {
                 Field::number("warmup_start_factor", &mut start_factor).factor().check("a scheduler")?;
                 if let Curve::OneCycle(_) = curve {
                     return config("scheduler 'one_cycle' rises by itself: leave warmup out");
+                }
+                if curve.is_measured() {
+                    return config(format!("scheduler '{name}' follows a metric and no warm-up: leave warmup out"));
                 }
                 Some(Warmup { steps, start_factor })
             }
@@ -108,7 +129,7 @@ impl TryFrom<Table<SchedulerKeys>> for SchedulerConfig {
             }
             _ => None,
         };
-        Ok(Self { curve, over_training, per, warmup })
+        Ok(Self { curve, over_training, per, warmup, monitor })
     }
 }
 
@@ -119,7 +140,7 @@ impl From<SchedulerConfig> for Table<SchedulerKeys> {
         let name = config.curve.name().to_string();
         let settings = config.curve.settings();
         Self {
-            own: SchedulerKeys { name, per: config.per, warmup, warmup_start_factor },
+            own: SchedulerKeys { name, per: config.per, warmup, warmup_start_factor, monitor: config.monitor },
             settings: match length {
                 Some(key) => settings.without_key(key),
                 None => settings,
@@ -130,7 +151,7 @@ impl From<SchedulerConfig> for Table<SchedulerKeys> {
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
-        Self { curve: Curve::default(), over_training: false, per: Per::Epoch, warmup: None }
+        Self { curve: Curve::default(), over_training: false, per: Per::Epoch, warmup: None, monitor: None }
     }
 }
 
@@ -143,6 +164,11 @@ impl SchedulerConfig {
     /// Whether the rate stays what it is.
     pub fn is_constant(&self) -> bool {
         self.warmup.is_none() && self.curve == Curve::default()
+    }
+
+    /// The metric that it follows, if it follows one.
+    pub fn monitor(&self) -> Option<&str> {
+        self.curve.is_measured().then(|| self.monitor.as_deref().unwrap_or("valid.loss"))
     }
 
     /// Whether another configuration is of the same PyTorch classes.
@@ -165,7 +191,7 @@ impl SchedulerConfig {
             }
             false => self.curve.clone(),
         };
-        Schedule { curve, warmup: self.warmup.clone() }
+        Schedule { curve, warmup: self.warmup.clone(), lowered: 0 }
     }
 
     /// Optimizer steps from one step of the schedule to the next.

@@ -4,7 +4,7 @@ use rekindle_state::{StateDict, Value};
 
 use super::error::state;
 use super::schedules::Linear;
-use super::{Curve, OptimError, Per, Schedule, SchedulerConfig, Warmup};
+use super::{Curve, OptimError, Schedule, SchedulerConfig, Warmup};
 
 /// A schedule's state from a PyTorch checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,8 +121,7 @@ impl Schedule {
 impl SchedulerConfig {
     /// The schedule that PyTorch's `scheduler.state_dict()` describes, if it is one that is here; stepped by epochs.
     pub fn from_state_dict(dict: &StateDict) -> Option<Self> {
-        let fixed =
-            |curve: Curve, warmup: Option<Warmup>| Self { curve, over_training: false, per: Per::Epoch, warmup };
+        let fixed = |curve: Curve, warmup: Option<Warmup>| Self { curve, warmup, ..Self::default() };
         let Some([Value::Dict(rise), Value::Dict(main)]) = dict.get("_schedulers").and_then(Value::as_slice) else {
             return Some(fixed(read_curve(dict)?, None));
         };
@@ -158,6 +157,10 @@ fn check(curve: &Curve, dict: &StateDict, differences: &mut Vec<ScheduleDifferen
             let argument = format!("{name}: {key}");
             differences.push(ScheduleDifference { argument, found: found.to_string(), expected: expected.to_string() });
         }
+    }
+    if curve.is_measured() {
+        // It changes the rates of the optimizer, and keeps none to begin with.
+        return Ok(Vec::new());
     }
     let base_lrs = rates(dict, "base_lrs");
     if base_lrs.is_empty() {

@@ -4,6 +4,7 @@ use burn::optim::OptimizerRecord;
 use burn::tensor::Bytes;
 use rekindle_state::{Key, StateDict, Value};
 
+use super::recipe::Mode;
 use super::{Recipe, TrainError, recipe, recipe_of, restored, trained_parameters};
 use crate::checkpoint::{Contents, Manifest};
 use crate::models::{Architecture, GraphConfig, Network, Registry, weights};
@@ -39,7 +40,8 @@ impl Snapshot {
         if let Some((schedule, count)) = &schedule {
             for group in &mut groups {
                 let base = group.lr;
-                group.initial_lr = Some(schedule.curve.initial_lr(base));
+                // PyTorch's class that follows a metric keeps none.
+                group.initial_lr = (!schedule.curve.is_measured()).then(|| schedule.curve.initial_lr(base));
                 group.lr = schedule.lr(base, *count);
             }
         }
@@ -97,8 +99,17 @@ impl Snapshot {
         dict.insert("model_state_dict", self.model()?);
         dict.insert("optimizer_state_dict", self.optimizer(contents, place)?);
         if let Some((schedule, count)) = &self.schedule {
+            // Of one that follows a metric, the rates as they are.
             let base_lrs: Vec<f64> = self.groups.iter().map(Group::base_lr).collect();
-            dict.insert("scheduler_state_dict", schedule.to_state_dict(*count, &base_lrs));
+            let followed = schedule.curve.plateau().zip(self.recipe.scheduler.monitor());
+            let state = match followed {
+                Some((plateau, monitor)) => {
+                    let seen = manifest.plateau.clone().unwrap_or_default();
+                    plateau.to_state_dict(&seen, Mode::of(monitor) == Mode::Min, manifest.epoch as u64, &base_lrs)
+                }
+                None => schedule.to_state_dict(*count, &base_lrs),
+            };
+            dict.insert("scheduler_state_dict", state);
         }
         if let Some(&loss) = manifest.metrics.get("train.loss").or_else(|| manifest.metrics.get("valid.loss")) {
             dict.insert("loss", loss);
@@ -132,6 +143,7 @@ fn schedule(recipe: &Recipe, manifest: &Manifest) -> Option<(Schedule, u64)> {
     }
     let steps = manifest.batches.div_ceil(recipe.train.accumulate * manifest.ranks);
     let schedule = config.resolve(recipe.train.epochs as u64, steps as u64);
+    let lowered = manifest.plateau.as_ref().map_or(0, |state| state.lowered);
     let count = if config.per == Per::Epoch { manifest.epoch as u64 } else { manifest.step };
-    Some((schedule, count))
+    Some((Schedule { lowered, ..schedule }, count))
 }

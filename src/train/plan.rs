@@ -14,7 +14,7 @@ use super::recipe::{self, Recipe};
 use super::restore::{check_fit, trained_parameters};
 use crate::data::{DataConfig, Loader, Split};
 use crate::models::{Architecture, Network, Registry, weights};
-use crate::optim::{self, ParameterInfo, Per};
+use crate::optim::{self, ParameterInfo, Per, Schedule};
 use crate::tasks::Objective;
 
 /// A recipe with its network's architecture, checked.
@@ -38,6 +38,8 @@ pub struct Position {
     pub epoch: usize,
     /// Batches done in the epoch after those.
     pub batch: usize,
+    /// How often a schedule that follows a metric has lowered the rate.
+    pub lowered: u64,
 }
 
 impl Position {
@@ -117,7 +119,8 @@ impl Plan {
     ) -> Result<Learner<Network>, TrainError> {
         let calls = at.calls(self.recipe.scheduler.per, batches);
         // The scheduler's last step is taken again, so that the learner knows the rate that it has come to.
-        let Parts { network, optimizer, scheduler } = self.parts(network, calls.saturating_sub(1), batches, device)?;
+        let before = calls.saturating_sub(1);
+        let Parts { network, optimizer, scheduler } = self.parts(network, before, at.lowered, batches, device)?;
         let optimizer = match state {
             None => optimizer,
             Some(bytes) => {
@@ -139,6 +142,7 @@ impl Plan {
         &self,
         network: Network,
         calls: u64,
+        lowered: u64,
         batches: usize,
         device: &Device,
     ) -> Result<Parts, TrainError> {
@@ -148,13 +152,24 @@ impl Plan {
         self.check_freeze(&parameters)?;
         let network = weights::freeze(network, &patterns(&recipe.train.freeze));
         let groups = recipe.optimizer.resolve(&parameters)?;
-        let steps = batches as u64;
-        let schedule = recipe.scheduler.resolve(recipe.train.epochs as u64, steps);
-        let interval = recipe.scheduler.interval(steps);
-        let scheduler = optim::module_scheduler(&groups, &parameters, &schedule, interval, calls)?;
+        let scheduler = scheduler(recipe, &parameters, [calls, lowered], batches)?;
         let optimizer = optim::module_optimizer(&groups, &parameters)?;
         Ok(Parts { network, optimizer, scheduler })
     }
+}
+
+/// The scheduler of a recipe after some calls, its rate lowered so often where it follows a metric.
+pub(super) fn scheduler(
+    recipe: &Recipe,
+    parameters: &[ParameterInfo],
+    [calls, lowered]: [u64; 2],
+    batches: usize,
+) -> Result<ModuleLrScheduler, TrainError> {
+    let groups = recipe.optimizer.resolve(parameters)?;
+    let steps = batches as u64;
+    let schedule = Schedule { lowered, ..recipe.scheduler.resolve(recipe.train.epochs as u64, steps) };
+    let interval = recipe.scheduler.interval(steps);
+    Ok(optim::module_scheduler(&groups, parameters, &schedule, interval, calls)?)
 }
 
 /// The parts of a learner.

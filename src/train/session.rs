@@ -188,6 +188,7 @@ impl Session {
                 sums: manifest.sums,
                 best: manifest.best.clone(),
                 early: manifest.early_stopping.clone(),
+                plateau: manifest.plateau.clone(),
                 metrics: manifest.metrics.clone(),
             };
             let told = changes.sentences(&recipe);
@@ -401,7 +402,12 @@ impl Plan {
             let learner = self.learner(
                 network,
                 state,
-                Position { step: standing.step, epoch: standing.epoch, batch: standing.batch.div_ceil(window) },
+                Position {
+                    step: standing.step,
+                    epoch: standing.epoch,
+                    batch: standing.batch.div_ceil(window),
+                    lowered: standing.lowered(),
+                },
                 train.num_batches().div_ceil(window),
                 &training_device,
             )?;

@@ -2,6 +2,7 @@
 
 use super::recipe::{EarlyStopping, Mode, Recipe};
 use crate::checkpoint::{Best, EarlyState, EpochSums};
+use crate::optim::PlateauState;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +15,7 @@ pub(super) struct Standing {
     pub(super) sums: EpochSums,
     pub(super) best: Option<Best>,
     pub(super) early: Option<EarlyState>,
+    pub(super) plateau: Option<PlateauState>,
     pub(super) metrics: std::collections::BTreeMap<String, f64>,
 }
 
@@ -27,6 +29,7 @@ impl Standing {
         if let Some(stopping) = &recipe.train.early_stopping {
             self.early = self.early_state(stopping);
         }
+        self.follow(recipe);
         let section = &recipe.checkpoint;
         // What is no number is never the best.
         let Some(&value) = self.metrics.get(&section.monitor).filter(|value| !value.is_nan()) else { return false };
@@ -35,6 +38,21 @@ impl Standing {
             self.best = Some(Best { metric: section.monitor.clone(), value, step: self.step });
         }
         better
+    }
+
+    /// Steps a schedule that follows a metric.
+    fn follow(&mut self, recipe: &Recipe) {
+        let followed = recipe.scheduler.curve.plateau().zip(recipe.scheduler.monitor());
+        let value = followed.and_then(|(_, monitor)| self.metrics.get(monitor));
+        if let (Some((plateau, monitor)), Some(&value)) = (followed, value) {
+            let state = self.plateau.take().unwrap_or_default();
+            self.plateau = Some(plateau.after(state, value, Mode::of(monitor) == Mode::Min));
+        }
+    }
+
+    /// How often such a schedule has lowered the rate.
+    pub(super) fn lowered(&self) -> u64 {
+        self.plateau.as_ref().map_or(0, |state| state.lowered)
     }
 
     /// Early stopping after the epoch just completed.

@@ -15,9 +15,11 @@ use burn::train::{
 use super::events::{EpochReport, Event, Observers};
 use super::handover::Handover;
 use super::metrics::{self, Sums};
+use super::plan;
 use super::ranks::{self, Told};
 use super::recipe::Recipe;
 use super::reduction::Reduction;
+use super::restore::trained_parameters;
 use super::saving::{Draft, Staging};
 use super::standing::Standing;
 use super::{StepInput, TrainError};
@@ -200,7 +202,11 @@ impl Strategy {
             };
             let train_sums = state.at.sums;
             let metrics = metrics::named(self.metric(), &train_sums, &valid_sums);
+            let lowered = state.at.lowered();
             let is_best = state.at.complete_epoch(&self.recipe, metrics);
+            if state.at.lowered() > lowered {
+                self.lower(state)?;
+            }
             state.sums = Sums::default();
             let at = &state.at;
             let seconds = started.elapsed().as_secs_f64();
@@ -229,6 +235,16 @@ impl Strategy {
             }
         }
         Ok(Outcome::Finished)
+    }
+
+    /// Gives the learner's schedule, which follows a metric, the rate that it has come to.
+    fn lower(&self, state: &mut Loop) -> Result<(), TrainError> {
+        let parameters = trained_parameters(&state.learner.model());
+        let steps = self.train.num_batches().div_ceil(self.window);
+        let calls = (state.at.epoch * steps) as u64;
+        let scheduler = plan::scheduler(&self.recipe, &parameters, [calls, state.at.lowered()], steps)?;
+        state.learner.load_scheduler(scheduler.to_record());
+        Ok(())
     }
 
     /// Trains the rest of the epoch under way. `false` when it was asked to stop.
@@ -313,6 +329,7 @@ impl Strategy {
             sums: at.sums,
             best: at.best.clone(),
             early_stopping: at.early.clone(),
+            plateau: at.plateau.clone(),
             recipe: serde_json::json!(self.recipe),
             files: Default::default(),
         }

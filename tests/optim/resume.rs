@@ -56,7 +56,7 @@ fn resume(case: &Json, batches: &Json, label: &str, device: &burn::tensor::Devic
 
     let (schedule, count) = match checkpoint.dict("scheduler_state_dict") {
         Some(state) => {
-            let schedule = Schedule { curve: Step { step_size: 3, gamma: 0.5 }.into(), warmup: None };
+            let schedule = Schedule { curve: Step { step_size: 3, gamma: 0.5 }.into(), ..Schedule::constant() };
             let state = schedule.from_state_dict(state).unwrap();
             assert_eq!((state.count, &state.base_lrs[..], &state.differences[..]), (4, &[0.1][..], &[][..]));
             assert_eq!(restored.groups.iter().map(Group::base_lr).collect::<Vec<_>>(), [0.1]);

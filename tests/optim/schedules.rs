@@ -105,8 +105,8 @@ fn burn_gets_a_rate_for_every_step_and_resumes_from_its_record() {
 fn tables_with_unknown_or_impossible_settings_are_refused() {
     for (table, message) in [
         (
-            json!({"name": "plateau"}),
-            "unknown scheduler 'plateau': expected one of constant, step, multi_step, exponential, cosine, linear, polynomial, warm_restarts, one_cycle",
+            json!({"name": "lambda"}),
+            "unknown scheduler 'lambda': expected one of constant, step, multi_step, exponential, cosine, linear, polynomial, warm_restarts, one_cycle, plateau",
         ),
         (json!({"name": "step"}), "scheduler 'step' needs the setting 'step_size'"),
         (json!({"name": "step", "step_size": 0}), "scheduler 'step' cannot have step_size = 0: expected 1 or more"),
@@ -116,7 +116,7 @@ fn tables_with_unknown_or_impossible_settings_are_refused() {
         ),
         (
             json!({"name": "cosine", "gamma": 0.5}),
-            "scheduler 'cosine' has no setting 'gamma': it knows t_max, eta_min, per, warmup, warmup_start_factor",
+            "scheduler 'cosine' has no setting 'gamma': it knows t_max, eta_min, per, warmup, warmup_start_factor, monitor",
         ),
         (
             json!({"name": "linear", "start_factor": 0.0}),
@@ -129,6 +129,22 @@ fn tables_with_unknown_or_impossible_settings_are_refused() {
         (
             json!({"name": "one_cycle", "max_lr": 0.1, "warmup": 2}),
             "scheduler 'one_cycle' rises by itself: leave warmup out",
+        ),
+        (
+            json!({"name": "plateau", "factor": 1.0}),
+            "scheduler 'plateau' cannot have factor = 1.0: expected a number from 0 to 1, 1 excluded",
+        ),
+        (
+            json!({"name": "plateau", "per": "step"}),
+            "scheduler 'plateau' follows a metric, which comes once an epoch: leave per out",
+        ),
+        (
+            json!({"name": "plateau", "warmup": 2}),
+            "scheduler 'plateau' follows a metric and no warm-up: leave warmup out",
+        ),
+        (
+            json!({"name": "step", "step_size": 1, "monitor": "valid.loss"}),
+            "scheduler 'step' follows no metric: leave monitor out",
         ),
         (
             json!({"name": "constant", "warmup_start_factor": 0.5}),

@@ -1,7 +1,7 @@
 //! Curves of the learning rate: one file that implements [`CurveKind`] for each, and one row of the table here.
 //!
 //! A curve is a function of the base rate and of how often it was stepped: the closed form of a class of
-//! `torch.optim.lr_scheduler`. So resuming needs nothing but the count.
+//! `torch.optim.lr_scheduler`. So resuming needs nothing but the count. One that follows a metric counts how often it lowered the rate.
 
 mod constant;
 mod cosine;
@@ -9,6 +9,7 @@ mod exponential;
 mod linear;
 mod multi_step;
 mod one_cycle;
+mod plateau;
 mod polynomial;
 mod step;
 mod warm_restarts;
@@ -22,6 +23,7 @@ pub use exponential::Exponential;
 pub use linear::Linear;
 pub use multi_step::MultiStep;
 pub use one_cycle::OneCycle;
+pub use plateau::{Plateau, PlateauState};
 pub use polynomial::Polynomial;
 use rekindle_state::{StateDict, Value};
 pub use step::Step;
@@ -42,6 +44,8 @@ pub trait CurveKind: Debug + Clone + PartialEq + Default {
     const NEEDED: &'static [&'static str] = &[];
     /// The key whose absence means the length of the training.
     const LENGTH: Option<&'static str> = None;
+    /// Whether it follows a metric: its count is then how often the rate was lowered.
+    const MEASURED: bool = false;
 
     /// Its arguments in the order of PyTorch's state, with their limits, and constants.
     fn fields(&mut self) -> Vec<Field<'_>>;
@@ -123,6 +127,11 @@ macro_rules! curves {
                 match self { $(Self::$kind(_) => <$kind>::TORCH,)* }
             }
 
+            /// Whether it follows a metric.
+            pub fn is_measured(&self) -> bool {
+                match self { $(Self::$kind(_) => <$kind>::MEASURED,)* }
+            }
+
             fn fields(&mut self) -> Vec<Field<'_>> {
                 match self { $(Self::$kind(curve) => curve.fields(),)* }
             }
@@ -161,7 +170,7 @@ macro_rules! curves {
     };
 }
 
-curves! { Constant, Step, MultiStep, Exponential, Cosine, Linear, Polynomial, WarmRestarts, OneCycle, }
+curves! { Constant, Step, MultiStep, Exponential, Cosine, Linear, Polynomial, WarmRestarts, OneCycle, Plateau, }
 
 impl Default for Curve {
     fn default() -> Self {
@@ -200,12 +209,20 @@ impl Curve {
             &format!("scheduler '{name}'"),
             curve.fields(),
             settings,
-            &["per", "warmup", "warmup_start_factor"],
+            &["per", "warmup", "warmup_start_factor", "monitor"],
         )?;
         if let Some(key) = needed.iter().find(|key| settings.get(key).is_none()) {
             return config(format!("scheduler '{name}' needs the setting '{key}'"));
         }
         Ok((curve, length.is_some_and(|key| settings.get(key).is_none())))
+    }
+
+    /// The plateau that it is.
+    pub fn plateau(&self) -> Option<&Plateau> {
+        match self {
+            Self::Plateau(plateau) => Some(plateau),
+            _ => None,
+        }
     }
 
     /// Every setting with its value.

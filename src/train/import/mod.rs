@@ -17,14 +17,16 @@ use rekindle_state::{StateDict, Value};
 use self::pieces::{Piece, Pieces};
 use self::progress::Hints;
 use super::plan::Parts;
-use super::recipe::Loaded;
+use super::recipe::{Loaded, Mode};
 use super::restore::{fresh, trained_parameters};
 use super::{Plan, Position, Recipe, TrainError};
 use crate::checkpoint::{Best, Checkpoint, EpochSums, FILES, FORMAT, Manifest, Run, RunWriter, Scratch};
 use crate::data::Split;
 use crate::models::import::{ImportOptions, Report, import as import_weights};
 use crate::models::{ModelError, Network, Registry};
-use crate::optim::{self, Group, OptimError, ParameterInfo, Restored, SchedulerConfig, scalar, scheduler_class};
+use crate::optim::{
+    self, Group, OptimError, ParameterInfo, Plateau, PlateauState, Restored, SchedulerConfig, scalar, scheduler_class,
+};
 
 /// A checkpoint that became a run.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ pub fn import(registry: &Registry, file: &Path, loaded: Loaded, dir: &Path) -> R
         used: Vec::new(),
         differences: Vec::new(),
         notes: Vec::new(),
+        plateau: None,
     };
     import.run(&content.root, &pieces, dir)
 }
@@ -80,6 +83,8 @@ struct Import {
     used: Vec<String>,
     differences: Vec<String>,
     notes: Vec<String>,
+    /// What the file's schedule has seen of the metric that it follows.
+    plateau: Option<PlateauState>,
 }
 
 impl Import {
@@ -107,7 +112,7 @@ impl Import {
         let cpu = Device::flex();
         let batches = self.batches.unwrap_or(1);
         let calls = at.calls(self.plan.recipe.scheduler.per, batches);
-        let Parts { network, optimizer, scheduler } = self.plan.parts(network, calls, batches, &cpu)?;
+        let Parts { network, optimizer, scheduler } = self.plan.parts(network, calls, at.lowered, batches, &cpu)?;
         let optimizer = match restored {
             Some(restored) => optimizer.load_record(restored.record),
             None => optimizer,
@@ -259,12 +264,13 @@ impl Import {
         let schedule = self.schedule(pieces)?;
         let mut groups = restored.groups.clone();
         let expected = self.plan.recipe.optimizer.resolve(parameters)?;
-        let constant = self.plan.recipe.scheduler.is_constant();
+        let scheduler = &self.plan.recipe.scheduler;
+        let constant = scheduler.is_constant() || scheduler.curve.is_measured();
         // The file knows nothing of groups whose parameters are all frozen.
         let mut bases = schedule.iter().flat_map(|(_, base_lrs)| base_lrs);
         for group in groups.iter_mut().filter(|group| !group.members.is_empty()) {
             let base = bases.next().copied();
-            // Without a schedule the rate stays where the checkpoint's has come to.
+            // Without a schedule the rate stays where the checkpoint's has come to; one that follows a metric goes on from there.
             group.lr = base.unwrap_or(if constant { group.lr } else { group.base_lr() });
             group.initial_lr = None;
         }
@@ -324,13 +330,28 @@ impl Import {
             format!("{argument} is {found} in the file, {expected} in the recipe")
         });
         let differences: Vec<String> = differences.collect();
-        if !differences.is_empty() {
-            self.plan.recipe.scheduler = SchedulerConfig { per: config.per, ..found.clone() };
+        if !differences.is_empty() || found.curve.is_measured() {
+            self.plan.recipe.scheduler =
+                SchedulerConfig { per: config.per, monitor: config.monitor.clone(), ..found.clone() };
         }
         self.differences.extend(differences);
+        self.followed(key, dict, config.monitor());
         let class = if found.warmup.is_some() { "SequentialLR" } else { class };
         self.take(key, format!("{class} after {}", counted(restored.count, "step")));
         Ok(Some((restored.count, restored.base_lrs)))
+    }
+
+    /// Takes what a schedule that follows a metric has seen of it.
+    fn followed(&mut self, key: &str, dict: &StateDict, monitor: Option<&str>) {
+        let Some((monitor, (seen, falls))) = monitor.zip(Plateau::seen(dict)) else { return };
+        if falls == (Mode::of(monitor) == Mode::Min) {
+            self.plateau = Some(seen);
+        } else {
+            let mode = if falls { "min" } else { "max" };
+            self.notes.push(format!(
+                "{key}: its mode is '{mode}', which is not that of {monitor}: the metric is followed anew"
+            ));
+        }
     }
 
     /// Notes what the counts of the file mean.
@@ -375,6 +396,7 @@ impl Import {
             sums: EpochSums::default(),
             best: None,
             early_stopping: None,
+            plateau: self.plateau.clone(),
             recipe: serde_json::json!(self.plan.recipe),
             files: Default::default(),
         }

@@ -36,7 +36,7 @@ pub(super) fn position(pieces: &Pieces<'_>, hints: &Hints) -> (Position, String)
     let step = steps.or_else(|| epochs.checked_mul(batches?)).unwrap_or(epochs);
     let batch = pieces.batch.as_ref().map_or(0, |batch| batch.value);
     let whole = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-    (Position { step, epoch: whole(epochs), batch: whole(batch) }, how)
+    (Position { step, epoch: whole(epochs), batch: whole(batch), lowered: 0 }, how)
 }
 
 fn epochs(

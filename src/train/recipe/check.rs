@@ -58,8 +58,10 @@ pub(super) fn check(registry: &Registry, recipe: &Recipe, source: &Source<'_>) -
     let metrics = tasks::metric_names();
     let metrics: Vec<&str> = metrics.iter().map(String::as_str).collect();
     let monitors = train.early_stopping.as_ref().map(|stopping| ("train.early_stopping.monitor", &stopping.monitor));
-    for (key, monitor) in monitors.into_iter().chain([("checkpoint.monitor", &recipe.checkpoint.monitor)]) {
-        if !metrics.contains(&monitor.as_str()) {
+    let monitors = monitors.into_iter().chain([("checkpoint.monitor", &recipe.checkpoint.monitor)]);
+    let followed = recipe.scheduler.monitor().map(|monitor| ("scheduler.monitor", monitor));
+    for (key, monitor) in monitors.map(|(key, monitor)| (key, monitor.as_str())).chain(followed) {
+        if !metrics.contains(&monitor) {
             return wrong(
                 key,
                 format!("unknown metric '{monitor}'{}", crate::error::nearest_or_list(monitor, &metrics)),
