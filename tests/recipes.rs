@@ -210,7 +210,7 @@ fn impossible_values_are_refused() {
 fn unknown_names_list_those_that_exist() {
     assert_eq!(
         message("\"sgd\"", "\"lion\""),
-        "r.toml: line 8: unknown optimizer 'lion': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam"
+        "r.toml: line 8: unknown optimizer 'lion': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam, adadelta"
     );
     assert_eq!(
         message("epochs = 2", "loss = \"huber\""),

@@ -108,8 +108,7 @@ fn missing(key: &str, kind: &str, dict: &StateDict) -> OptimError {
 }
 
 /// Keys that give away the optimizers of `torch.optim` that are not here.
-const FOREIGN: [(&str, &str); 7] = [
-    ("rho", "Adadelta"),
+const FOREIGN: [(&str, &str); 6] = [
     ("lambd", "ASGD"),
     ("etas", "Rprop"),
     ("line_search_fn", "LBFGS"),

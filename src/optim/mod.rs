@@ -5,6 +5,7 @@
 //! and [`ModuleLrScheduler`](burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler), so that Burn's learner trains with them.
 //! [`to_state_dict`] and [`from_state_dict`] translate the optimizer's state to and from `optimizer.state_dict()`.
 
+mod adadelta;
 mod adagrad;
 mod adam;
 mod adamax;
@@ -34,6 +35,7 @@ mod settings;
 mod sgd;
 mod state;
 
+pub use adadelta::Adadelta;
 pub use adagrad::Adagrad;
 pub use adam::Adam;
 pub use adamax::Adamax;

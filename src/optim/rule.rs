@@ -13,7 +13,7 @@ use super::field::{self, Field};
 use super::kind::{Class, OptimizerKind};
 use super::settings::SettingKind;
 use super::state::Buffer;
-use super::{Adagrad, Adam, Adamax, NAdam, OptimError, RAdam, RmsProp, Setting, Settings, Sgd, State};
+use super::{Adadelta, Adagrad, Adam, Adamax, NAdam, OptimError, RAdam, RmsProp, Setting, Settings, Sgd, State};
 
 /// Declares [`Rule`] with a variant for each optimizer, and hands everything that is asked of a rule to its optimizer.
 macro_rules! optimizers {
@@ -117,6 +117,8 @@ optimizers! {
     RAdam,
     /// Adam with Nesterov's momentum.
     NAdam,
+    /// Adadelta.
+    Adadelta,
 }
 
 /// Every hyper-parameter of any optimizer, with the kind of its values.

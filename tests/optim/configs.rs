@@ -69,11 +69,11 @@ fn impossible_settings_are_refused() {
     for (text, message) in [
         (
             "name = \"lion\"",
-            "unknown optimizer 'lion': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam",
+            "unknown optimizer 'lion': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam, adadelta",
         ),
         (
             "name = \"adafactor\"",
-            "unknown optimizer 'adafactor': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam",
+            "unknown optimizer 'adafactor': expected one of sgd, adam, adamw, rmsprop, adagrad, adamax, radam, nadam, adadelta",
         ),
         ("name = \"sgd\"\nlr = -0.1", "optimizer 'sgd' cannot have lr = -0.1: expected a number that is 0 or more"),
         ("name = \"sgd\"\nlr = nan", "optimizer 'sgd' cannot have lr = NaN: expected a number that is 0 or more"),

@@ -132,7 +132,7 @@ fn tables_with_unknown_or_impossible_settings_are_refused() {
         ),
         (
             json!({"name": "plateau", "factor": 1.0}),
-            "scheduler 'plateau' cannot have factor = 1.0: expected a number from 0 to 1, 1 excluded",
+            "scheduler 'plateau' cannot have factor = 1: expected a number from 0 to 1, 1 excluded",
         ),
         (
             json!({"name": "plateau", "per": "step"}),
