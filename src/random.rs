@@ -62,6 +62,11 @@ impl Draws {
         ((u128::from(self.0.next_u64()) * bound as u128) >> 64) as usize
     }
 
+    /// A number from `low` on and below `high`, in steps of 2^-53 of the way.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * (self.0.next_u64() >> 11) as f64 / 9_007_199_254_740_992.0
+    }
+
     /// True with probability `p`, in steps of 2^-32.
     pub fn chance(&mut self, p: f64) -> bool {
         f64::from(self.0.next_u32()) < p * 4_294_967_296.0

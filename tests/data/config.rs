@@ -61,7 +61,7 @@ fn slips_are_named() {
     assert!(refused("name = \"mnist\"\nbatchsize = 3").starts_with("unknown field `batchsize`"));
     assert_eq!(
         refused("name = \"mnist\"\naugment = [\"random_flip\"]"),
-        "unknown variant `random_flip`, expected one of `random_crop`, `random_horizontal_flip`, `random_vertical_flip`"
+        "unknown variant `random_flip`, expected one of `random_crop`, `random_horizontal_flip`, `random_vertical_flip`, `random_resized_crop`"
     );
     assert_eq!(
         refused("name = \"mnist\"\naugment = [\"random_crop\"]"),

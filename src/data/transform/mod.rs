@@ -4,7 +4,7 @@ mod augment;
 pub mod pixels;
 mod settings;
 
-pub use augment::{Augment, RandomCrop, RandomHorizontalFlip, RandomVerticalFlip};
+pub use augment::{Augment, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, RandomVerticalFlip};
 pub use settings::{Extent, Normalize};
 
 use super::{DataError, IGNORED, Image, ImageDataset, Sample, Shape, Target};

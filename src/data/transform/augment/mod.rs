@@ -2,12 +2,14 @@
 
 mod random_crop;
 mod random_horizontal_flip;
+mod random_resized_crop;
 mod random_vertical_flip;
 
 use std::fmt;
 
 pub use random_crop::RandomCrop;
 pub use random_horizontal_flip::RandomHorizontalFlip;
+pub use random_resized_crop::RandomResizedCrop;
 pub use random_vertical_flip::RandomVerticalFlip;
 use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
@@ -101,7 +103,7 @@ macro_rules! augmentations {
     };
 }
 
-augmentations! { RandomCrop, RandomHorizontalFlip, RandomVerticalFlip, }
+augmentations! { RandomCrop, RandomHorizontalFlip, RandomVerticalFlip, RandomResizedCrop, }
 
 // By hand: the derived form takes either "name" or { name = {} } for one augmentation, not both.
 impl<'de> Deserialize<'de> for Augment {
