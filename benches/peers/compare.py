@@ -42,7 +42,7 @@ REKINDLE, GRAPH, TORCH, TUNED, ORT, TRACT, RTEN, CANDLE = (
     "rekindle", "as graph", "PyTorch", "PyTorch, tuned", "ONNX Runtime", "tract", "rten", "candle")
 ENGINES = (REKINDLE, GRAPH, TORCH, TUNED, ORT, TRACT, RTEN, CANDLE)
 
-FILES = ["list/vgg16", "load/vgg16", "save-unsynced/vgg16", "save/vgg16"]
+FILES = ["list/vgg16", "load/16MB", "load/vgg16", "save-unsynced/vgg16", "save/vgg16"]
 CHECKPOINT = ["save-checkpoint/vgg16", "stall-checkpoint/vgg16"]
 COLD = ["cold-start/super_resolution.pth", "cold-start/super_resolution.onnx"]
 FORWARD = [
@@ -163,7 +163,7 @@ class Setting:
                 model, batch, optimizer, *side = rest
                 return None if side or model.startswith("lstm") else ["train", model, optimizer, batch]
             case "load" | "list":
-                return [kind, self.weights("vgg16")]
+                return [kind, self.weights(rest[0])]
         return None
 
     def bench(self, case):
