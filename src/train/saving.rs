@@ -27,8 +27,10 @@ use crate::models::record::NetworkRecord;
 
 /// The number of the network's part.
 const NETWORK: usize = 0;
-/// Bytes that a save may still have to write when the optimizer changes the tensors. Small networks never wait for their saves; for
-/// large ones, memory counts more: a second copy of VGG16 with Adam's state is 1.7 GB.
+/// A save that holds more bytes than this when the optimizer is about to change the tensors is waited for: a second copy of VGG16 with
+/// Adam's state is 1.7 GB. Training goes on beside smaller ones, whose copies cost less than a pause.
+const LARGE: usize = 256 << 20;
+/// Bytes that a large save may still have to write when it is waited for no more.
 const ROOM: usize = 16 << 20;
 
 /// Where the parts of a checkpoint meet. A clone is the same place.
@@ -70,6 +72,8 @@ struct Job {
     done: usize,
     /// Seconds for which training stood still; known when it goes on.
     stall: Option<f64>,
+    /// Whether updates wait for it; known at the first one.
+    large: Option<bool>,
     error: Option<CheckpointError>,
 }
 
@@ -147,6 +151,7 @@ impl Staging {
             begun: Instant::now(),
             done: 0,
             stall: None,
+            large: None,
             error: None,
         });
         Ok(Stall { staging: self.clone(), begun })
@@ -194,11 +199,12 @@ impl Staging {
         self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a save that is under way has written nearly all that it holds: what the next update changes before that is in
+    /// Waits until a large save that is under way has written nearly all that it holds: what the next update changes before that is in
     /// memory twice.
     pub(super) fn wait_for_room(&self) {
         let begun = Instant::now();
-        if lent_at_most(ROOM, Duration::ZERO) {
+        let is_large = |job: &mut Job| *job.large.get_or_insert_with(|| !lent_at_most(LARGE, Duration::ZERO));
+        if !self.lock().job.as_mut().is_some_and(is_large) || lent_at_most(ROOM, Duration::ZERO) {
             return;
         }
         while !lent_at_most(ROOM, Duration::from_millis(20)) && self.lock().job.is_some() {}
