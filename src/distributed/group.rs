@@ -1,19 +1,12 @@
-//! The ranks of one training, and the operations that they do together.
+//! The ranks of one training, and the thread that speaks to them: sums and messages are asked of it.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Alarm, GroupError, Transport};
-
-/// Values that are summed in one go: MPI counts in `i32`, and what is received needs memory once more.
-const BUCKET: usize = 1 << 24;
-
-/// Bytes that are broadcast in one go.
-const PIECE: usize = 1 << 28;
+use super::{GroupError, Link, Transport};
 
 /// For how long the other ranks may keep this one waiting, in seconds, unless `REKINDLE_RANKS_TIMEOUT` says otherwise. As with
 /// PyTorch's NCCL, this is longer than writing any checkpoint takes.
@@ -36,7 +29,7 @@ pub struct Group {
     thread: Option<JoinHandle<()>>,
     /// Whether the thread waits for ranks that do not come: nobody must wait for it.
     stuck: AtomicBool,
-    alarm: Alarm,
+    link: Link,
     patience: Duration,
     waited: Mutex<Duration>,
     rank: usize,
@@ -60,14 +53,14 @@ impl Group {
     /// # Errors
     /// When the transport cannot be made.
     pub fn start<T: Transport>(
-        make: impl FnOnce(Alarm) -> Result<T, GroupError> + Send + 'static,
+        make: impl FnOnce(Link) -> Result<T, GroupError> + Send + 'static,
     ) -> Result<Self, GroupError> {
-        let alarm = Alarm::default();
-        let raised = alarm.clone();
+        let link = Link::default();
+        let there = link.clone();
         let (jobs, incoming) = channel::<Job>();
         let (ready, started) = channel();
         let serve = move || {
-            let mut transport = match make(raised) {
+            let mut transport = match make(there) {
                 Ok(transport) => transport,
                 Err(error) => return drop(ready.send(Err(error))),
             };
@@ -90,7 +83,7 @@ impl Group {
             jobs: Some(jobs),
             thread: Some(thread),
             stuck: AtomicBool::new(false),
-            alarm,
+            link,
             patience: Duration::from_secs(patience.unwrap_or(PATIENCE)),
             waited: Mutex::default(),
             rank,
@@ -131,7 +124,7 @@ impl Group {
     }
 
     /// Asks for something to be done with the other ranks, after what was asked for before.
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut dyn Transport) -> Result<T, GroupError> + Send + 'static,
     ) -> Pending<T> {
@@ -155,134 +148,27 @@ impl Group {
     fn wait_for<T>(&self, pending: Pending<T>, patience: Duration) -> Result<T, GroupError> {
         let begun = Instant::now();
         let lost = |reason: String| Err(GroupError::Lost { rank: self.rank, host: self.host.clone(), reason });
-        let answer = loop {
-            let left = patience.saturating_sub(begun.elapsed());
-            match pending.0.recv_timeout(TICK.min(left)) {
-                Ok(answer) => break answer,
-                Err(RecvTimeoutError::Disconnected) => break lost("the thread that speaks to them has ended".into()),
-                Err(RecvTimeoutError::Timeout) => {
-                    let alarm = self.alarm.raised();
-                    if alarm.is_some() || begun.elapsed() >= patience {
-                        self.stuck.store(true, Ordering::Relaxed);
-                        let silent = || lost(format!("they have not answered for {} s", patience.as_secs()));
-                        break alarm.map_or_else(silent, Err);
+        let answer = self.link.waiting(|| {
+            loop {
+                let left = patience.saturating_sub(begun.elapsed());
+                match pending.0.recv_timeout(TICK.min(left)) {
+                    Ok(answer) => break answer,
+                    Err(RecvTimeoutError::Disconnected) => {
+                        break lost("the thread that speaks to them has ended".into());
+                    }
+                    Err(RecvTimeoutError::Timeout) => {
+                        let lost_there = self.link.raised();
+                        if lost_there.is_some() || begun.elapsed() >= patience {
+                            self.stuck.store(true, Ordering::Relaxed);
+                            let silent = || lost(format!("they have not answered for {} s", patience.as_secs()));
+                            break lost_there.map_or_else(silent, Err);
+                        }
                     }
                 }
             }
-        };
+        });
         *self.waited.lock().unwrap_or_else(PoisonError::into_inner) += begun.elapsed();
         answer
-    }
-
-    /// The sum of values over all ranks, added in rank order: each rank gets the same bits, every time.
-    ///
-    /// Each rank sums one chunk, so a rank sends and receives `2 (size - 1) / size` of the values, as a ring does.
-    pub fn sum(&self, mut values: Vec<f32>) -> Pending<Vec<f32>> {
-        self.ask(move |transport| {
-            if transport.size() > 1 {
-                values.chunks_mut(BUCKET).try_for_each(|bucket| sum(transport, bucket))?;
-            }
-            Ok(values)
-        })
-    }
-
-    /// Whether any rank says so.
-    ///
-    /// # Errors
-    /// When another rank is gone.
-    pub fn any(&self, here: bool) -> Result<bool, GroupError> {
-        Ok(self.gather(&[u8::from(here)])?.iter().any(|answer| answer.first() == Some(&1)))
-    }
-
-    /// The bytes of every rank, in rank order. With rank 0's bytes alone it is a broadcast, and in any case a barrier.
-    ///
-    /// # Errors
-    /// When another rank is gone.
-    pub fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, GroupError> {
-        let bytes = bytes.to_vec();
-        if self.size == 1 {
-            return Ok(vec![bytes]);
-        }
-        self.wait(self.ask(move |transport| transport.gather_bytes(&bytes)))
-    }
-
-    /// The bytes of rank 0 on every rank; the others give none.
-    ///
-    /// # Errors
-    /// When another rank is gone.
-    pub fn broadcast(&self, bytes: &[u8]) -> Result<Vec<u8>, GroupError> {
-        let first = |bytes: &[u8]| -> Result<Vec<u8>, GroupError> {
-            Ok(self.gather(if self.is_first() { bytes } else { &[] })?.into_iter().next().unwrap_or_default())
-        };
-        let length = first(&(bytes.len() as u64).to_le_bytes())?;
-        let length = length.try_into().map_or(0, u64::from_le_bytes) as usize;
-        let mut all = Vec::with_capacity(length);
-        for piece in 0..length.div_ceil(PIECE) {
-            let here = if self.is_first() { &bytes[piece * PIECE..length.min((piece + 1) * PIECE)] } else { &[] };
-            all.extend(first(here)?);
-        }
-        Ok(all)
-    }
-
-    /// What every rank tells, in rank order, if each has something to tell: otherwise the first failure, on every rank.
-    ///
-    /// # Errors
-    /// When any rank failed, or is gone.
-    pub fn exchange<E: std::fmt::Display>(&self, told: Result<Vec<u8>, E>) -> Result<Vec<Vec<u8>>, GroupError> {
-        let told = match told {
-            Ok(bytes) => [&[0], &bytes[..]].concat(),
-            Err(error) => [&[1], format!("{}\n{error}", self.host).as_bytes()].concat(),
-        };
-        let mut answers = self.gather(&told)?;
-        if let Some(rank) = answers.iter().position(|answer| answer.first() != Some(&0)) {
-            let text = String::from_utf8_lossy(answers[rank].get(1..).unwrap_or_default()).into_owned();
-            let (host, reason) = text.split_once('\n').unwrap_or_default();
-            return Err(GroupError::Failed { rank, host: host.to_string(), reason: reason.to_string() });
-        }
-        Ok(answers.iter_mut().map(|answer| answer.split_off(1)).collect())
-    }
-
-    /// What this rank has done, if every rank has: otherwise the first failure, on every rank.
-    ///
-    /// # Errors
-    /// When any rank failed, or is gone.
-    pub fn agree<T, E: std::fmt::Display>(&self, result: Result<T, E>) -> Result<T, GroupError> {
-        let (value, told) = match result {
-            Ok(value) => (Some(value), Ok(Vec::new())),
-            Err(error) => (None, Err(error)),
-        };
-        self.exchange(told)?;
-        value.ok_or_else(|| GroupError::Failed {
-            rank: self.rank,
-            host: self.host.clone(),
-            reason: "its own failure was not told".to_string(),
-        })
-    }
-
-    /// Checks that every rank was started with the same thing as rank 0.
-    ///
-    /// # Errors
-    /// On every rank, with the first rank that differs.
-    pub fn check_same(&self, what: &str, value: &str) -> Result<(), GroupError> {
-        let answers = self.gather(format!("{}\n{value}", self.host).as_bytes())?;
-        let answers: Vec<(String, String)> = answers
-            .iter()
-            .map(|answer| {
-                let text = String::from_utf8_lossy(answer).into_owned();
-                text.split_once('\n').map_or_else(Default::default, |(host, value)| (host.into(), value.into()))
-            })
-            .collect();
-        let expected = &answers[0].1;
-        match answers.iter().enumerate().find(|(_, (_, value))| value != expected) {
-            None => Ok(()),
-            Some((rank, (host, found))) => Err(GroupError::Differs {
-                rank,
-                host: host.clone(),
-                what: what.to_string(),
-                found: found.clone(),
-                expected: expected.clone(),
-            }),
-        }
     }
 
     /// Ends every rank at once, because this one cannot go on. The caller has said why.
@@ -308,113 +194,6 @@ impl Drop for Group {
         {
             // The transport ends there, after what was asked for.
             let _ = thread.join();
-        }
-    }
-}
-
-/// Replaces values by their sum over all ranks, in rank order.
-fn sum(transport: &mut dyn Transport, values: &mut [f32]) -> Result<(), GroupError> {
-    let (rank, size) = (transport.rank(), transport.size());
-    let counts: Vec<usize> = (0..size).map(|rank| share(values.len(), rank, size).len()).collect();
-    let own = counts[rank];
-    let mut received = vec![0.0; own * size];
-    transport.scatter(values, &counts, &mut received)?;
-    let (sums, others) = received.split_at_mut(own);
-    for other in others.chunks_exact(own.max(1)) {
-        sums.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
-    }
-    transport.gather(sums, &counts, values)
-}
-
-/// The part of `total` things that is a rank's: contiguous, in rank order, as even as can be.
-pub fn share(total: usize, rank: usize, size: usize) -> Range<usize> {
-    let start = |rank: usize| rank * (total / size) + rank.min(total % size);
-    start(rank)..start(rank + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::threads;
-    use super::*;
-
-    #[test]
-    fn shares_cover_everything_once() {
-        for size in 1..7 {
-            for total in 0..40 {
-                let shares: Vec<_> = (0..size).map(|rank| share(total, rank, size)).collect();
-                assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start));
-                assert_eq!((shares[0].start, shares[size - 1].end), (0, total));
-                assert!(shares.iter().all(|share| share.len() - total / size <= 1));
-            }
-        }
-    }
-
-    #[test]
-    fn sums_are_in_rank_order_on_every_rank() {
-        for size in [1, 2, 3, 4] {
-            for len in [0, 1, 2, 5, 1000] {
-                let value =
-                    |rank: usize, i: usize| ((i * 7 + rank * 13) as f32).sin() * 10f32.powi((rank % 3) as i32 * 3);
-                let answers = threads::run(size, move |group| {
-                    let values = |more: usize| (0..len).map(|i| value(group.rank(), i + more)).collect();
-                    // What was asked for is done in order, whenever it is waited for.
-                    let (first, second) = (group.sum(values(0)), group.sum(values(1)));
-                    assert_eq!(group.gather(&[]).unwrap().len(), size);
-                    (group.wait(second).unwrap(), group.wait(first).unwrap())
-                });
-                let expected = |i: usize| (1..size).fold(value(0, i), |sum, rank| sum + value(rank, i));
-                for (second, first) in answers {
-                    assert_eq!((first.len(), second.len()), (len, len));
-                    assert!((0..len).all(|i| first[i].to_bits() == expected(i).to_bits()));
-                    assert!((0..len).all(|i| second[i].to_bits() == expected(i + 1).to_bits()));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_difference_is_named_on_every_rank() {
-        let errors = threads::run(3, |group| {
-            let recipe = if group.rank() == 2 { "b" } else { "a" };
-            group.check_same("program", "1").unwrap();
-            group.check_same("recipe", recipe).unwrap_err().to_string()
-        });
-        for error in errors {
-            assert!(error.starts_with("rank 2 on "), "{error}");
-            assert!(error.ends_with("has another recipe than rank 0: found b, expected a"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_rank_that_is_gone_is_an_error_for_the_others() {
-        let answers =
-            threads::run(
-                3,
-                |group| if group.rank() == 1 { Ok(Vec::new()) } else { group.wait(group.sum(vec![1.0; 8])) },
-            );
-        assert!(answers[0].is_err() && answers[2].is_err());
-    }
-
-    #[test]
-    fn any_rank_can_say_so() {
-        let answers = threads::run(4, |group| {
-            let told = (group.any(group.rank() == 3).unwrap(), group.any(false).unwrap());
-            let bytes = group.broadcast(if group.is_first() { b"weights" } else { b"" }).unwrap();
-            (told, bytes)
-        });
-        assert!(answers.iter().all(|answer| *answer == ((true, false), b"weights".to_vec())));
-    }
-
-    #[test]
-    fn a_failure_of_one_is_known_to_all() {
-        let answers = threads::run(3, |group| {
-            let result = if group.rank() == 1 { Err("no such file") } else { Ok(1) };
-            let error = group.agree(result).unwrap_err();
-            assert!(error.is_everywhere());
-            (error.to_string(), group.agree(Ok::<_, String>(group.rank())).unwrap())
-        });
-        for (rank, answer) in answers.into_iter().enumerate() {
-            assert_eq!(answer, ("rank 1 on thread 1: no such file".to_string(), rank));
         }
     }
 }

@@ -4,12 +4,14 @@
 //! number of ranks gives the same bits again. How bytes travel is a [`Transport`]: MPI between processes (feature `mpi`), or
 //! memory between threads of one process ([`threads`]), which is what tests run on.
 
+mod agreement;
 mod error;
 mod group;
 mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod scope;
+mod sums;
 pub mod threads;
 mod transport;
 
@@ -17,4 +19,4 @@ pub use error::GroupError;
 pub use group::{Group, Pending};
 pub use launcher::{Launch, connect, launched};
 pub use scope::{Scope, current, within};
-pub use transport::{Alarm, Transport};
+pub use transport::{Link, Transport};

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use mpi::Count;
 use mpi::Threading;
-use mpi::datatype::{Partition, PartitionMut};
+use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::request::{Request, Scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
 
-use super::{Alarm, Group, GroupError, Launch, Transport};
+use super::{Group, GroupError, Launch, Link, Transport};
 
 /// Bytes of a message that travels with its length, the length included.
 const SHORT: usize = 64;
@@ -22,14 +22,11 @@ const SHORT: usize = 64;
 /// Bytes of the length.
 const LENGTH: usize = 8;
 
-/// For how long a rank that waits for others asks without a pause.
-const AWAKE: Duration = Duration::from_micros(200);
+/// For how long a transport that is waited for asks without a pause: it is the asking that moves values.
+const AWAKE: Duration = Duration::from_millis(50);
 
-/// The same while values travel between ranks that are all there: it is the asking that moves them.
-const MOVING: Duration = Duration::from_millis(50);
-
-/// The pause after that: a core that computes meanwhile must not be taken from it.
-const PAUSE: Duration = Duration::from_micros(50);
+/// The pause after that, and while nobody waits: cores that compute must not be taken from it.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// How often ranks let each other know that they are there.
 const BEAT: Duration = Duration::from_secs(1);
@@ -40,10 +37,13 @@ const MISSED: usize = 8;
 /// The tag of these messages.
 const TAG: i32 = 77;
 
+/// The tag of values.
+const VALUES: i32 = 78;
+
 struct Mpi {
     world: SimpleCommunicator,
     hosts: Vec<String>,
-    alarm: Alarm,
+    link: Link,
     beaten: Cell<Instant>,
     /// For each rank, how many beats of this one's have passed since it was heard of. Rank 0 and each other one listen to each other.
     missed: RefCell<Vec<usize>>,
@@ -53,7 +53,7 @@ struct Mpi {
 
 /// Starts MPI in a process that a launcher started.
 pub(super) fn connect(launch: Launch) -> Result<Group, GroupError> {
-    Group::start(move |alarm| {
+    Group::start(move |link| {
         let start = |reason: String| GroupError::Start { reason };
         let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| start("it was started before in this process".into()))?;
@@ -67,7 +67,7 @@ pub(super) fn connect(launch: Launch) -> Result<Group, GroupError> {
             return Err(start(reason));
         }
         let (beaten, missed) = (Cell::new(Instant::now()), RefCell::new(vec![0; size]));
-        let mut mpi = Mpi { world, hosts: Vec::new(), alarm, beaten, missed, _universe: universe };
+        let mut mpi = Mpi { world, hosts: Vec::new(), link, beaten, missed, _universe: universe };
         let hosts = mpi.gather_bytes(mpi.host().as_bytes())?;
         mpi.hosts = hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect();
         Ok(mpi)
@@ -75,23 +75,22 @@ pub(super) fn connect(launch: Launch) -> Result<Group, GroupError> {
 }
 
 impl Mpi {
-    /// Waits for something, at first without a pause. MPI's own waiting keeps a core busy, and never ends when a rank is gone.
-    fn finish<'a, D: ?Sized, S: Scope<'a>>(&self, mut request: Request<'a, D, S>, awake: Duration) {
-        let begun = Instant::now();
-        while let Err(waiting) = request.test() {
-            request = waiting;
-            if begun.elapsed() < awake {
-                thread::yield_now()
+    /// Waits for everything that was begun. MPI's own waiting keeps a core busy, and never ends when a rank is gone.
+    fn finish<'a, D: ?Sized + 'a, S: Scope<'a>>(&self, begun: impl IntoIterator<Item = Request<'a, D, S>>) {
+        let mut left: Vec<Request<'a, D, S>> = begun.into_iter().collect();
+        let since = Instant::now();
+        loop {
+            left = left.into_iter().filter_map(|request| request.test().err()).collect();
+            if left.is_empty() {
+                return;
+            }
+            if self.link.is_awaited() && since.elapsed() < AWAKE {
+                thread::yield_now();
             } else {
-                thread::sleep(PAUSE)
+                self.link.rest(PAUSE);
             }
             self.beat();
         }
-    }
-
-    /// Waits until every rank is here.
-    fn meet(&self) {
-        self.finish(self.world.immediate_barrier(), AWAKE);
     }
 
     /// Lets the others know that this rank is there, and looks whether they are.
@@ -110,7 +109,7 @@ impl Mpi {
         for rank in others {
             if missed[rank] > MISSED {
                 // What was begun with that rank never ends, and MPI must not be left in the middle of it.
-                self.alarm.raise(GroupError::Gone { rank, host: self.hosts[rank].clone(), seconds: MISSED });
+                self.link.raise(GroupError::Gone { rank, host: self.hosts[rank].clone(), seconds: MISSED });
                 loop {
                     thread::park();
                 }
@@ -124,7 +123,7 @@ impl Mpi {
         let (counts, starts) = layout(lengths);
         let mut into = PartitionMut::new(&mut all[..], counts, starts);
         mpi::request::scope(|scope| {
-            self.finish(self.world.immediate_all_gather_varcount_into(scope, part, &mut into), MOVING);
+            self.finish([self.world.immediate_all_gather_varcount_into(scope, part, &mut into)]);
         });
         drop(into);
         all
@@ -156,24 +155,20 @@ impl Transport for Mpi {
         mpi::environment::processor_name().unwrap_or_else(|_| "an unnamed host".to_string())
     }
 
-    fn scatter(&mut self, values: &[f32], counts: &[usize], received: &mut [f32]) -> Result<(), GroupError> {
-        self.meet();
-        let own = counts[self.rank()];
-        let (counts, starts) = layout(counts);
-        let (all, at) = layout(&vec![own; self.size()]);
-        let from = Partition::new(values, counts, starts);
-        let mut into = PartitionMut::new(received, all, at);
+    fn exchange(&mut self, send: &[&[f32]], receive: &mut [&mut [f32]]) -> Result<(), GroupError> {
+        let others = |rank: &usize| *rank != self.rank();
         mpi::request::scope(|scope| {
-            self.finish(self.world.immediate_all_to_all_varcount_into(scope, &from, &mut into), MOVING);
-        });
-        Ok(())
-    }
-
-    fn gather(&mut self, chunk: &[f32], counts: &[usize], values: &mut [f32]) -> Result<(), GroupError> {
-        let (counts, starts) = layout(counts);
-        let mut into = PartitionMut::new(values, counts, starts);
-        mpi::request::scope(|scope| {
-            self.finish(self.world.immediate_all_gather_varcount_into(scope, chunk, &mut into), MOVING);
+            let parts = receive.iter_mut().enumerate().filter(|(rank, _)| others(rank));
+            let mut begun: Vec<_> = parts
+                .map(|(rank, part)| {
+                    self.world.process_at_rank(rank as i32).immediate_receive_into_with_tag(scope, &mut **part, VALUES)
+                })
+                .collect();
+            let parts = send.iter().enumerate().filter(|(rank, _)| others(rank));
+            begun.extend(parts.map(|(rank, part)| {
+                self.world.process_at_rank(rank as i32).immediate_send_with_tag(scope, *part, VALUES)
+            }));
+            self.finish(begun);
         });
         Ok(())
     }
@@ -186,7 +181,7 @@ impl Transport for Mpi {
         short[LENGTH..LENGTH + begin.len()].copy_from_slice(begin);
         let mut all = vec![0u8; SHORT * self.size()];
         mpi::request::scope(|scope| {
-            self.finish(self.world.immediate_all_gather_into(scope, &short[..], &mut all[..]), AWAKE);
+            self.finish([self.world.immediate_all_gather_into(scope, &short[..], &mut all[..])]);
         });
         let parts = all.chunks_exact(SHORT).map(|part| part.split_at(LENGTH));
         let length = |length: &[u8]| length.try_into().map_or(0, u64::from_le_bytes) as usize;

@@ -24,7 +24,8 @@ impl Channels {
         GroupError::Lost { rank: self.rank, host: self.host(), reason: "a thread has ended".into() }
     }
 
-    fn exchange(&self, message: impl Fn(usize) -> Message) -> Result<Vec<Message>, GroupError> {
+    /// Sends every rank a message, this one too, and receives theirs in rank order.
+    fn swap(&self, message: impl Fn(usize) -> Message) -> Result<Vec<Message>, GroupError> {
         for (rank, to) in self.to.iter().enumerate() {
             to.send(message(rank)).map_err(|_| self.lost())?;
         }
@@ -49,28 +50,17 @@ impl Transport for Channels {
         true
     }
 
-    fn scatter(&mut self, values: &[f32], counts: &[usize], received: &mut [f32]) -> Result<(), GroupError> {
-        let starts: Vec<usize> = starts(counts);
-        let message = |rank: usize| Message::Values(values[starts[rank]..starts[rank] + counts[rank]].to_vec());
-        let own = counts[self.rank];
-        for (rank, message) in self.exchange(message)?.into_iter().enumerate() {
-            let Message::Values(chunk) = message else { return Err(self.lost()) };
-            received[rank * own..(rank + 1) * own].copy_from_slice(&chunk);
-        }
-        Ok(())
-    }
-
-    fn gather(&mut self, chunk: &[f32], counts: &[usize], values: &mut [f32]) -> Result<(), GroupError> {
-        let starts = starts(counts);
-        for (rank, message) in self.exchange(|_| Message::Values(chunk.to_vec()))?.into_iter().enumerate() {
-            let Message::Values(chunk) = message else { return Err(self.lost()) };
-            values[starts[rank]..starts[rank] + counts[rank]].copy_from_slice(&chunk);
+    fn exchange(&mut self, send: &[&[f32]], receive: &mut [&mut [f32]]) -> Result<(), GroupError> {
+        let messages = self.swap(|rank| Message::Values(send[rank].to_vec()))?;
+        for (part, message) in receive.iter_mut().zip(messages) {
+            let Message::Values(values) = message else { return Err(self.lost()) };
+            part.copy_from_slice(&values);
         }
         Ok(())
     }
 
     fn gather_bytes(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, GroupError> {
-        let answers = self.exchange(|_| Message::Bytes(bytes.to_vec()))?;
+        let answers = self.swap(|_| Message::Bytes(bytes.to_vec()))?;
         answers
             .into_iter()
             .map(|message| match message {
@@ -84,17 +74,6 @@ impl Transport for Channels {
         // The others notice that the channels of this rank are gone.
         self.to.clear();
     }
-}
-
-fn starts(counts: &[usize]) -> Vec<usize> {
-    counts
-        .iter()
-        .scan(0, |at, count| {
-            let start = *at;
-            *at += count;
-            Some(start)
-        })
-        .collect()
 }
 
 /// Groups for `size` ranks of this process, in rank order.

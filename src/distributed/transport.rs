@@ -1,22 +1,56 @@
 //! How bytes travel between ranks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use super::GroupError;
 
-/// Where a transport says that it is lost, if it cannot return: what it has begun with another rank may never end.
+/// What a group and its transport, which has a thread of its own, let each other know.
 #[derive(Debug, Clone, Default)]
-pub struct Alarm(Arc<OnceLock<GroupError>>);
+pub struct Link(Arc<State>);
 
-impl Alarm {
-    /// Says so; the first time counts.
+#[derive(Debug, Default)]
+struct State {
+    lost: OnceLock<GroupError>,
+    waiting: AtomicUsize,
+    transport: OnceLock<Thread>,
+}
+
+impl Link {
+    /// The transport says that it is lost, where it cannot return: what it has begun with another rank may never end. The first
+    /// time counts.
     pub fn raise(&self, error: GroupError) {
-        let _ = self.0.set(error);
+        let _ = self.0.lost.set(error);
     }
 
-    /// What has been said.
+    /// What the transport has said.
     pub fn raised(&self) -> Option<GroupError> {
-        self.0.get().cloned()
+        self.0.lost.get().cloned()
+    }
+
+    /// Whether a thread of this rank waits for the transport, so that its core is free: otherwise it computes, on as many threads as
+    /// there are cores for.
+    pub fn is_awaited(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Lets the transport's thread, which calls it, rest; less long when somebody begins to wait for it.
+    pub fn rest(&self, pause: Duration) {
+        self.0.transport.get_or_init(thread::current);
+        thread::park_timeout(pause);
+    }
+
+    /// Does what waits for the transport.
+    pub(super) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        if let Some(thread) = self.0.transport.get() {
+            thread.unpark();
+        }
+        let result = wait();
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        result
     }
 }
 
@@ -36,18 +70,11 @@ pub trait Transport: 'static {
         false
     }
 
-    /// Gives each rank its chunk of `values` from every rank, in rank order: `received` holds `size` chunks of equal length.
-    /// `counts` are the lengths of the chunks by receiving rank.
+    /// Sends each other rank its part and receives one from it. Both are by rank and empty for this one; both sides know the lengths.
     ///
     /// # Errors
     /// When another rank is gone.
-    fn scatter(&mut self, values: &[f32], counts: &[usize], received: &mut [f32]) -> Result<(), GroupError>;
-
-    /// Puts the chunks of all ranks together, in rank order, on every rank.
-    ///
-    /// # Errors
-    /// When another rank is gone.
-    fn gather(&mut self, chunk: &[f32], counts: &[usize], values: &mut [f32]) -> Result<(), GroupError>;
+    fn exchange(&mut self, send: &[&[f32]], receive: &mut [&mut [f32]]) -> Result<(), GroupError>;
 
     /// The bytes of every rank, in rank order, on every rank.
     ///
