@@ -143,6 +143,9 @@ impl Reduction {
     pub(super) fn receive(&mut self, network: &Network, sent: Sent) -> Result<GradientsParams, TrainError> {
         let Sent { own, sums } = sent;
         let lens = lens(network);
+        let order = own.order;
+        // Memory of this rank's gradients, for those of all.
+        drop((own.before, own.last));
         let mut sums = sums.into_iter().map(|sum| self.group.wait(sum)).collect::<Result<Vec<_>, _>>()?;
         let present = sums.last_mut().map(|rest| rest.split_off(rest.len() - lens.len())).unwrap_or_default();
         let early = self.early.iter().flat_map(|early| early.iter().cloned());
@@ -170,7 +173,7 @@ impl Reduction {
             }
         }
         if self.early.is_none() {
-            self.early = Some(self.plan(&own, &lens)?);
+            self.early = Some(self.plan(&order, &lens)?);
         }
         let mut restore = Restore { grads: GradientsParams::new(), parts: parts.into_iter() };
         network.visit(&mut restore);
@@ -185,12 +188,17 @@ impl Reduction {
     }
 
     /// The buckets of the steps to come: those of rank 0's order. What is found last is left to the rest.
-    fn plan(&self, own: &Own, lens: &[usize]) -> Result<Rc<[Places]>, TrainError> {
-        let order: Vec<u8> = own.order.iter().flat_map(|&place| (place as u64).to_le_bytes()).collect();
+    fn plan(&self, order: &[usize], lens: &[usize]) -> Result<Rc<[Places]>, TrainError> {
+        let order: Vec<u8> = order.iter().flat_map(|&place| (place as u64).to_le_bytes()).collect();
         let order = self.group.broadcast(if self.group.is_first() { &order } else { &[] })?;
         let places = order.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
         let (mut buckets, mut bucket, mut values) = (Vec::new(), Places::new(), 0);
         for place in places.map(|place| place as usize).filter(|place| *place < lens.len()) {
+            // A large one is a bucket of its own: its sum is the gradient, without a copy.
+            if lens[place] >= BUCKET {
+                buckets.push(vec![place]);
+                continue;
+            }
             bucket.push(place);
             values += lens[place];
             if values >= BUCKET {
@@ -354,7 +362,14 @@ impl ModuleVisitor for Restore {
         let Some(Some((whole, range))) = self.parts.next() else { return };
         let shape = param.lazy_shape();
         let grad = match whole {
-            Whole::Here(host, values) => host.tensor::<D>(values[range].to_vec(), shape),
+            Whole::Here(host, values) => {
+                let values = match Rc::try_unwrap(values) {
+                    Ok(values) if values.len() == range.len() => values,
+                    Ok(values) => values[range].to_vec(),
+                    Err(values) => values[range].to_vec(),
+                };
+                host.tensor::<D>(values, shape)
+            }
             Whole::There(values) => (*values).clone().slice([range]).reshape(shape),
         };
         self.grads.register::<D>(param.id, grad);

@@ -122,7 +122,7 @@ fn parameters_that_are_used_once_travel_early() {
         reduction.receive(&network, sent).unwrap();
         reduction.early.unwrap().to_vec()
     });
-    // Bias and weight of the last layer; the bias of the one before, whose weight has another use, with those of the second; of the first.
-    let expected = [vec![9, 8], vec![7, 3, 2], vec![1, 0]];
+    // Weights of the last layer, the second, the first. The one before the last has another use; biases are no bucket together.
+    let expected = [vec![8], vec![2], vec![0]];
     assert!(plans.iter().all(|plan| *plan == expected), "{plans:?}");
 }
