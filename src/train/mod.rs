@@ -3,6 +3,7 @@
 //! [`Session`] is a training with every decision made, new or resumed; [`Session::run`] hands it to Burn's `SupervisedTraining`
 //! with a strategy of ours, which owns epochs, the order of samples, random numbers and saving.
 
+mod begin;
 mod changes;
 pub mod evaluate;
 mod events;
@@ -15,6 +16,7 @@ mod metrics;
 mod nccl;
 mod plan;
 mod ranks;
+mod ready;
 pub mod recipe;
 mod reduction;
 mod restore;
@@ -30,6 +32,7 @@ mod trained;
 mod training;
 mod with_loss;
 
+pub use begin::Start;
 pub use changes::Changes;
 use events::Observers;
 pub use events::{EpochReport, Event, Observer};
@@ -40,7 +43,7 @@ pub use metrics::Sums;
 pub use plan::{Plan, Position};
 pub use recipe::{Loaded, Recipe, RecipeError};
 pub use restore::{check_fit, drawn, fresh, recipe_of, restored, trained_parameters};
-pub use session::{Session, Start};
+pub use session::Session;
 pub use step::{Reported, StepInput, StepOutput};
 pub use strategy::Outcome;
 pub use trained::Trained;
