@@ -6,6 +6,7 @@
 mod continuations;
 mod nodes;
 mod speed;
+mod sums;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ const TOOLS: &[(&str, &str, Tool)] = &[
     ("nodes", "CASES [DEVICE...] [--only PART] [--write]   the ONNX project's node tests", nodes::run),
     ("speed", "MODEL [DEVICE] [REPEATS] [AXIS=SIZE...] [--plain]   how long an ONNX model takes", speed::run),
     ("continuations", "OUT   checkpoints from which PyTorch goes on, for .ci/continue_torch.py", continuations::run),
+    ("sums", "[MEGABYTES...]   under mpirun: how long ranks take to add up values", sums::run),
 ];
 
 fn main() -> ExitCode {
