@@ -53,55 +53,43 @@ pub trait Accelerator {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostOnly;
 
-/// The tensor of [`HostOnly`]: there is none.
-#[derive(Debug, Clone, Copy)]
-pub enum Never {}
-
-impl Accelerator for HostOnly {
-    type Tensor = Never;
-    type Plan = ();
-
-    fn plan(&self, _node: &Node) {}
-
-    fn run(&self, _node: &Node, _plan: &(), _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
-        Ok(None)
-    }
-
-    fn download(&self, tensor: &Never) -> Result<Array> {
-        match *tensor {}
-    }
-
-    fn bytes(&self, tensor: &Never) -> u64 {
-        match *tensor {}
-    }
-}
-
 /// This machine's processor: prepared graphs are run by fast kernels, planned once for each set of input shapes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu;
 
-impl Accelerator for Cpu {
-    type Tensor = Never;
-    type Plan = ();
+/// The tensor of an accelerator without a device: there is none.
+#[derive(Debug, Clone, Copy)]
+pub enum Never {}
 
-    fn plan(&self, _node: &Node) {}
+macro_rules! without_device {
+    ($name:ident, is_cpu: $is_cpu:literal) => {
+        impl Accelerator for $name {
+            type Tensor = Never;
+            type Plan = ();
 
-    fn run(&self, _node: &Node, _plan: &(), _inputs: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
-        Ok(None)
-    }
+            fn plan(&self, _: &Node) {}
 
-    fn download(&self, tensor: &Never) -> Result<Array> {
-        match *tensor {}
-    }
+            fn run(&self, _: &Node, _: &(), _: &mut [Option<Slot<Never>>]) -> Result<Option<Vec<Slot<Never>>>> {
+                Ok(None)
+            }
 
-    fn bytes(&self, tensor: &Never) -> u64 {
-        match *tensor {}
-    }
+            fn download(&self, tensor: &Never) -> Result<Array> {
+                match *tensor {}
+            }
 
-    fn is_cpu(&self) -> bool {
-        true
-    }
+            fn bytes(&self, tensor: &Never) -> u64 {
+                match *tensor {}
+            }
+
+            fn is_cpu(&self) -> bool {
+                $is_cpu
+            }
+        }
+    };
 }
+
+without_device!(HostOnly, is_cpu: false);
+without_device!(Cpu, is_cpu: true);
 
 /// A value that moves between host and device when it is needed on the other side. Clones share it.
 #[derive(Debug)]
