@@ -10,8 +10,8 @@ use crate::grad_input::{TASKS, pack_weights};
 use crate::grad_weight::{BLOCK, in_parts};
 use crate::lanes::Isa;
 use crate::scratch::with_scratch;
+use crate::side_by_side::{CHANNELS, Run};
 use crate::sums::{Panel, Place, Sums};
-use crate::training::side_by_side::{CHANNELS, Run};
 use crate::{Activation, Conv2d};
 
 /// Samples in a block for the weights' gradient: the widest vector.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::ptr;
 
-use super::Pixels;
+use super::pixels::Pixels;
 use crate::Conv2d;
 use crate::finish::{Last, To};
 use crate::gemm::Epilogue;

@@ -3,7 +3,7 @@
 
 use std::ptr;
 
-use super::Pixels;
+use super::pixels::Pixels;
 use crate::Conv2d;
 use crate::finish::{Last, To};
 use crate::gemm::Epilogue;

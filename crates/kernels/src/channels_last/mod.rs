@@ -7,11 +7,17 @@
 pub(crate) mod depthwise;
 pub(crate) mod grouped;
 mod im2col;
+mod pixels;
 mod pool;
+mod sizes;
 mod winograd;
 
 pub(crate) use im2col::Gather;
+pub use pixels::Pixels;
 pub use pool::{Pool, PoolKind};
+pub(crate) use sizes::{Sizes, is_direct};
+
+use std::borrow::Cow;
 
 use crate::gemm::{Block, Epilogue, Grid, PackedMatrix};
 use crate::lanes::Isa;
@@ -26,8 +32,7 @@ const GATHERED: usize = 1 << 16;
 #[derive(Debug)]
 pub struct ChannelsLastWeights {
     kind: Kind,
-    /// `[out, in / groups, height, width, groups]`
-    sizes: [usize; 5],
+    sizes: Sizes,
 }
 
 #[derive(Debug)]
@@ -42,20 +47,6 @@ enum Kind {
     Winograd(Vec<PackedMatrix>),
 }
 
-pub(crate) fn sizes(shape: &Conv2d) -> [usize; 5] {
-    let [height, width] = shape.kernel;
-    [shape.out_channels, shape.in_channels / shape.groups, height, width, shape.groups]
-}
-
-/// The value of each pixel and where it is: pixels of `[batch, height, width]`, every `stride` values.
-#[derive(Clone, Copy, Debug)]
-pub struct Pixels<'a> {
-    /// From the first channel of the first pixel on.
-    pub values: &'a [f32],
-    /// From one pixel to the next.
-    pub stride: usize,
-}
-
 impl ChannelsLastWeights {
     /// Packs the weights `[out, in / groups, height, width]` for a convolution of this geometry.
     ///
@@ -66,45 +57,27 @@ impl ChannelsLastWeights {
     }
 
     pub(crate) fn new_at(isa: Isa, shape: &Conv2d, weight: &[f32], winograd: bool) -> Result<Self, ShapeError> {
-        shape.check()?;
-        ShapeError::length("the weight", shape.weight_len(), weight.len())?;
-        let [out, inputs, height, width, groups] = sizes(shape);
-        let taps = height * width;
-        let kind = if inputs == 1 && groups == out && groups > 1 {
-            let mut turned = vec![0.0; weight.len()];
-            for (channel, kernel) in weight.chunks_exact(taps).enumerate() {
-                kernel.iter().enumerate().for_each(|(tap, value)| turned[tap * out + channel] = *value);
-            }
-            Kind::Depthwise(isa, turned)
+        let sizes = Sizes::of_weights(shape, weight.len())?;
+        let kind = if sizes.is_depthwise() {
+            Kind::Depthwise(isa, sizes.taps_first(weight))
         } else if grouped::fits(isa, shape) {
             Kind::Grouped(isa, grouped::pack(isa, shape, weight))
         } else if winograd && winograd::pays(shape) {
             Kind::Winograd(winograd::pack(isa, shape, weight))
         } else {
-            let columns = out / groups;
-            let depth = taps * inputs;
+            let (columns, depth) = (sizes.outputs, sizes.depth());
             let pack = |weight: &[f32]| {
-                if taps == 1 {
-                    return PackedMatrix::new_at(isa, weight, depth, columns, [1, depth]);
-                }
-                let mut turned = vec![0.0; weight.len()];
-                for (column, values) in weight.chunks_exact(depth).enumerate() {
-                    for (input, values) in values.chunks_exact(taps).enumerate() {
-                        for (tap, value) in values.iter().enumerate() {
-                            turned[column * depth + tap * inputs + input] = *value;
-                        }
-                    }
-                }
-                PackedMatrix::new_at(isa, &turned, depth, columns, [1, depth])
+                let weight = if sizes.taps() == 1 { Cow::from(weight) } else { sizes.inputs_last(weight).into() };
+                PackedMatrix::new_at(isa, &weight, depth, columns, [1, depth])
             };
             Kind::Product(weight.chunks_exact(columns * depth).map(pack).collect())
         };
-        Ok(Self { kind, sizes: sizes(shape) })
+        Ok(Self { kind, sizes })
     }
 
     /// Whether weights for one of two geometries are packed as for the other.
     pub fn alike(a: &Conv2d, b: &Conv2d) -> bool {
-        sizes(a) == sizes(b) && winograd::pays(a) == winograd::pays(b)
+        Sizes::of(a) == Sizes::of(b) && winograd::pays(a) == winograd::pays(b)
     }
 
     /// Computes the convolution. Each pixel of the output begins `out_stride` values after the one before.
@@ -119,10 +92,7 @@ impl ChannelsLastWeights {
         out: &mut [f32],
         out_stride: usize,
     ) -> Result<(), ShapeError> {
-        shape.check()?;
-        if self.sizes != sizes(shape) {
-            return Err(ShapeError::Packed { expected: sizes(shape), found: self.sizes });
-        }
+        self.sizes.serve(shape)?;
         let [height, width] = shape.output();
         let pixels = shape.batch * height * width;
         let before = shape.batch * shape.input[0] * shape.input[1];
@@ -144,9 +114,8 @@ impl ChannelsLastWeights {
             Kind::Grouped(isa, weight) => grouped::forward(*isa, shape, input, weight, epilogue, out, out_stride),
             Kind::Winograd(weight) => winograd::forward(shape, input, weight, epilogue, out, out_stride),
             Kind::Product(groups) => {
-                let direct = shape.kernel == [1; 2] && shape.stride == [1; 2] && shape.padding == [[0; 2]; 2];
-                let inputs = shape.in_channels / shape.groups;
-                let outputs = shape.out_channels / shape.groups;
+                let direct = is_direct(shape);
+                let Sizes { inputs, outputs, .. } = self.sizes;
                 for (group, packed) in groups.iter().enumerate() {
                     let values = &input.values[group * inputs..];
                     let part = Epilogue {
@@ -278,7 +247,7 @@ mod tests {
             for isa in Isa::available() {
                 for winograd in [false, true] {
                     let packed = if winograd && winograd::fits(&shape) {
-                        ChannelsLastWeights { kind: Kind::Winograd(winograd::pack(isa, &shape, &weight)), sizes: sizes(&shape) }
+                        ChannelsLastWeights { kind: Kind::Winograd(winograd::pack(isa, &shape, &weight)), sizes: Sizes::of(&shape) }
                     } else {
                         ChannelsLastWeights::new_at(isa, &shape, &weight, false).unwrap()
                     };

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::Pixels;
 use super::depthwise::inside;
+use super::pixels::Pixels;
 use crate::ShapeError;
 use crate::lanes::{Isa, Lanes, Work};
 use crate::parallel::{Shared, alone, each, threads};

@@ -1,7 +1,7 @@
 //! 3x3 convolution with stride 1 by Winograd's minimal filtering F(4x4, 3x3): 36 products in place of 144 for 16 outputs.
 #![allow(unsafe_code)]
 
-use super::Pixels;
+use super::pixels::Pixels;
 use crate::Conv2d;
 use crate::gemm::{Block, Epilogue, PackedMatrix};
 use crate::lanes::{Isa, Lanes, Work};

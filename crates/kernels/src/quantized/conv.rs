@@ -9,7 +9,7 @@ use super::matrix::{ByteMatrix, Requantize, Rows, SharedTarget, Target};
 use super::units::ByteUnit;
 use super::{Codes, between, code};
 use crate::arch::Arch;
-use crate::channels_last::{Gather, Pixels, depthwise, grouped, sizes};
+use crate::channels_last::{Gather, Pixels, Sizes, depthwise, grouped, is_direct};
 use crate::gemm::Epilogue;
 use crate::lanes::Isa;
 use crate::parallel::{Shared, each, threads};
@@ -25,8 +25,7 @@ const LINES: usize = 1 << 16;
 #[derive(Debug)]
 pub struct ByteConvWeights {
     kind: Kind,
-    /// `[out, in / groups, height, width, groups]`
-    sizes: [usize; 5],
+    sizes: Sizes,
 }
 
 #[derive(Debug)]
@@ -73,46 +72,32 @@ impl ByteConvWeights {
     }
 
     pub(crate) fn new_at(unit: ByteUnit, shape: &Conv2d, weight: Codes<'_>, zeros: &[i32]) -> Result<Self, ShapeError> {
-        shape.check()?;
-        ShapeError::length("the weight", shape.weight_len(), weight.len())?;
+        let sizes = Sizes::of_weights(shape, weight.len())?;
         if zeros.len() > 1 {
             ShapeError::length("the zero points", shape.out_channels, zeros.len())?;
         }
-        let [out, inputs, height, width, groups] = sizes(shape);
-        let taps = height * width;
-        let depth = taps * inputs;
-        let isa = unit.isa();
-        let alone = inputs == 1 && groups == out && groups > 1;
-        let kind = if depth <= EXACT && (alone || grouped::fits(isa, shape)) {
+        let (isa, depth) = (unit.isa(), sizes.depth());
+        let kind = if depth <= EXACT && (sizes.is_depthwise() || grouped::fits(isa, shape)) {
             let zero = |channel: usize| match zeros {
                 [] => 0,
                 [zero] => *zero,
                 zeros => zeros[channel],
             };
             let floats: Vec<f32> = (0..weight.len()).map(|at| (weight.at(at) - zero(at / depth)) as f32).collect();
-            if alone {
-                let mut turned = vec![0.0; floats.len()];
-                for (at, value) in floats.into_iter().enumerate() {
-                    turned[at % taps * out + at / taps] = value;
-                }
-                Kind::Depthwise(isa, turned)
+            if sizes.is_depthwise() {
+                Kind::Depthwise(isa, sizes.taps_first(&floats))
             } else {
                 Kind::Grouped(isa, grouped::pack(isa, shape, &floats))
             }
         } else {
-            let columns = out / groups;
+            let columns = sizes.outputs;
             let pack = |group: usize| {
                 let own = if zeros.len() > 1 { &zeros[group * columns..][..columns] } else { zeros };
                 let weight = weight.from(group * columns * depth);
-                if taps == 1 {
+                if sizes.taps() == 1 {
                     return ByteMatrix::new_at(unit, weight, depth, columns, [1, depth], own);
                 }
-                let bytes = weight.bytes();
-                let mut turned = vec![0; columns * depth];
-                for (at, byte) in bytes[..columns * depth].iter().enumerate() {
-                    let (column, input, tap) = (at / depth, at % depth / taps, at % taps);
-                    turned[column * depth + tap * inputs + input] = *byte;
-                }
+                let turned = sizes.inputs_last(&weight.bytes()[..columns * depth]);
                 let signed: Vec<i8>;
                 let turned = match weight {
                     Codes::Unsigned(_) => Codes::Unsigned(&turned),
@@ -123,9 +108,9 @@ impl ByteConvWeights {
                 };
                 ByteMatrix::new_at(unit, turned, depth, columns, [1, depth], own)
             };
-            Kind::Product((0..groups).map(pack).collect())
+            Kind::Product((0..sizes.groups).map(pack).collect())
         };
-        Ok(Self { kind, sizes: sizes(shape) })
+        Ok(Self { kind, sizes })
     }
 
     /// Computes the convolution of pixels whose channels are side by side, as are those of the output. Padding is the zero point.
@@ -142,10 +127,7 @@ impl ByteConvWeights {
         then: &Requantize<'_>,
         target: Target<'_>,
     ) -> Result<(), ShapeError> {
-        shape.check()?;
-        if self.sizes != sizes(shape) {
-            return Err(ShapeError::Packed { expected: sizes(shape), found: self.sizes });
-        }
+        self.sizes.serve(shape)?;
         ShapeError::length("the input", shape.input_len(), input.len())?;
         let [height, width] = shape.output();
         let pixels = shape.batch * height * width;
@@ -157,8 +139,8 @@ impl ByteConvWeights {
         let target = SharedTarget::new(target);
         match &self.kind {
             Kind::Product(groups) => {
-                let direct = shape.kernel == [1; 2] && shape.stride == [1; 2] && shape.padding == [[0; 2]; 2];
-                let (inputs, outputs) = (shape.in_channels / shape.groups, columns / shape.groups);
+                let direct = is_direct(shape);
+                let Sizes { inputs, outputs, .. } = self.sizes;
                 for (group, packed) in groups.iter().enumerate() {
                     let first = group * outputs;
                     let bytes = &input.bytes()[group * inputs..];
@@ -198,7 +180,7 @@ impl ByteConvWeights {
         let across = shape.input[1] + left + right;
         let span = (shape.kernel[0] - 1) * shape.dilation[0] + 1;
         let line = across * channels;
-        let operations = 3 * shape.output_len() * self.sizes[1..4].iter().product::<usize>() + 4 * shape.input_len();
+        let operations = 3 * shape.output_len() * self.sizes.depth() + 4 * shape.input_len();
         // As many lines as fit the cache with what they see, and a few tasks for each thread.
         let fitting = (LINES / line.max(1)).saturating_sub(span) / shape.stride[0] + 1;
         let part = fitting.min(height.div_ceil(2 * threads())).max(1);

@@ -6,11 +6,11 @@ use std::mem::MaybeUninit;
 
 use pulp::{Simd, WithSimd};
 
-use super::room::Room;
 use crate::arch::Arch;
 use crate::functions::{erf, exp, sigmoid, tanh};
 use crate::parallel::each as each_task;
 use crate::pointwise::Pointwise;
+use crate::room::Room;
 
 /// Values that one thread does at a time.
 const PIECE: usize = 1 << 13;

@@ -3,12 +3,12 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::room::Room;
 use super::sums::{WIDTH, folded, sum};
 use crate::arch::Arch;
 use crate::functions::exp;
 use crate::gemm::{Epilogue, PackedMatrix};
 use crate::parallel::each;
+use crate::room::Room;
 use crate::scratch::with_scratch;
 
 /// Queries that are worked on together.

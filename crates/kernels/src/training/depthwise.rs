@@ -1,10 +1,10 @@
 //! Depthwise convolutions and their gradients: sixteen channels side by side, so that a vector is full whatever the size of the image.
 #![allow(unsafe_code)]
 
-use super::side_by_side::{CHANNELS, Run};
 use crate::lanes::{Isa, Lanes, Work};
 use crate::parallel::{Shared, each};
 use crate::scratch::with_scratch;
+use crate::side_by_side::{CHANNELS, Run};
 use crate::{Activation, Conv2d, ShapeError};
 
 /// Pixels of output that share the loads of weights.

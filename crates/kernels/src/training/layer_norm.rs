@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::room::Room;
 use super::sums::{sum, sums_beside};
 use crate::arch::Arch;
 use crate::parallel::each;
+use crate::room::Room;
 
 /// Parts that rows are divided into, each with sums of its own.
 const PARTS: usize = 8;

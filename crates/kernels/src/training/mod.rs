@@ -11,8 +11,6 @@ mod depthwise;
 mod layer_norm;
 mod lstm;
 mod planes;
-mod room;
-pub(crate) mod side_by_side;
 mod sums;
 
 pub use attention::Attention;

@@ -3,10 +3,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::room::Room;
 use super::sums::sum;
 use crate::arch::Arch;
 use crate::parallel::each;
+use crate::room::Room;
 
 /// Values that one task does at a time, at least.
 const PIECE: usize = 1 << 13;
