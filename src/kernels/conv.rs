@@ -141,13 +141,11 @@ impl<B: HostBackend> Saved<B> {
             return;
         }
         if let Some(node) = wanted.weight {
-            let mut values = vec![0.0; geometry.weight_len()];
-            geometry.grad_weight(&B::values(&x), &grad, &mut values).expect(CHECKED);
+            let values = geometry.grad_weight(&B::values(&x), &grad).expect(CHECKED);
             register::<B>(grads, node, B::tensor(values, weight.shape()));
         }
         if let Some(node) = wanted.x {
-            let mut values = vec![0.0; geometry.input_len()];
-            geometry.grad_input(&grad, &B::values(&weight), &mut values).expect(CHECKED);
+            let values = geometry.grad_input(&grad, &B::values(&weight)).expect(CHECKED);
             register::<B>(grads, node, B::tensor(values, x.shape()));
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::lanes::{Isa, Lanes, Work};
 use crate::parallel::{Shared, each, threads};
+use crate::room::Room;
 use crate::rows::Panels;
 use crate::scratch::with_scratch;
 use crate::tile::{Tile, VECTORS};
@@ -28,17 +29,16 @@ pub(crate) fn depth(shape: &Conv2d) -> usize {
 pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
     let (depth, rows) = (depth(shape), shape.out_channels / shape.groups);
     let panels = Panels::new(rows, isa.rows());
-    let mut packed = vec![0.0; weight.len()];
-    let shared = Shared::new(&mut packed);
+    let room = Room::new(weight.len());
     each(shape.groups * panels.count, 4 * weight.len(), |index| {
         let (group, panel) = (index / panels.count * rows * depth, index % panels.count);
         let range = panels.range(panel);
-        // SAFETY: each panel's values lie inside `packed` and are written by one task.
-        let packed =
-            unsafe { std::slice::from_raw_parts_mut(shared.at(group + range.start * depth), range.len() * depth) };
+        // SAFETY: each panel's values are written by one task.
+        let packed = unsafe { room.part(group + range.start * depth..group + range.end * depth) };
         panels.pack(panel, &weight[group..group + rows * depth], depth, packed);
     });
-    packed
+    // SAFETY: the panels of all groups are all values.
+    unsafe { room.filled() }
 }
 
 /// What [`pack`] makes of the weights of fewer taps, from what it made of all.

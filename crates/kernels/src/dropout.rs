@@ -3,10 +3,12 @@
 use pulp::{Simd, WithSimd};
 
 use crate::arch::Arch;
-use rayon::prelude::*;
+use crate::parallel::each_chunk;
 
 /// Values that one thread does at a time.
 const PIECE: usize = 1 << 14;
+/// About as many operations a value takes.
+const COST: usize = 32;
 
 /// Which values are dropped.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,9 +27,8 @@ impl Dropout {
     pub fn apply(&self, values: &[f32], output: &mut [f32]) {
         assert_eq!(values.len(), output.len(), "as many values come out");
         let arch = Arch::new();
-        let pieces = output.par_chunks_mut(PIECE).zip(values.par_chunks(PIECE)).enumerate();
-        pieces.for_each(|(piece, (output, values))| {
-            output.copy_from_slice(values);
+        each_chunk(output, PIECE, COST * values.len(), |piece, output| {
+            output.copy_from_slice(&values[piece * PIECE..][..output.len()]);
             arch.dispatch(Masked { mask: self.mask(piece), values: output });
         });
     }
@@ -35,8 +36,8 @@ impl Dropout {
     /// The same in place; a gradient is masked as the values were.
     pub fn apply_in_place(&self, values: &mut [f32]) {
         let arch = Arch::new();
-        let pieces = values.par_chunks_mut(PIECE).enumerate();
-        pieces.for_each(|(piece, values)| arch.dispatch(Masked { mask: self.mask(piece), values }));
+        let cost = COST * values.len();
+        each_chunk(values, PIECE, cost, |piece, values| arch.dispatch(Masked { mask: self.mask(piece), values }));
     }
 
     fn mask(&self, piece: usize) -> Mask {

@@ -24,7 +24,7 @@ pub struct PackedWeights {
     /// `[out, in / groups, height, width]`, and the groups.
     sizes: [usize; 5],
     values: Arc<[f32]>,
-    /// For many samples of small images; made when they come.
+    /// As they were, for many samples of small images; made when they come.
     interleaved: Arc<OnceLock<Vec<f32>>>,
 }
 
@@ -49,7 +49,7 @@ impl Conv2d {
         let isa = Isa::best();
         if interleaved::suits(self, interleaved::OF_OUTPUT) {
             self.lengths(input, bias, output)?;
-            interleaved::forward(isa, self, input, &interleaved::pack(isa, self, weight), bias, activation, output);
+            interleaved::forward(isa, self, input, weight, bias, activation, output);
             return Ok(());
         }
         let weights = self.pack_for(isa, Algorithm::Direct, weight)?;
@@ -90,9 +90,7 @@ impl Conv2d {
             Algorithm::Direct => match Trimmed::of(self) {
                 None if interleaved::suits(self, interleaved::OF_OUTPUT) => {
                     let isa = weights.isa;
-                    let values = weights
-                        .interleaved
-                        .get_or_init(|| interleaved::pack(isa, self, &direct::unpack(isa, self, &weights.values)));
+                    let values = weights.interleaved.get_or_init(|| direct::unpack(isa, self, &weights.values));
                     interleaved::forward(isa, self, input, values, bias, activation, output);
                 }
                 None => direct::forward(weights.isa, self, input, &weights.values, bias, activation, output),

@@ -1,7 +1,6 @@
 //! The gradient of the bias: the sum of every output channel's gradient.
 
-use rayon::prelude::*;
-
+use crate::parallel::each_chunk;
 use crate::{Conv2d, ShapeError};
 
 impl Conv2d {
@@ -14,10 +13,10 @@ impl Conv2d {
         ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
         ShapeError::length("the bias's gradient", self.out_channels, grad_bias.len())?;
         let pixels: usize = self.output().iter().product();
-        grad_bias.par_iter_mut().enumerate().for_each(|(channel, grad)| {
+        each_chunk(grad_bias, 1, 8 * grad_output.len(), |channel, grad| {
             let planes = grad_output.chunks_exact(pixels).skip(channel).step_by(self.out_channels);
             // A sum over millions of values: f64 from one plane to the next.
-            *grad = planes.map(|plane| f64::from(sum(plane))).sum::<f64>() as f32;
+            grad[0] = planes.map(|plane| f64::from(sum(plane))).sum::<f64>() as f32;
         });
         Ok(())
     }

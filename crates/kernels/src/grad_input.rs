@@ -2,24 +2,23 @@
 //!
 //! With a stride, every n-th position of the input (a phase) sees other taps; within a phase it is a convolution of stride 1.
 
+#![allow(unsafe_code)]
+
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use crate::interleaved;
+use crate::interleaved::{self, TASKS};
 use crate::lanes::Isa;
+use crate::parallel::each;
 use crate::planes::{Axis, Planes};
+use crate::room::Room;
 use crate::scratch::with_scratch;
 use crate::sums::{Panel, Place, Sums};
+use crate::taps::Taps;
 use crate::trim::Trimmed;
 use crate::{Conv2d, ShapeError};
 
-/// Values of the packed gradient that are worked on at once: about half of a core's second-isa cache.
+/// Values of the packed gradient that are worked on at once: about half of a core's second-level cache.
 const BLOCK: usize = 1 << 17;
-/// Weights that a thread packs at once, at least.
-const PACKED: usize = 1 << 14;
-/// Tasks that a small batch is divided into.
-pub(crate) const TASKS: usize = 8;
 
 /// Positions of one axis of the input that see the same taps: every stride-th, from `first` on.
 struct Phase {
@@ -61,45 +60,42 @@ impl Conv2d {
     ///
     /// # Errors
     /// When the geometry is wrong or a slice has another length than it says.
-    pub fn grad_input(&self, grad_output: &[f32], weight: &[f32], grad_input: &mut [f32]) -> Result<(), ShapeError> {
-        self.grad_input_at(Isa::best(), grad_output, weight, grad_input)
+    pub fn grad_input(&self, grad_output: &[f32], weight: &[f32]) -> Result<Vec<f32>, ShapeError> {
+        self.grad_input_at(Isa::best(), grad_output, weight)
     }
 
-    pub(crate) fn grad_input_at(
-        &self,
-        isa: Isa,
-        grad_output: &[f32],
-        weight: &[f32],
-        grad_input: &mut [f32],
-    ) -> Result<(), ShapeError> {
+    pub(crate) fn grad_input_at(&self, isa: Isa, grad_output: &[f32], weight: &[f32]) -> Result<Vec<f32>, ShapeError> {
         self.check()?;
         ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
         ShapeError::length("the weights", self.weight_len(), weight.len())?;
-        ShapeError::length("the input's gradient", self.input_len(), grad_input.len())?;
         if let Some(trimmed) = Trimmed::of(self) {
-            return trimmed.shape.grad_input_at(isa, grad_output, &trimmed.take(weight, 1), grad_input);
+            return trimmed.shape.grad_input_at(isa, grad_output, &trimmed.take(weight, 1));
         }
         if interleaved::suits(self, interleaved::OF_INPUT) {
-            interleaved::grad_input(self, isa, grad_output, weight, grad_input);
-            return Ok(());
+            return Ok(interleaved::grad_input(self, isa, grad_output, weight));
         }
         let plan = Plan::new(self, isa, weight);
         let group_in = self.in_channels / self.groups;
         // Samples are tasks; those of a small batch are divided into some channels each.
-        let channels = group_in
+        let most = group_in
             .div_ceil(TASKS.div_ceil(self.batch.max(1) * self.groups))
             .next_multiple_of(plan.panel)
             .min(group_in);
+        let chunks = group_in.div_ceil(most);
         let plane = self.input[0] * self.input[1];
-        grad_input.par_chunks_mut(group_in * plane).enumerate().for_each(|(index, grad)| {
-            let (sample, group) = (index / self.groups, index % self.groups);
-            grad.par_chunks_mut(channels * plane).enumerate().for_each(|(chunk, grad)| {
-                let first = chunk * channels;
-                let task = Task { sample, group, channels: first..first + grad.len() / plane };
-                plan.compute(&task, grad_output, grad);
-            });
+        let to_input = Room::new(self.input_len());
+        let operations = 2 * self.output_len() * self.weight_len() / self.out_channels;
+        each(self.batch * self.groups * chunks, operations, |index| {
+            let (sample, group) = (index / chunks / self.groups, index / chunks % self.groups);
+            let first = index % chunks * most;
+            let channels = first..group_in.min(first + most);
+            let start = (sample * self.groups + group) * group_in;
+            // SAFETY: each task has channels of a sample of its own.
+            let grad = unsafe { to_input.zeros((start + channels.start) * plane..(start + channels.end) * plane) };
+            plan.compute(&Task { sample, group, channels }, grad_output, grad);
         });
-        Ok(())
+        // SAFETY: the channels of all samples are all values.
+        Ok(unsafe { to_input.filled() })
     }
 }
 
@@ -131,16 +127,16 @@ impl<'a> Plan<'a> {
                     places: taps
                         .iter()
                         .enumerate()
-                        .map(|(weight, tap)| Place { start: grad.offset(*tap), weight })
+                        .map(|(at, tap)| Place { start: grad.offset(*tap), weight: at * panel })
                         .collect(),
-                    weights: pack_weights(shape, weight, &taps, panel),
+                    weights: Taps::new(shape, weight, &taps, panel).pack_all(),
                 }
             })
             .collect();
         Self { shape, isa, grad, passes, panel, stride, positions: [rows, positions[1]] }
     }
 
-    /// Computes a task's part of the gradient.
+    /// Computes a task's part of the gradient, which is zero: no tap may see some positions.
     fn compute(&self, task: &Task, grad_output: &[f32], grad_input: &mut [f32]) {
         let shape = self.shape;
         let size = shape.output();
@@ -150,10 +146,6 @@ impl<'a> Plan<'a> {
         let pitch = self.grad.across.len;
         let (plane, run) = (self.grad.len(), (rows * pitch).next_multiple_of(16));
         let panels = (shape.in_channels / shape.groups).div_ceil(self.panel);
-        // Positions that no tap sees.
-        if self.passes.len() < self.stride[0] * self.stride[1] {
-            grad_input.fill(0.0);
-        }
         with_scratch(group_out * plane, |packed| {
             with_scratch(self.panel * run, |sums| {
                 for first_row in (0..height.div_ceil(self.stride[0])).step_by(rows) {
@@ -171,7 +163,9 @@ impl<'a> Plan<'a> {
                                 plane,
                                 places: &pass.places,
                                 weights: &pass.weights[panel * panel_len..][..panel_len],
+                                steps: [pass.places.len() * self.panel, 1],
                                 panel: self.panel,
+                                channels: self.panel,
                                 run,
                                 pitch: run,
                                 sums,
@@ -225,28 +219,4 @@ fn phases(taps: &[(usize, isize)], size: usize) -> Vec<Phase> {
         }
     }
     phases
-}
-
-/// The weights of some taps, with the channels of a panel side by side.
-pub(crate) fn pack_weights(shape: &Conv2d, weight: &[f32], taps: &[[usize; 2]], panel: usize) -> Vec<f32> {
-    let (group_in, group_out) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-    let area = shape.kernel[0] * shape.kernel[1];
-    let offsets: Vec<usize> = taps.iter().map(|tap| tap[0] * shape.kernel[1] + tap[1]).collect();
-    let (panels, row) = (group_in.div_ceil(panel), offsets.len() * panel);
-    let mut packed = vec![0.0; shape.groups * panels * group_out * row];
-    if row == 0 {
-        return packed;
-    }
-    let least = (PACKED / (group_out * row)).max(1);
-    packed.par_chunks_mut(group_out * row).with_min_len(least).enumerate().for_each(|(at, packed)| {
-        let (group, first) = (at / panels, at % panels * panel);
-        let count = panel.min(group_in - first);
-        for (filter, packed) in packed.chunks_exact_mut(row).enumerate() {
-            let source = &weight[((group * group_out + filter) * group_in + first) * area..][..count * area];
-            for (channel, source) in source.chunks_exact(area).enumerate() {
-                packed[channel..].iter_mut().step_by(panel).zip(&offsets).for_each(|(to, at)| *to = source[*at]);
-            }
-        }
-    });
-    packed
 }

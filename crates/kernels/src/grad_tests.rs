@@ -37,11 +37,11 @@ fn compare(shape: &Conv2d) {
     let to_input = naive::grad_input(shape, &grad, &weight);
     let to_weight = naive::grad_weight(shape, &input, &grad);
     for isa in Isa::available() {
-        let mut found = vec![f32::NAN; shape.input_len()];
-        shape.grad_input_at(isa, &grad, &weight, &mut found).unwrap();
+        let found = shape.grad_input_at(isa, &grad, &weight).unwrap();
+        assert_eq!(found.len(), shape.input_len());
         assert_close("grad_input", shape, isa, &found, &to_input);
-        let mut found = vec![f32::NAN; shape.weight_len()];
-        shape.grad_weight_at(isa, &input, &grad, &mut found).unwrap();
+        let found = shape.grad_weight_at(isa, &input, &grad).unwrap();
+        assert_eq!(found.len(), shape.weight_len());
         assert_close("grad_weight", shape, isa, &found, &to_weight);
     }
     let mut found = vec![f32::NAN; shape.out_channels];
@@ -137,12 +137,13 @@ fn a_batch_of_none_has_gradients_of_zero() {
 #[test]
 fn slices_of_another_length_are_refused() {
     let shape = square(1, [1, 1], 3, 3, 1);
-    let (nine, mut eight) = ([0.0; 9], [0.0; 8]);
-    let length = |what| Err(ShapeError::Length { what, expected: 9, found: 8 });
-    assert_eq!(shape.grad_input(&nine, &nine, &mut eight), length("the input's gradient"));
-    assert_eq!(shape.grad_weight(&nine, &nine, &mut eight), length("the weights' gradient"));
-    let nothing: &mut [f32] = &mut [];
-    assert_eq!(shape.grad_bias(&nine[..8], nothing), length("the output's gradient"));
+    let nine = [0.0; 9];
+    let length = |what| ShapeError::Length { what, expected: 9, found: 8 };
+    assert_eq!(shape.grad_input(&nine[..8], &nine), Err(length("the output's gradient")));
+    assert_eq!(shape.grad_input(&nine, &nine[..8]), Err(length("the weights")));
+    assert_eq!(shape.grad_weight(&nine[..8], &nine), Err(length("the input")));
+    assert_eq!(shape.grad_weight(&nine, &nine[..8]), Err(length("the output's gradient")));
+    assert_eq!(shape.grad_bias(&nine[..8], &mut []), Err(length("the output's gradient")));
 }
 
 #[test]
@@ -154,12 +155,9 @@ fn the_number_of_threads_changes_no_bit() {
     let results = [1, 3].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let (mut to_input, mut to_weight, mut to_bias) =
-                (vec![0.0; shape.input_len()], vec![0.0; shape.weight_len()], vec![0.0; shape.out_channels]);
-            shape.grad_input(&grad, &weight, &mut to_input).unwrap();
-            shape.grad_weight(&input, &grad, &mut to_weight).unwrap();
+            let mut to_bias = vec![0.0; shape.out_channels];
             shape.grad_bias(&grad, &mut to_bias).unwrap();
-            (to_input, to_weight, to_bias)
+            (shape.grad_input(&grad, &weight).unwrap(), shape.grad_weight(&input, &grad).unwrap(), to_bias)
         })
     });
     assert_eq!(results[0], results[1]);

@@ -2,22 +2,14 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use crate::dots::{Column, Dots, FILTERS};
+use crate::dots::{Column, Dots};
 use crate::interleaved;
 use crate::lanes::Isa;
+use crate::parts::{BLOCK, PARTS, in_parts};
 use crate::planes::{Axis, Planes};
 use crate::scratch::with_scratch;
 use crate::trim::Trimmed;
 use crate::{Conv2d, ShapeError};
-
-/// Values of the packed input and gradient that are worked on at once: about half of a core's second-isa cache.
-pub(crate) const BLOCK: usize = 1 << 17;
-/// Partial sums that are made side by side, whatever the number of threads: so the bits of the result don't depend on it.
-const PARTS: usize = 8;
-/// Values of all partial sums together.
-const PART_VALUES: usize = 1 << 23;
 
 /// Samples, and rows of their output, that are packed together.
 #[derive(Clone)]
@@ -44,80 +36,26 @@ impl Conv2d {
     ///
     /// # Errors
     /// When the geometry is wrong or a slice has another length than it says.
-    pub fn grad_weight(&self, input: &[f32], grad_output: &[f32], grad_weight: &mut [f32]) -> Result<(), ShapeError> {
-        self.grad_weight_at(Isa::best(), input, grad_output, grad_weight)
+    pub fn grad_weight(&self, input: &[f32], grad_output: &[f32]) -> Result<Vec<f32>, ShapeError> {
+        self.grad_weight_at(Isa::best(), input, grad_output)
     }
 
-    pub(crate) fn grad_weight_at(
-        &self,
-        isa: Isa,
-        input: &[f32],
-        grad_output: &[f32],
-        grad_weight: &mut [f32],
-    ) -> Result<(), ShapeError> {
+    pub(crate) fn grad_weight_at(&self, isa: Isa, input: &[f32], grad_output: &[f32]) -> Result<Vec<f32>, ShapeError> {
         self.check()?;
         ShapeError::length("the input", self.input_len(), input.len())?;
         ShapeError::length("the output's gradient", self.output_len(), grad_output.len())?;
-        ShapeError::length("the weights' gradient", self.weight_len(), grad_weight.len())?;
         if let Some(trimmed) = Trimmed::of(self) {
-            let mut part = vec![0.0; trimmed.shape.weight_len()];
-            trimmed.shape.grad_weight_at(isa, input, grad_output, &mut part)?;
-            trimmed.spread(&part, grad_weight);
-            return Ok(());
+            return Ok(trimmed.spread(&trimmed.shape.grad_weight_at(isa, input, grad_output)?));
         }
         if interleaved::suits(self, interleaved::OF_WEIGHT) {
-            interleaved::grad_weight(self, isa, input, grad_output, grad_weight);
-            return Ok(());
+            return Ok(interleaved::grad_weight(self, isa, input, grad_output));
         }
         let (plan, blocks) = Plan::new(self, isa);
-        in_parts(self, blocks.len(), grad_weight, |blocks_of_part, group, filters, sums| {
+        Ok(in_parts(self, blocks.len(), |blocks_of_part, group, filters, sums| {
             for block in &blocks[blocks_of_part] {
                 plan.add(block, group, filters.clone(), input, grad_output, sums);
             }
-        });
-        Ok(())
-    }
-}
-
-/// Has `add` sum up the gradient of the weights over all blocks, some of them and some filters at a time, on all threads.
-///
-/// `add` is called with blocks, a group, filters of it, and their gradients, zero at first.
-pub(crate) fn in_parts(
-    shape: &Conv2d,
-    blocks: usize,
-    grad_weight: &mut [f32],
-    add: impl Fn(Range<usize>, usize, Range<usize>, &mut [f32]) + Sync,
-) {
-    let parts = blocks.min(PARTS).min(PART_VALUES / grad_weight.len() + 1);
-    if parts == 0 {
-        grad_weight.fill(0.0);
-        return;
-    }
-    // Few parts: the filters of each are divided too.
-    let group_out = shape.out_channels / shape.groups;
-    let filters = group_out.div_ceil(PARTS.div_ceil(parts)).next_multiple_of(FILTERS).min(group_out);
-    let filter_len = shape.weight_len() / shape.out_channels;
-    let mut more = vec![0.0; grad_weight.len() * (parts - 1)];
-    let all: Vec<_> =
-        std::iter::once(&mut *grad_weight).chain(more.chunks_exact_mut(shape.weight_len())).enumerate().collect();
-    all.into_par_iter().for_each(|(part, sums)| {
-        sums.par_chunks_mut(group_out * filter_len).enumerate().for_each(|(group, sums)| {
-            sums.par_chunks_mut(filters * filter_len).enumerate().for_each(|(chunk, sums)| {
-                sums.fill(0.0);
-                let first = group * group_out + chunk * filters;
-                add(
-                    blocks * part / parts..blocks * (part + 1) / parts,
-                    group,
-                    first..first + sums.len() / filter_len,
-                    sums,
-                );
-            });
-        });
-    });
-    for part in more.chunks_exact(shape.weight_len()) {
-        for (sum, value) in grad_weight.iter_mut().zip(part) {
-            *sum += value;
-        }
+        }))
     }
 }
 

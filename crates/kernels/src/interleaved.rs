@@ -2,16 +2,21 @@
 //!
 //! No product with padding is computed, and no vector is cut by the end of a row. What it costs is to transpose what goes in and out,
 //! which is little when a pixel is used often.
+#![allow(unsafe_code)]
 
-use rayon::prelude::*;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::ptr;
 
 use crate::dots::{Column, Dots};
-use crate::grad_input::{TASKS, pack_weights};
-use crate::grad_weight::{BLOCK, in_parts};
 use crate::lanes::Isa;
+use crate::parallel::{Shared, each};
+use crate::parts::{BLOCK, in_parts};
+use crate::room::Room;
 use crate::scratch::with_scratch;
 use crate::side_by_side::{CHANNELS, Run};
 use crate::sums::{Panel, Place, Sums};
+use crate::taps::Taps;
 use crate::{Activation, Conv2d};
 
 /// Samples in a block for the weights' gradient: the widest vector.
@@ -26,8 +31,8 @@ pub(crate) const OF_INPUT: usize = 5;
 /// For the gradient of the weights.
 pub(crate) const OF_WEIGHT: usize = 3;
 
-/// Taps of all channels that are packed together.
-const DEPTH: usize = 256;
+/// Tasks that a small batch is divided into.
+pub(crate) const TASKS: usize = 8;
 
 /// Whether this way is the faster one. It costs the same for a block that is not full; how many samples it takes to be worth that
 /// grows with the image, and falls with the kernel, which makes the padding larger.
@@ -66,14 +71,14 @@ fn seen(shape: &Conv2d, axis: usize, out: usize, tap: usize) -> Option<usize> {
 }
 
 /// The gradient of the weights.
-pub(crate) fn grad_weight(shape: &Conv2d, isa: Isa, input: &[f32], grad_output: &[f32], grad_weight: &mut [f32]) {
+pub(crate) fn grad_weight(shape: &Conv2d, isa: Isa, input: &[f32], grad_output: &[f32]) -> Vec<f32> {
     let group_in = shape.in_channels / shape.groups;
     let out_pixels: usize = shape.output().iter().product();
     let in_pixels = shape.input[0] * shape.input[1];
     let taps = pairs(shape);
     let area = taps.len();
     let (grad_channel, input_channel) = (out_pixels * SAMPLES, in_pixels * SAMPLES);
-    in_parts(shape, shape.batch.div_ceil(SAMPLES), grad_weight, |blocks, group, filters, sums| {
+    in_parts(shape, shape.batch.div_ceil(SAMPLES), |blocks, group, filters, sums| {
         let (grad_block, input_block) = (filters.len() * grad_channel, group_in * input_channel);
         let most = (BLOCK / (grad_block + input_block)).max(1);
         for blocks in blocks.clone().step_by(most).map(|first| first..(first + most).min(blocks.end)) {
@@ -128,7 +133,7 @@ pub(crate) fn grad_weight(shape: &Conv2d, isa: Isa, input: &[f32], grad_output: 
                 });
             });
         }
-    });
+    })
 }
 
 /// For every tap, the runs of output and input pixels that it multiplies: where they begin, and their common length.
@@ -157,48 +162,32 @@ fn pairs(shape: &Conv2d) -> Vec<Vec<(usize, usize, usize)>> {
 }
 
 /// The gradient of the input.
-pub(crate) fn grad_input(shape: &Conv2d, isa: Isa, grad_output: &[f32], weight: &[f32], grad_input: &mut [f32]) {
+pub(crate) fn grad_input(shape: &Conv2d, isa: Isa, grad_output: &[f32], weight: &[f32]) -> Vec<f32> {
     let (from, to) = (outputs(shape), inputs(shape));
+    let panel = isa.dispatch(Panel { channels: to.channels });
     let taps: Vec<_> = (0..shape.kernel[0]).flat_map(|y| (0..shape.kernel[1]).map(move |x| [y, x])).collect();
-    let weights = pack_weights(shape, weight, &taps, isa.dispatch(Panel { channels: to.channels }));
+    let weights = Weights::Taps(Taps::new(shape, weight, &taps, panel));
     let mut places = vec![Vec::new(); to.pixels];
-    meetings(shape, |output, input, tap| places[input].push((output, tap)));
-    Product { shape, isa, from, to, weights: &weights, places }.compute(grad_output, grad_input, |_, sum| sum);
+    meetings(shape, |output, input, tap| places[input].push((output, tap * panel)));
+    let result = Room::new(shape.input_len());
+    Product { shape, isa, from, to, panel, weights, places }.compute(grad_output, result.shared(), |_, sum| sum);
+    // SAFETY: the product writes all values.
+    unsafe { result.filled() }
 }
 
-/// The weights for [`forward`]: for each group and panel of filters, `[channel, tap, filter in panel]`.
-pub(crate) fn pack(isa: Isa, shape: &Conv2d, weight: &[f32]) -> Vec<f32> {
-    let (channels, filters) = (inputs(shape).channels, outputs(shape).channels);
-    let (panel, area) = (isa.dispatch(Panel { channels: filters }), shape.kernel[0] * shape.kernel[1]);
-    let depth = channels * area;
-    let mut packed = vec![0.0; shape.groups * filters.next_multiple_of(panel) * depth];
-    let panels = filters.div_ceil(panel);
-    packed.par_chunks_mut(panel * depth).enumerate().for_each(|(at, packed)| {
-        let first = at / panels * filters + at % panels * panel;
-        let count = panel.min(filters - at % panels * panel);
-        let weight = &weight[first * depth..][..count * depth];
-        // A part of all rows at a time: what is written stays in the first-level cache.
-        for (part, packed) in packed.chunks_mut(DEPTH * panel).enumerate() {
-            for (row, weight) in weight.chunks_exact(depth).enumerate() {
-                let weight = &weight[part * DEPTH..];
-                packed[row..].iter_mut().step_by(panel).zip(weight).for_each(|(packed, weight)| *packed = *weight);
-            }
-        }
-    });
-    packed
-}
-
-/// The output, with weights of [`pack`]; all slices have the lengths that `shape` says.
+/// The output; all slices have the lengths that `shape` says.
 pub(crate) fn forward(
     isa: Isa,
     shape: &Conv2d,
     input: &[f32],
-    weights: &[f32],
+    weight: &[f32],
     bias: Option<&[f32]>,
     activation: Activation,
     output: &mut [f32],
 ) {
+    assert!(weight.len() == shape.weight_len() && output.len() == shape.output_len(), "lengths that the shape says");
     let (from, to) = (inputs(shape), outputs(shape));
+    let panel = isa.dispatch(Panel { channels: to.channels });
     let mut places = vec![Vec::new(); to.pixels];
     meetings(shape, |output, input, tap| places[output].push((input, tap)));
     let relu = activation == Activation::Relu;
@@ -206,7 +195,8 @@ pub(crate) fn forward(
         let sum = bias.map_or(sum, |bias| sum + bias[channel]);
         if relu && sum < 0.0 { 0.0 } else { sum }
     };
-    Product { shape, isa, from, to, weights, places }.compute(input, output, finish);
+    let product = Product { shape, isa, from, to, panel, weights: Weights::Filters(weight), places };
+    product.compute(input, Shared::new(output), finish);
 }
 
 /// What one side of a convolution has.
@@ -238,76 +228,136 @@ fn meetings(shape: &Conv2d, mut meet: impl FnMut(usize, usize, usize)) {
     }
 }
 
+/// Where the weights of a panel of channels of the result are read.
+enum Weights<'a> {
+    /// The channels are filters: as they are.
+    Filters(&'a [f32]),
+    /// The channels are those of the input, whose weights are far apart: each panel is packed first.
+    Taps(Taps<'a>),
+}
+
 /// One side of a convolution from the other: for each pixel, sums of weighted pixels.
 struct Product<'a> {
     shape: &'a Conv2d,
     isa: Isa,
     from: Side,
     to: Side,
-    /// For each group and panel of channels of the result: `[channel of the source, tap, channel in panel]`.
-    weights: &'a [f32],
-    /// For each pixel of the result, pixels of the source, each with the tap that weighs it.
+    /// Channels of the result that are computed together.
+    panel: usize,
+    weights: Weights<'a>,
+    /// For each pixel of the result, pixels of the source, each with where its weight is among those of a channel of the source.
     places: Vec<Vec<(usize, usize)>>,
 }
 
+/// Some channels of a group of the result, in a block of samples.
+struct Task {
+    samples: Range<usize>,
+    group: usize,
+    channels: Range<usize>,
+}
+
 impl Product<'_> {
-    /// Computes `result`; `finish` turns the sum for a channel, counted over all groups, into what is written.
-    fn compute(&self, source: &[f32], result: &mut [f32], finish: impl Fn(usize, f32) -> f32 + Sync) {
-        let Self { shape, isa, from, to, .. } = *self;
+    /// Writes all of `result`; `finish` turns the sum for a channel, counted over all groups, into what is written.
+    fn compute(&self, source: &[f32], result: Shared, finish: impl Fn(usize, f32) -> f32 + Sync + Send) {
+        let Self { shape, from, to, panel, .. } = *self;
         let groups = shape.groups;
+        assert_eq!(source.len(), shape.batch * groups * from.channels * from.pixels, "all pixels of the source");
         let lanes = if shape.batch > SAMPLES { 2 * SAMPLES } else { SAMPLES };
-        let panel = isa.dispatch(Panel { channels: to.channels });
         let at_lanes = |places: &Vec<(usize, usize)>| {
             places.iter().map(|&(at, weight)| Place { start: at * lanes, weight }).collect()
         };
         let places: Vec<Vec<Place>> = self.places.iter().map(at_lanes).collect();
-        let panels = to.channels.div_ceil(panel);
-        let panel_len = from.channels * shape.kernel[0] * shape.kernel[1] * panel;
-        // A task is some channels of one group in one block of samples.
         let blocks = shape.batch.div_ceil(lanes);
         let channels =
             to.channels.div_ceil(TASKS.div_ceil(blocks.max(1) * groups)).next_multiple_of(panel).min(to.channels);
         let chunks = to.channels.div_ceil(channels);
-        let mut tasks: Vec<Vec<&mut [f32]>> =
-            (0..blocks * groups * chunks).map(|_| Vec::with_capacity(lanes)).collect();
-        for (index, result) in result.chunks_exact_mut(to.channels * to.pixels).enumerate() {
-            let (sample, group) = (index / groups, index % groups);
-            let first = (sample / lanes * groups + group) * chunks;
-            for (task, result) in tasks[first..].iter_mut().zip(result.chunks_mut(channels * to.pixels)) {
-                task.push(result);
+        let operations = 2 * shape.output_len() * shape.weight_len() / shape.out_channels;
+        each(blocks * groups * chunks, operations, |index| {
+            let (block, group, first) = (index / chunks / groups, index / chunks % groups, index % chunks * channels);
+            let samples = block * lanes..shape.batch.min((block + 1) * lanes);
+            let task = Task { samples, group, channels: first..to.channels.min(first + channels) };
+            self.run(&task, source, lanes, &places, result, &finish);
+        });
+    }
+
+    /// Does one task, of up to `lanes` samples.
+    fn run(
+        &self,
+        task: &Task,
+        source: &[f32],
+        lanes: usize,
+        places: &[Vec<Place>],
+        result: Shared,
+        finish: &impl Fn(usize, f32) -> f32,
+    ) {
+        let Self { shape, from, to, panel, .. } = *self;
+        let (plane, pitch) = (from.pixels * lanes, to.pixels * lanes);
+        let sample_len = shape.groups * from.channels * from.pixels;
+        let packed_panel = match &self.weights {
+            Weights::Filters(_) => 0,
+            Weights::Taps(taps) => taps.len(),
+        };
+        with_scratch(from.channels * plane, |packed| {
+            for (channel, place) in packed.chunks_exact_mut(plane).enumerate() {
+                let first = task.samples.start * sample_len + (task.group * from.channels + channel) * from.pixels;
+                interleave(&source[first..task.samples.end * sample_len], sample_len, from.pixels, lanes, place);
             }
-        }
-        tasks.into_par_iter().enumerate().for_each(|(index, mut results)| {
-            let (block, group, chunk) = (index / chunks / groups, index / chunks % groups, index % chunks);
-            let plane = from.pixels * lanes;
-            let pitch = to.pixels * lanes;
-            with_scratch(from.channels * plane, |packed| {
-                with_scratch(panel * pitch, |sums| {
-                    for (channel, place) in packed.chunks_exact_mut(plane).enumerate() {
-                        let first = ((block * lanes * groups + group) * from.channels + channel) * from.pixels;
-                        interleave(&source[first..], groups * from.channels * from.pixels, from.pixels, lanes, place);
+            with_scratch(panel * pitch + packed_panel, |scratch| {
+                let (sums, packed_weights) = scratch.split_at_mut(panel * pitch);
+                for first in task.channels.clone().step_by(panel) {
+                    let channels = panel.min(to.channels - first);
+                    let (weights, steps, channels_there) = self.panel(task.group, first, channels, packed_weights);
+                    for (pixel, places) in places.iter().enumerate() {
+                        self.isa.dispatch(Sums {
+                            grad: packed,
+                            plane,
+                            places,
+                            weights,
+                            steps,
+                            panel,
+                            channels: channels_there,
+                            run: lanes,
+                            pitch,
+                            sums: &mut sums[pixel * lanes..],
+                        });
                     }
-                    let count = results[0].len() / to.pixels;
-                    for first in (0..count).step_by(panel) {
-                        let panel_of = group * panels + (chunk * channels + first) / panel;
-                        let weights = &self.weights[panel_of * panel_len..][..panel_len];
-                        for (pixel, places) in places.iter().enumerate() {
-                            let sums = &mut sums[pixel * lanes..];
-                            isa.dispatch(Sums { grad: packed, plane, places, weights, panel, run: lanes, pitch, sums });
-                        }
-                        let channel = group * to.channels + chunk * channels + first;
-                        for (sample, result) in results.iter_mut().enumerate() {
-                            let outs =
-                                result[first * to.pixels..].chunks_exact_mut(to.pixels).zip(sums.chunks_exact(pitch));
-                            for (channel, (out, sums)) in (channel..).zip(outs) {
-                                for (out, sums) in out.iter_mut().zip(sums.chunks_exact(lanes)) {
-                                    *out = finish(channel, sums[sample]);
-                                }
+                    for (lane, sample) in task.samples.clone().enumerate() {
+                        for (channel, sums) in (first..first + channels).zip(sums.chunks_exact(pitch)) {
+                            let channel = task.group * to.channels + channel;
+                            let start = (sample * shape.groups * to.channels + channel) * to.pixels;
+                            for (pixel, sums) in sums.chunks_exact(lanes).enumerate() {
+                                // SAFETY: each task has channels of some samples of its own, inside of the result.
+                                unsafe { result.at(start + pixel).write(finish(channel, sums[lane])) };
                             }
                         }
                     }
-                });
+                }
             });
         });
+    }
+
+    /// The weights of a panel, the values from one channel of the source and of the result to the next, and the channels of the
+    /// result that are there.
+    fn panel<'a>(
+        &'a self,
+        group: usize,
+        first: usize,
+        channels: usize,
+        packed: &'a mut [f32],
+    ) -> (&'a [f32], [usize; 2], usize) {
+        let area = self.shape.kernel[0] * self.shape.kernel[1];
+        match &self.weights {
+            Weights::Filters(weights) => {
+                let filter = self.from.channels * area;
+                let start = (group * self.to.channels + first) * filter;
+                (&weights[start..][..channels * filter], [area, filter], channels)
+            }
+            Weights::Taps(taps) => {
+                // SAFETY: nothing but values is written to what becomes values again.
+                let room = unsafe { &mut *(ptr::from_mut(packed) as *mut [MaybeUninit<f32>]) };
+                taps.pack(group * taps.panels() + first / self.panel, room);
+                (packed, [area * self.panel, 1], self.panel)
+            }
+        }
     }
 }

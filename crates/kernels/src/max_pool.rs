@@ -4,13 +4,15 @@ use std::iter::StepBy;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::ShapeError;
 use crate::arch::Arch;
+use crate::parallel::each_chunk;
 
-/// An input of fewer values is not worth waking another thread.
-const ALONE: usize = 1 << 16;
+/// Values of the input that one thread does at a time, at least.
+const PIECE: usize = 1 << 12;
+/// About as many operations a value of the input takes.
+const COST: usize = 16;
 
 /// Geometry of a two-dimensional max pooling over planes `[height, width]`, one for each sample and channel.
 ///
@@ -94,15 +96,15 @@ impl MaxPool2d {
         let arch = Arch::new();
         let [height, width] = self.output();
         let (inside, outside) = (self.input[0] * self.input[1], height * width);
-        let work = |row: &mut Vec<f32>, (input, output): (&[f32], &mut [f32])| {
-            arch.dispatch(Plane { pool: self, input, output, row })
-        };
-        if input.len() < ALONE {
+        // A few planes at a time, which share their working memory.
+        let planes = (PIECE / inside).max(1);
+        each_chunk(output, planes * outside, COST * input.len(), |piece, outputs| {
             let mut row = Vec::new();
-            input.chunks_exact(inside).zip(output.chunks_exact_mut(outside)).for_each(|plane| work(&mut row, plane));
-        } else {
-            input.par_chunks_exact(inside).zip(output.par_chunks_exact_mut(outside)).for_each_init(Vec::new, work);
-        }
+            let inputs = input[piece * planes * inside..].chunks_exact(inside);
+            for (input, output) in inputs.zip(outputs.chunks_exact_mut(outside)) {
+                arch.dispatch(Plane { pool: self, input, output, row: &mut row });
+            }
+        });
         Ok(())
     }
 
@@ -121,9 +123,9 @@ impl MaxPool2d {
         self.lengths(grad_input.len(), grad_output.len())?;
         let [height, width] = self.output();
         let (inside, outside) = (self.input[0] * self.input[1], height * width);
-        let outputs = output.par_chunks_exact(outside).zip(grad_output.par_chunks_exact(outside));
-        let inputs = input.par_chunks_exact(inside).zip(grad_input.par_chunks_exact_mut(inside));
-        inputs.zip(outputs).for_each(|((input, grad_input), (output, grad_output))| {
+        each_chunk(grad_input, inside, COST * input.len(), |plane, grad_input| {
+            let input = &input[plane * inside..][..inside];
+            let [output, grad_output] = [output, grad_output].map(|values| &values[plane * outside..][..outside]);
             grad_input.fill(0.0);
             for (row, (output, grads)) in output.chunks_exact(width).zip(grad_output.chunks_exact(width)).enumerate() {
                 let down = self.taps(0, row);

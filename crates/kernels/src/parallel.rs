@@ -1,5 +1,8 @@
 //! Work divided among the threads of the current rayon pool.
 
+use std::ops::Range;
+use std::slice;
+
 use rayon::prelude::*;
 
 use crate::team;
@@ -60,6 +63,11 @@ impl<T> Shared<T> {
         Self(slice.as_mut_ptr())
     }
 
+    /// Shares what is at an address, as long as it may be used.
+    pub(crate) fn to(address: *mut T) -> Self {
+        Self(address)
+    }
+
     /// The address of one value.
     pub(crate) fn at(self, index: usize) -> *mut T {
         self.0.wrapping_add(index)
@@ -69,4 +77,43 @@ impl<T> Shared<T> {
     pub(crate) fn from(self, index: usize) -> Self {
         Self(self.at(index))
     }
+}
+
+/// Calls `task` with the number and the values of each `len` values of a slice, the last of them perhaps fewer; it takes `operations`
+/// floating-point operations in all.
+pub(crate) fn each_chunk<T: Send>(
+    values: &mut [T],
+    len: usize,
+    operations: usize,
+    task: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    let (all, shared) = (values.len(), Shared::new(values));
+    each(all.div_ceil(len), operations, |number| {
+        let start = number * len;
+        #[allow(unsafe_code)]
+        // SAFETY: chunks are apart and inside of the slice, which is borrowed as long as tasks run.
+        task(number, unsafe { slice::from_raw_parts_mut(shared.at(start), len.min(all - start)) });
+    });
+}
+
+/// The same for several slices of one length: calls `task` with the range of a chunk, and its values in each slice.
+///
+/// # Panics
+/// When the lengths differ.
+pub(crate) fn each_chunk_of<const N: usize>(
+    slices: [&mut [f32]; N],
+    len: usize,
+    operations: usize,
+    task: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync + Send,
+) {
+    let all = slices.first().map_or(0, |slice| slice.len());
+    assert!(slices.iter().all(|slice| slice.len() == all), "slices of one length");
+    let shared = slices.map(Shared::new);
+    each(all.div_ceil(len), operations, |number| {
+        let range = number * len..all.min((number + 1) * len);
+        #[allow(unsafe_code)]
+        // SAFETY: as above, in each of the slices.
+        let chunks = shared.map(|slice| unsafe { slice::from_raw_parts_mut(slice.at(range.start), range.len()) });
+        task(range, chunks);
+    });
 }

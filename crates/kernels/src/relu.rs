@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use crate::arch::Arch;
-use rayon::prelude::*;
+use crate::parallel::each_chunk;
 
 /// Values that one thread does at a time.
 const PIECE: usize = 1 << 14;
@@ -31,7 +31,7 @@ impl WithSimd for Backward<'_> {
 pub fn relu_backward(output: &[f32], grad: &mut [f32]) {
     assert_eq!(output.len(), grad.len(), "a gradient for each output");
     let arch = Arch::new();
-    grad.par_chunks_mut(PIECE)
-        .zip(output.par_chunks(PIECE))
-        .for_each(|(grad, output)| arch.dispatch(Backward { output, grad }));
+    each_chunk(grad, PIECE, 8 * output.len(), |piece, grad| {
+        arch.dispatch(Backward { output: &output[piece * PIECE..][..grad.len()], grad });
+    });
 }

@@ -1,8 +1,10 @@
-//! Memory that tasks fill, each a part of its own.
+//! Memory that tasks fill, each a part of its own: no pass is spent on zeros first.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+
+use crate::parallel::Shared;
 
 /// Values that are written for the first time, or changed in place.
 pub(crate) struct Room {
@@ -38,6 +40,27 @@ impl Room {
         assert!(range.start <= range.end && range.end <= self.len, "a part of the room");
         // SAFETY: the vector has the capacity, and any bits may be in what was not written.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start).cast(), range.len()) }
+    }
+
+    /// Some of the values, which become zero.
+    ///
+    /// # Safety
+    /// As above.
+    #[allow(clippy::mut_from_ref, reason = "the caller answers for it")]
+    #[inline(always)]
+    pub unsafe fn zeros(&self, range: Range<usize>) -> &mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.len, "a part of the room");
+        // SAFETY: the vector has the capacity, and zeros are written before the values are seen.
+        unsafe {
+            let start = self.start.add(range.start);
+            start.write_bytes(0, range.len());
+            std::slice::from_raw_parts_mut(start, range.len())
+        }
+    }
+
+    /// The values for tasks that write through addresses; whoever does answers for it.
+    pub fn shared(&self) -> Shared {
+        Shared::to(self.start)
     }
 
     /// Some of the values of [`Self::of`].

@@ -1,5 +1,6 @@
 //! The left operand of a product, its rows cut into panels that fit the register tile.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// How rows are divided into panels of nearly the same height.
@@ -23,11 +24,11 @@ impl Panels {
     }
 
     /// Writes one panel to `packed`: for each step of the depth, one value of each row. Rows have `depth` values, side by side.
-    pub(crate) fn pack(&self, panel: usize, values: &[f32], depth: usize, packed: &mut [f32]) {
+    pub(crate) fn pack(&self, panel: usize, values: &[f32], depth: usize, packed: &mut [MaybeUninit<f32>]) {
         let range = self.range(panel);
         let height = range.len();
         for (r, row) in values.chunks_exact(depth).skip(range.start).take(height).enumerate() {
-            packed[r..].iter_mut().step_by(height).zip(row).for_each(|(packed, value)| *packed = *value);
+            packed[r..].iter_mut().step_by(height).zip(row).for_each(|(packed, value)| _ = packed.write(*value));
         }
     }
 }

@@ -29,7 +29,7 @@ impl Work for Panel {
 pub(crate) struct Place {
     /// Where its values begin in a packed plane.
     pub start: usize,
-    /// Which of a filter's packed weights it is.
+    /// Where its weight is among those of a plane.
     pub weight: usize,
 }
 
@@ -39,9 +39,13 @@ pub(crate) struct Sums<'a> {
     /// Values of a packed plane.
     pub plane: usize,
     pub places: &'a [Place],
-    /// `[filter, tap, channel in panel]`.
+    /// The value for a plane, place and channel is at `plane * steps[0] + place.weight + channel * steps[1]`.
     pub weights: &'a [f32],
+    pub steps: [usize; 2],
+    /// Channels that a tile has.
     pub panel: usize,
+    /// Channels that there are weights of; the others' sums are the last one's.
+    pub channels: usize,
     /// Values to compute of each channel.
     pub run: usize,
     /// Values from one channel to the next in the sums.
@@ -73,9 +77,11 @@ impl Sums<'_> {
     fn tiles<L: Lanes, const M: usize, const N: usize>(mut self, lanes: L) {
         let furthest = self.places.iter().map(|place| place.start).max().unwrap_or(0);
         let last = self.places.iter().map(|place| place.weight).max().unwrap_or(0);
-        let filters = self.grad.len() / self.plane;
+        let planes = self.grad.len() / self.plane;
         assert!(self.run.is_multiple_of(L::LANES) && furthest + self.run <= self.plane);
-        assert!(self.sums.len() >= (M - 1) * self.pitch + self.run && (last + 1) * M <= self.weights.len() / filters);
+        assert!(self.sums.len() >= (M - 1) * self.pitch + self.run && (1..=M).contains(&self.channels));
+        let furthest = (planes - 1) * self.steps[0] + last + (self.channels - 1) * self.steps[1];
+        assert!(self.places.is_empty() || furthest < self.weights.len());
         let mut at = 0;
         while at + N * L::LANES <= self.run {
             self.tile::<L, M, N>(lanes, at);
@@ -94,22 +100,23 @@ impl Sums<'_> {
     /// `M` channels of `N` vectors, from value `at` on.
     #[inline(always)]
     fn tile<L: Lanes, const M: usize, const N: usize>(&mut self, lanes: L, at: usize) {
-        let filters = self.grad.len() / self.plane;
         let mut sums = [[lanes.splat(0.0); N]; M];
-        let weights = self.weights.chunks_exact(self.weights.len() / filters);
-        for (plane, weights) in self.grad.chunks_exact(self.plane).zip(weights) {
+        let mut weights: [*const f32; M] =
+            std::array::from_fn(|m| self.weights.as_ptr().wrapping_add(m.min(self.channels - 1) * self.steps[1]));
+        for plane in self.grad.chunks_exact(self.plane) {
             for place in self.places {
                 // SAFETY: the furthest place and a whole run after it are inside the plane, as `tiles` asserted.
                 let values: [L::Vector; N] =
                     std::array::from_fn(|n| unsafe { lanes.load(plane.as_ptr().add(place.start + at + n * L::LANES)) });
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: a filter has M weights for the last tap of all places, as `tiles` asserted.
-                    let weight = lanes.splat(unsafe { *weights.as_ptr().add(place.weight * M + m) });
+                for (weights, sums) in weights.iter().zip(&mut sums) {
+                    // SAFETY: the last plane has a weight for the last place of the last channel, as `tiles` asserted.
+                    let weight = lanes.splat(unsafe { *weights.add(place.weight) });
                     for (sum, value) in sums.iter_mut().zip(values) {
                         *sum = lanes.mul_add(weight, value, *sum);
                     }
                 }
             }
+            weights = weights.map(|weights| weights.wrapping_add(self.steps[0]));
         }
         for (m, sums) in sums.into_iter().enumerate() {
             for (n, sum) in sums.into_iter().enumerate() {

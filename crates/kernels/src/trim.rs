@@ -34,12 +34,13 @@ impl Trimmed {
         filters.flat_map(|filter| self.taps.iter().flat_map(|tap| &filter[tap * row..][..row])).copied().collect()
     }
 
-    /// Writes gradients of its weights among those of all, which are zero elsewhere.
-    pub(crate) fn spread(&self, part: &[f32], whole: &mut [f32]) {
-        whole.fill(0.0);
+    /// Gradients of its weights among those of all, which are zero elsewhere.
+    pub(crate) fn spread(&self, part: &[f32]) -> Vec<f32> {
+        let mut whole = vec![0.0; part.len() / self.taps.len() * self.area];
         for (part, whole) in part.chunks_exact(self.taps.len()).zip(whole.chunks_exact_mut(self.area)) {
             self.taps.iter().zip(part).for_each(|(tap, value)| whole[*tap] = *value);
         }
+        whole
     }
 }
 
@@ -97,8 +98,7 @@ mod tests {
         let trimmed = Trimmed::of(&shape(1, 3, 1)).unwrap();
         let whole: Vec<f32> = (0..2 * 9 * 2).map(|i| i as f32).collect();
         assert_eq!(trimmed.take(&whole, 2), [8.0, 9.0, 26.0, 27.0]);
-        let mut back = vec![1.0; 18];
-        trimmed.spread(&[5.0, 7.0], &mut back);
+        let back = trimmed.spread(&[5.0, 7.0]);
         assert_eq!((back[4], back[13], back.iter().sum::<f32>()), (5.0, 7.0, 12.0));
     }
 }

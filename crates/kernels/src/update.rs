@@ -6,10 +6,12 @@
 use pulp::{Simd, WithSimd};
 
 use crate::arch::Arch;
-use rayon::prelude::*;
+use crate::parallel::each_chunk_of;
 
 /// Values that one thread does at a time.
 const PIECE: usize = 1 << 13;
+/// About as many operations as reading and writing a value takes.
+const COST: usize = 16;
 
 /// What all updates do to a gradient first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -204,24 +206,17 @@ impl AdamStep {
         squares: &mut [f32],
         largest: Option<&mut [f32]>,
     ) {
-        same_length(parameter, &[grad, mean, squares]);
-        let arch = Arch::new();
-        let pieces = grad.par_chunks_mut(PIECE).zip(parameter.par_chunks(PIECE));
-        let pieces = pieces.zip(mean.par_chunks_mut(PIECE).zip(squares.par_chunks_mut(PIECE)));
+        same_length(parameter, grad);
+        let (arch, step, cost) = (Arch::new(), *self, COST * grad.len());
         match largest {
-            None => pieces.for_each(|((grad, parameter), (mean, squares))| {
-                arch.dispatch(Averages { step: *self, parameter, grad, mean, squares });
+            None => each_chunk_of([grad, mean, squares], PIECE, cost, |range, [grad, mean, squares]| {
+                arch.dispatch(Averages { step, parameter: &parameter[range], grad, mean, squares });
             }),
             Some(largest) => {
-                same_length(parameter, &[largest]);
-                pieces.zip(largest.par_chunks_mut(PIECE)).for_each(
-                    |(((grad, parameter), (mean, squares)), largest)| {
-                        arch.dispatch(Largest {
-                            averages: Averages { step: *self, parameter, grad, mean, squares },
-                            largest,
-                        });
-                    },
-                );
+                each_chunk_of([grad, mean, squares, largest], PIECE, cost, |range, [grad, mean, squares, largest]| {
+                    let averages = Averages { step, parameter: &parameter[range], grad, mean, squares };
+                    arch.dispatch(Largest { averages, largest });
+                });
             }
         }
     }
@@ -233,26 +228,21 @@ impl SgdStep {
     /// # Panics
     /// When the lengths differ.
     pub fn run(&self, parameter: &[f32], grad: &mut [f32], velocity: Option<&mut [f32]>) {
-        same_length(parameter, &[grad]);
-        let arch = Arch::new();
-        let pieces = grad.par_chunks_mut(PIECE).zip(parameter.par_chunks(PIECE));
+        same_length(parameter, grad);
+        let (arch, step, cost) = (Arch::new(), *self, COST * grad.len());
         match velocity {
-            None => pieces.for_each(|(grad, parameter)| arch.dispatch(Plain { step: *self, parameter, grad })),
-            Some(velocity) => {
-                same_length(parameter, &[velocity]);
-                pieces.zip(velocity.par_chunks_mut(PIECE)).for_each(|((grad, parameter), velocity)| {
-                    arch.dispatch(Momentum { step: *self, parameter, grad, velocity });
-                });
-            }
+            None => each_chunk_of([grad], PIECE, cost, |range, [grad]| {
+                arch.dispatch(Plain { step, parameter: &parameter[range], grad });
+            }),
+            Some(velocity) => each_chunk_of([grad, velocity], PIECE, cost, |range, [grad, velocity]| {
+                arch.dispatch(Momentum { step, parameter: &parameter[range], grad, velocity });
+            }),
         }
     }
 }
 
-fn same_length(parameter: &[f32], others: &[&mut [f32]]) {
-    assert!(
-        others.iter().all(|other| other.len() == parameter.len()),
-        "an update needs a value for each of the parameter"
-    );
+fn same_length(parameter: &[f32], grad: &[f32]) {
+    assert_eq!(grad.len(), parameter.len(), "an update needs a value for each of the parameter");
 }
 
 #[cfg(test)]
