@@ -17,7 +17,7 @@ impl Operation for Attend {
         self.0.forward(inputs[0])
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>) -> Vec<Vec<f32>> {
+    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>, _: &[bool]) -> Vec<Vec<f32>> {
         vec![self.0.backward(inputs[0], &grad)]
     }
 }

@@ -30,10 +30,10 @@ impl Operation for Sequences {
         input == 1
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>) -> Vec<Vec<f32>> {
+    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>, wanted: &[bool]) -> Vec<Vec<f32>> {
         let seen = self.seen.get().expect("the forward pass came before");
-        let made = self.layer.backward(inputs[1], seen, &grad);
-        vec![made.input, made.weight, made.bias]
+        let made = self.layer.backward(inputs[1], seen, &grad, wanted[0]);
+        vec![made.input.unwrap_or_default(), made.weight, made.bias]
     }
 }
 

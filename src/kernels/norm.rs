@@ -41,7 +41,7 @@ impl Operation for Batch {
         self.added
     }
 
-    fn backward(&self, inputs: &[&[f32]], output: &[f32], grad: Vec<f32>) -> Vec<Vec<f32>> {
+    fn backward(&self, inputs: &[&[f32]], output: &[f32], grad: Vec<f32>, _: &[bool]) -> Vec<Vec<f32>> {
         let (mean, variance) = self.statistics.get().expect("the forward pass came before");
         let [input, weight, bias] = [inputs[0], inputs[1], inputs[2]];
         let seen = Seen { input, weight, bias, mean, variance, output: self.added.then_some(output) };
@@ -101,7 +101,7 @@ impl Operation for Layer {
         input < 2
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>) -> Vec<Vec<f32>> {
+    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>, _: &[bool]) -> Vec<Vec<f32>> {
         let statistics = self.statistics.get().expect("the forward pass came before");
         let made = self.norm.backward(inputs[0], inputs[1], statistics, grad);
         vec![made.input, made.weight, made.bias]

@@ -32,8 +32,8 @@ pub trait Operation: Debug + Send + Sync {
         false
     }
 
-    /// The gradients of all inputs from that of the result.
-    fn backward(&self, inputs: &[&[f32]], output: &[f32], grad: Vec<f32>) -> Vec<Vec<f32>>;
+    /// The gradients of all inputs from that of the result; that of an input that is not `wanted` may be empty.
+    fn backward(&self, inputs: &[&[f32]], output: &[f32], grad: Vec<f32>, wanted: &[bool]) -> Vec<Vec<f32>>;
 }
 
 /// The backward pass.
@@ -80,7 +80,8 @@ impl<B: HostBackend, const N: usize> Backward<B, N> for Step {
             inputs.iter().map(|tensor| tensor.as_ref().map_or(Cow::Borrowed(&[][..]), B::values)).collect();
         let held: Vec<&[f32]> = held.iter().map(|values| &**values).collect();
         let output = output.as_ref().map_or(Cow::Borrowed(&[][..]), B::values);
-        let made = operation.backward(&held, &output, grad);
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let made = operation.backward(&held, &output, grad, &wanted);
         for ((node, values), shape) in ops.parents.into_iter().zip(made).zip(shapes) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, B::tensor(values, shape));

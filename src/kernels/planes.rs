@@ -24,7 +24,7 @@ impl Operation for Mean {
         false
     }
 
-    fn backward(&self, _: &[&[f32]], _: &[f32], grad: Vec<f32>) -> Vec<Vec<f32>> {
+    fn backward(&self, _: &[&[f32]], _: &[f32], grad: Vec<f32>, _: &[bool]) -> Vec<Vec<f32>> {
         vec![self.planes.mean_backward(&grad)]
     }
 }
@@ -44,7 +44,7 @@ impl Operation for Scale {
         self.planes.scale(inputs[0], inputs[1])
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>) -> Vec<Vec<f32>> {
+    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>, _: &[bool]) -> Vec<Vec<f32>> {
         let (input, factors) = self.planes.scale_backward(inputs[0], inputs[1], grad);
         vec![input, factors]
     }

@@ -20,7 +20,7 @@ impl Operation for Function {
         self.function.forward(inputs[0])
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>) -> Vec<Vec<f32>> {
+    fn backward(&self, inputs: &[&[f32]], _: &[f32], grad: Vec<f32>, _: &[bool]) -> Vec<Vec<f32>> {
         vec![self.function.backward(inputs[0], grad)]
     }
 }

@@ -1,4 +1,8 @@
 //! Linear layers: `x · W + b`, perhaps with a ReLU after it, and the gradients of that.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+use std::slice;
 
 use pulp::{Simd, WithSimd};
 
@@ -8,6 +12,9 @@ use crate::lanes::Isa;
 use crate::outer::Outer;
 use crate::parallel::{Shared, each};
 use crate::{Activation, ShapeError};
+
+/// Columns of a gradient whose sums one thread makes at a time.
+const COLUMNS: usize = 64;
 
 /// How the weights of a linear layer lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,7 +200,7 @@ impl Linear {
         order: WeightOrder,
         rectified: Option<&[f32]>,
         grad: &mut [f32],
-        mut wanted: LinearGradients<'_>,
+        wanted: LinearGradients<'_>,
     ) -> Result<(), ShapeError> {
         self.check()?;
         let length = |what, expected, slice: Option<&[f32]>| {
@@ -210,7 +217,7 @@ impl Linear {
             [wanted.weight, wanted.bias].into_iter().flatten().for_each(|grad| grad.fill(0.0));
             return Ok(());
         }
-        Arch::new().dispatch(Prepare { rectified, grad, bias: wanted.bias.as_deref_mut() });
+        self.prepare(rectified, grad, wanted.bias);
         let Self { batch, inputs, outputs } = *self;
         let grad = &*grad;
         let to_weight = wanted.weight.map(|out| {
@@ -247,13 +254,27 @@ impl Linear {
         });
         Ok(())
     }
+    /// What comes before the products: the ReLU's gradient in place, and the sums of columns.
+    fn prepare(&self, rectified: Option<&[f32]>, grad: &mut [f32], bias: Option<&mut [f32]>) {
+        if rectified.is_none() && bias.is_none() {
+            return;
+        }
+        let (arch, outputs) = (Arch::new(), self.outputs);
+        let (values, grad, bias) = (grad.len(), Shared::new(grad), bias.map(Shared::new));
+        each(outputs.div_ceil(COLUMNS), 8 * values, |task| {
+            let columns = task * COLUMNS..outputs.min((task + 1) * COLUMNS);
+            arch.dispatch(Prepare { layer: self, rectified, grad, bias, columns });
+        });
+    }
 }
 
-/// What comes before the products: the ReLU's gradient in place, and the sums of columns.
+/// [`Linear::prepare`] for some columns, which nobody else uses.
 struct Prepare<'a> {
+    layer: &'a Linear,
     rectified: Option<&'a [f32]>,
-    grad: &'a mut [f32],
-    bias: Option<&'a mut [f32]>,
+    grad: Shared,
+    bias: Option<Shared>,
+    columns: Range<usize>,
 }
 
 impl WithSimd for Prepare<'_> {
@@ -261,17 +282,27 @@ impl WithSimd for Prepare<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        if let Some(rectified) = self.rectified {
-            for (grad, output) in self.grad.iter_mut().zip(rectified) {
-                *grad = if *output > 0.0 { *grad } else { 0.0 };
+        let Self { layer: Linear { batch, outputs, .. }, rectified, grad, bias, columns } = self;
+        // Sums over many samples: f64.
+        let mut sums = [0.0f64; COLUMNS];
+        for row in 0..*batch {
+            let place = row * outputs + columns.start..row * outputs + columns.end;
+            // SAFETY: inside of the gradient, and these columns are this task's.
+            let grad = unsafe { slice::from_raw_parts_mut(grad.at(place.start), place.len()) };
+            if let Some(rectified) = rectified {
+                for (grad, output) in grad.iter_mut().zip(&rectified[place]) {
+                    *grad = if *output > 0.0 { *grad } else { 0.0 };
+                }
+            }
+            for (sum, grad) in sums.iter_mut().zip(grad) {
+                *sum += f64::from(*grad);
             }
         }
-        let Some(bias) = self.bias else { return };
-        // Sums over many samples: f64.
-        let mut sums = vec![0.0f64; bias.len()];
-        for grad in self.grad.chunks_exact(bias.len()) {
-            sums.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += f64::from(*grad));
+        if let Some(bias) = bias {
+            for (column, sum) in columns.zip(sums) {
+                // SAFETY: as above, of the bias.
+                unsafe { bias.at(column).write(sum as f32) };
+            }
         }
-        bias.iter_mut().zip(sums).for_each(|(bias, sum)| *bias = sum as f32);
     }
 }

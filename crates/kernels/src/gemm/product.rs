@@ -51,6 +51,38 @@ impl PackedMatrix {
             block.run(self.isa());
         });
     }
+
+    /// [`Self::multiply`] by the calling thread alone, of rows without gaps.
+    ///
+    /// # Panics
+    /// When the left operand is too short.
+    ///
+    /// # Safety
+    /// All rows of the output can be written, and nobody else uses them.
+    pub(crate) unsafe fn multiply_alone(
+        &self,
+        left: &[f32],
+        rows: usize,
+        epilogue: &Epilogue<'_>,
+        out: Shared,
+        out_stride: usize,
+    ) {
+        assert!(rows * self.depth() <= left.len(), "rows inside of the left operand");
+        epilogue.check(rows.max(1), self.columns());
+        let block = Block {
+            packed: self,
+            left: left.as_ptr(),
+            stride: self.depth(),
+            rows,
+            panels: 0..self.panels(),
+            out: out.at(0),
+            out_stride,
+            first_row: 0,
+            epilogue,
+        };
+        // SAFETY: the rows of the left operand are inside of it, as was asserted, those of the output are the caller's.
+        block.run(self.isa());
+    }
 }
 
 #[cfg(test)]

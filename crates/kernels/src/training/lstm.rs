@@ -1,18 +1,22 @@
 //! A layer of LSTM over whole sequences, and its gradients through time.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use crate::arch::Arch;
 use crate::functions::{sigmoid, tanh};
 use crate::gemm::{Epilogue, PackedMatrix};
 use crate::parallel::{Shared, each};
+use crate::room::Room;
+use crate::scratch::with_scratch;
 use crate::{Linear, LinearGradients, WeightOrder, permute};
 
 /// The gates side by side: input, forget, cell, output, as PyTorch has them.
 const GATES: usize = 4;
-/// About as many operations a gate takes.
-const COST: usize = 32;
+/// Sequences that go through all steps together, at most: threads meet once and not at each step.
+const SEQUENCES: usize = 16;
 
 /// The sizes of an LSTM over `[batch, steps, inputs]`, which begins with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +45,8 @@ pub struct LstmSeen {
 /// The gradients of an LSTM.
 #[derive(Debug)]
 pub struct LstmGradients {
-    /// Of the input.
-    pub input: Vec<f32>,
+    /// Of the input, if it is wanted.
+    pub input: Option<Vec<f32>>,
     /// Of the weights of input and state, `[inputs + hidden, 4 · hidden]`.
     pub weight: Vec<f32>,
     /// Of the bias, `[4 · hidden]`.
@@ -70,99 +74,123 @@ impl LstmLayer {
         assert!(weight.len() == taken * gates && bias.len() == gates, "weights of all gates");
         let packed = PackedMatrix::new(weight, taken, gates, [gates, 1]);
         let epilogue = Epilogue { bias: Some(bias), ..Epilogue::default() };
-        let mut seen = LstmSeen {
-            taken: vec![0.0; steps * batch * taken],
-            gates: vec![0.0; steps * batch * gates],
-            cells: vec![0.0; steps * batch * hidden],
-        };
-        let mut output = vec![0.0; batch * steps * hidden];
-        for (row, values) in seen.taken.chunks_exact_mut(taken).enumerate() {
-            let at = (row % batch * steps + row / batch) * inputs;
-            values[..inputs].copy_from_slice(&input[at..][..inputs]);
-        }
-        for step in 0..steps {
-            let left = &seen.taken[step * batch * taken..][..batch * taken];
-            let made = &mut seen.gates[step * batch * gates..][..batch * gates];
-            packed.multiply(left, taken, batch, &epilogue, made, gates);
-            let (before, cells) = seen.cells.split_at_mut(step * batch * hidden);
-            let before = &before[before.len().saturating_sub(batch * hidden)..];
-            let next = if step + 1 < steps { &mut seen.taken[(step + 1) * batch * taken..] } else { &mut [][..] };
-            let shared = [made, &mut cells[..batch * hidden], next, &mut output].map(Shared::new);
-            each(batch, COST * batch * gates, |row| {
-                // SAFETY: each task has a row of its own in all of them.
-                let [gates, cells, output] = unsafe {
-                    [
-                        slice(shared[0], row * gates, gates),
-                        slice(shared[1], row * hidden, hidden),
-                        slice(shared[3], (row * steps + step) * hidden, hidden),
-                    ]
-                };
-                let before = if step == 0 { &[][..] } else { &before[row * hidden..][..hidden] };
-                Arch::new().dispatch(Step { gates, before, cells, output });
-                if step + 1 < steps {
-                    // SAFETY: as above.
-                    unsafe { slice(shared[2], row * taken + inputs, hidden) }.copy_from_slice(output);
+        let seen = [taken, gates, hidden].map(|values| Room::new(steps * batch * values));
+        let output = Room::new(batch * steps * hidden);
+        self.each(|rows| {
+            for step in 0..steps {
+                let [place, next] = [step, step + 1].map(|step| step * batch + rows.start..step * batch + rows.end);
+                // SAFETY: each task has sequences of its own, and the state before a step is written by the step before it.
+                unsafe {
+                    for row in rows.clone() {
+                        let start = (step * batch + row) * taken;
+                        let input = &input[(row * steps + step) * inputs..][..inputs];
+                        seen[0].part(start..start + inputs).write_copy_of_slice(input);
+                        if step == 0 {
+                            seen[0].zeros(start + inputs..start + taken);
+                        }
+                    }
+                    let left = seen[0].written(place.start * taken..place.end * taken);
+                    let made = seen[1].shared().from(place.start * gates);
+                    packed.multiply_alone(left, rows.len(), &epilogue, made, gates);
                 }
-            });
+                for (at, row) in place.zip(rows.clone()) {
+                    let out = (row * steps + step) * hidden;
+                    // SAFETY: as above; the gates were just written.
+                    unsafe {
+                        let before = match step {
+                            0 => &[][..],
+                            _ => &*seen[2].written((at - batch) * hidden..(at - batch + 1) * hidden),
+                        };
+                        let gates = seen[1].written(at * gates..(at + 1) * gates);
+                        let cells = seen[2].zeros(at * hidden..(at + 1) * hidden);
+                        let output = output.zeros(out..out + hidden);
+                        Arch::new().dispatch(Step { gates, before, cells, output: &mut *output });
+                        if step + 1 < steps {
+                            let next = (next.start + row - rows.start) * taken;
+                            seen[0].part(next + inputs..next + taken).write_copy_of_slice(output);
+                        }
+                    }
+                }
+            }
+        });
+        // SAFETY: the tasks wrote all steps of all sequences.
+        unsafe {
+            let [taken, gates, cells] = seen.map(|room| room.filled());
+            (output.filled(), LstmSeen { taken, gates, cells })
         }
-        (output, seen)
     }
 
-    /// The gradients from `grad`, that of all hidden states.
-    pub fn backward(&self, weight: &[f32], seen: &LstmSeen, grad: &[f32]) -> LstmGradients {
+    /// Calls `work` with ranges of the sequences, on all threads.
+    fn each(&self, work: impl Fn(Range<usize>) + Sync + Send) {
+        // By the sizes alone, so that the bits don't depend on the threads.
+        let count = self.batch.div_ceil(SEQUENCES);
+        let operations = 2 * self.steps * self.batch * self.taken() * self.gates();
+        each(count, operations, |task| work(task * self.batch / count..(task + 1) * self.batch / count));
+    }
+
+    /// The gradients from `grad`, that of all hidden states; that of the input if it is `wanted`.
+    pub fn backward(&self, weight: &[f32], seen: &LstmSeen, grad: &[f32], wanted: bool) -> LstmGradients {
         let Self { batch, steps, inputs, hidden } = *self;
         let (taken, gates) = (self.taken(), self.gates());
         assert!(grad.len() == batch * steps * hidden && weight.len() == taken * gates, "values of all steps");
         // Of the state's weights, to go back by a step.
         let back = PackedMatrix::new(&weight[inputs * gates..], gates, hidden, [1, gates]);
-        let mut to_gates = vec![0.0; steps * batch * gates];
-        let (mut to_hidden, mut to_cells) = (vec![0.0; batch * hidden], vec![0.0; batch * hidden]);
-        for step in (0..steps).rev() {
-            let made = &mut to_gates[step * batch * gates..][..batch * gates];
-            let shared = [&mut *made, &mut to_cells].map(Shared::new);
-            each(batch, COST * batch * gates, |row| {
-                let at = step * batch + row;
-                // SAFETY: each task has a row of its own in both.
-                let [to_gates, to_cells] =
-                    unsafe { [slice(shared[0], row * gates, gates), slice(shared[1], row * hidden, hidden)] };
-                Arch::new().dispatch(Back {
-                    gates: &seen.gates[at * gates..][..gates],
-                    before: if step == 0 { &[] } else { &seen.cells[(at - batch) * hidden..][..hidden] },
-                    cells: &seen.cells[at * hidden..][..hidden],
-                    grad: &grad[(row * steps + step) * hidden..][..hidden],
-                    to_hidden: &to_hidden[row * hidden..][..hidden],
-                    to_gates,
-                    to_cells,
-                });
+        let to_gates = Room::new(steps * batch * gates);
+        self.each(|rows| {
+            with_scratch(2 * rows.len() * hidden, |scratch| {
+                scratch.fill(0.0);
+                let (to_hidden, to_cells) = scratch.split_at_mut(rows.len() * hidden);
+                for step in (0..steps).rev() {
+                    let place = step * batch + rows.start..step * batch + rows.end;
+                    for (index, (at, row)) in place.clone().zip(rows.clone()).enumerate() {
+                        Arch::new().dispatch(Back {
+                            gates: &seen.gates[at * gates..][..gates],
+                            before: if step == 0 { &[] } else { &seen.cells[(at - batch) * hidden..][..hidden] },
+                            cells: &seen.cells[at * hidden..][..hidden],
+                            grad: &grad[(row * steps + step) * hidden..][..hidden],
+                            to_hidden: &to_hidden[index * hidden..][..hidden],
+                            // SAFETY: each task has sequences of its own.
+                            to_gates: unsafe { to_gates.zeros(at * gates..(at + 1) * gates) },
+                            to_cells: &mut to_cells[index * hidden..][..hidden],
+                        });
+                    }
+                    if step > 0 {
+                        let out = Shared::new(to_hidden);
+                        // SAFETY: the gates' gradients were just written; the state's are this task's working memory.
+                        unsafe {
+                            let made = to_gates.written(place.start * gates..place.end * gates);
+                            back.multiply_alone(made, rows.len(), &Epilogue::default(), out, hidden);
+                        }
+                    }
+                }
             });
-            if step > 0 {
-                back.multiply(made, gates, batch, &Epilogue::default(), &mut to_hidden, hidden);
-            }
-        }
+        });
+        // SAFETY: the tasks wrote all steps of all sequences.
+        let mut to_gates = unsafe { to_gates.filled() };
         let layer = Linear { batch: steps * batch, inputs: taken, outputs: gates };
         let (mut to_weight, mut bias) = (vec![0.0; weight.len()], vec![0.0; gates]);
-        let wanted = LinearGradients { input: None, weight: Some(&mut to_weight), bias: Some(&mut bias) };
+        let asked = LinearGradients { input: None, weight: Some(&mut to_weight), bias: Some(&mut bias) };
         layer
-            .backward(&seen.taken, weight, WeightOrder::InputsFirst, None, &mut to_gates, wanted)
+            .backward(&seen.taken, weight, WeightOrder::InputsFirst, None, &mut to_gates, asked)
             .expect("the lengths are those of the sizes");
-        let layer = Linear { batch: steps * batch, inputs, outputs: gates };
+        let input = wanted.then(|| self.to_input(weight, seen, &mut to_gates));
+        LstmGradients { input, weight: to_weight, bias }
+    }
+
+    /// The gradient of the input from that of the gates.
+    fn to_input(&self, weight: &[f32], seen: &LstmSeen, to_gates: &mut [f32]) -> Vec<f32> {
+        let Self { batch, steps, inputs, .. } = *self;
+        let layer = Linear { batch: steps * batch, inputs, outputs: self.gates() };
         let mut to_input = vec![0.0; steps * batch * inputs];
-        let wanted = LinearGradients { input: Some(&mut to_input), ..LinearGradients::default() };
+        let asked = LinearGradients { input: Some(&mut to_input), ..LinearGradients::default() };
         let unused = &seen.taken[..steps * batch * inputs];
         layer
-            .backward(unused, &weight[..inputs * gates], WeightOrder::InputsFirst, None, &mut to_gates, wanted)
+            .backward(unused, &weight[..inputs * self.gates()], WeightOrder::InputsFirst, None, to_gates, asked)
             .expect("the lengths are those of the sizes");
         let mut input = vec![0.0; to_input.len()];
         permute(&to_input, &[steps, batch, inputs], &[1, 0, 2], &mut input);
-        LstmGradients { input, weight: to_weight, bias }
+        input
     }
-}
-
-/// # Safety
-/// The values are inside of what is shared, and nobody else uses them.
-unsafe fn slice<'a>(shared: Shared, start: usize, len: usize) -> &'a mut [f32] {
-    // SAFETY: the caller's.
-    unsafe { std::slice::from_raw_parts_mut(shared.at(start), len) }
 }
 
 /// One step of one sequence.
@@ -295,8 +323,8 @@ mod tests {
             for (found, expected) in output.iter().zip(precise(&layer, &operands[0], &operands[1], &operands[2])) {
                 assert!((f64::from(*found) - expected).abs() < 1e-5, "{layer:?}: {found} {expected}");
             }
-            let made = layer.backward(&weight, &seen, &grad);
-            for (which, found) in [made.input, made.weight, made.bias].iter().enumerate() {
+            let made = layer.backward(&weight, &seen, &grad, true);
+            for (which, found) in [made.input.unwrap(), made.weight, made.bias].iter().enumerate() {
                 for at in (0..found.len()).step_by(found.len() / 29 + 1) {
                     let moved = |by: f64| -> f64 {
                         let mut operands = operands.clone();
