@@ -13,6 +13,7 @@ use super::fixture::{Fixture, Resume};
 use super::measure::{Measure, floats, floor, largest, named, tensor};
 use super::{CheckError, Result};
 use crate::device::{Backend, DeviceName, OpenDevice};
+use crate::kernels;
 use crate::models::{Network, weights};
 use crate::optim::{self, Group, Schedule};
 use crate::train::{StepInput, trained_parameters};
@@ -157,6 +158,13 @@ impl Trainer {
 
     /// One step at a constant rate; gives the loss before it.
     pub fn step(self, input: StepInput) -> Result<(Self, f32)> {
+        match self.network.devices().first().cloned() {
+            Some(device) => kernels::step(&device, || self.stepped(input)),
+            None => self.stepped(input),
+        }
+    }
+
+    fn stepped(self, input: StepInput) -> Result<(Self, f32)> {
         let (grads, loss) = backward(&self.network, input)?;
         Ok((self.update(grads)?, loss))
     }

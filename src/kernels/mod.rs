@@ -64,6 +64,12 @@ pub fn serves(device: &Device) -> bool {
     Host::of(device).is_some()
 }
 
+/// Does a step of training on a device. Where our kernels run on it, their threads wait actively for what is next: to wake them takes
+/// longer than many an operation.
+pub fn step<T>(device: &Device, work: impl FnOnce() -> T) -> T {
+    if serves(device) { rekindle_kernels::scope(work) } else { work() }
+}
+
 /// A convolution of `x` `[batch, in, height, width]` with `weight` `[out, in / groups, height, width]`, then an activation.
 pub fn conv2d(
     x: Tensor<4>,

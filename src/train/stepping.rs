@@ -17,6 +17,7 @@ use super::{Reported, StepInput, StepOutput, TrainError};
 use crate::checkpoint::{EpochSums, Moment};
 use crate::data::{Batch, Batches};
 use crate::distributed::{self, Group};
+use crate::kernels;
 use crate::models::Network;
 use crate::optim;
 use crate::random;
@@ -40,7 +41,7 @@ impl Strategy {
         self.wait_for_room();
         state.sane = false;
         state.learner.lr_step();
-        state.learner.optimizer_step(grads);
+        kernels::step(&self.device, || state.learner.optimizer_step(grads));
         reported.into_iter().for_each(|reported| state.sums.add(reported));
         state.sums.add_read(told.sums);
         state.at.step += 1;
@@ -166,7 +167,8 @@ impl Strategy {
         // The random numbers of a batch are a function of the seed, the step and its place: a resumed run draws the same.
         let seed = random::batch(self.recipe.train.seed, state.at.step, place);
         crate::device::seed(&self.device, seed);
-        state.learner.train_step(StepInput { batch, objective: self.objective.clone() })
+        let input = StepInput { batch, objective: self.objective.clone() };
+        kernels::step(&self.device, || state.learner.train_step(input))
     }
 
     fn observe(&self, state: &Loop) {

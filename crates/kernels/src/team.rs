@@ -15,7 +15,8 @@ use std::thread::{self, Thread};
 const OPEN: u64 = 1 << 31;
 /// The number of a job is above this bit.
 const NUMBER: u32 = 32;
-/// Turns that a thread waits actively after the last scope has ended, a few microseconds.
+/// Turns that a thread waits actively: after the last scope has ended, some tens of microseconds, and inside of one before it lets
+/// others have the processor between its turns.
 const PATIENCE: usize = 2_000;
 
 /// Calls a task with a number.
@@ -148,13 +149,13 @@ fn wait(team: &'static Team, index: usize) {
             }
             continue;
         }
-        spin_loop();
-        if team.active.load(Ordering::Relaxed) && index < team.most.load(Ordering::Relaxed) {
-            idle = 0;
-            continue;
-        }
         idle += 1;
-        if idle > PATIENCE {
+        if idle <= PATIENCE {
+            spin_loop();
+        } else if team.active.load(Ordering::Relaxed) && index < team.most.load(Ordering::Relaxed) {
+            // Whoever opened the scope does something else, perhaps on threads that need this processor.
+            thread::yield_now();
+        } else {
             team.asleep.fetch_add(1, Ordering::SeqCst);
             while !team.active.load(Ordering::SeqCst) || index >= team.most.load(Ordering::Relaxed) {
                 thread::park();
@@ -198,8 +199,11 @@ pub(crate) fn each<F: Fn(usize) + Sync>(count: usize, task: &F) {
         team.next.store(count, Ordering::Relaxed);
     }
     team.state.fetch_and(!OPEN, Ordering::AcqRel);
+    let mut turns = 0;
     while team.state.load(Ordering::Acquire) & (OPEN - 1) != 0 {
-        spin_loop();
+        turns += 1;
+        // A thread that is still at work may have lost its processor to someone.
+        if turns <= PATIENCE { spin_loop() } else { thread::yield_now() }
     }
     SCOPE.set(threads);
     if let Err(panic) = done {
