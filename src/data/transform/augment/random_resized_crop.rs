@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn parts_have_the_shares_and_proportions_that_were_asked_for() {
         let augment = RandomResizedCrop { size: Extent::Edge(8), scale: shares(), ratio: proportions() };
-        let mut draws = Draws::new("test", &[1]);
+        let mut draws = crate::random::augmentation(1, 0, 0);
         let (mut areas, mut tall) = (Vec::new(), 0);
         for _ in 0..2000 {
             let [top, left, h, w] = augment.part(300, 200, &mut draws);
@@ -128,7 +128,7 @@ mod tests {
     fn what_never_fits_is_the_largest_part_in_the_middle() {
         // torchvision 0.29.2: RandomResizedCrop.get_params(img, [1, 1], [3/4, 4/3]) for these sizes.
         let augment = RandomResizedCrop { size: Extent::Edge(8), scale: [1.0, 1.0], ratio: proportions() };
-        let mut draws = Draws::new("test", &[2]);
+        let mut draws = crate::random::augmentation(2, 0, 0);
         for ((height, width), part) in
             [((20, 200), [0, 86, 20, 27]), ((200, 21), [86, 0, 28, 21]), ((1, 90), [0, 44, 1, 1])]
         {
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn an_image_and_its_mask_stay_together() {
         let augment = RandomResizedCrop { size: Extent::Exact { height: 6, width: 5 }, ..sized() };
-        let mut draws = Draws::new("test", &[3]);
+        let mut draws = crate::random::augmentation(3, 0, 0);
         // The left half is dark and of class 0, the right half bright and of class 1.
         let half = |low: u8, high: u8| (0..40 * 40).map(|at| if at % 40 < 20 { low } else { high }).collect();
         for _ in 0..50 {
