@@ -170,7 +170,7 @@ impl Case<'_> {
         let manifest = &contents.manifest;
         let loader = plan.recipe.data.loader(Path::new(""), Split::Train, plan.recipe.train.seed, &device)?;
         let network = restored(&plan.architecture, contents, place)?;
-        let at = Position { step: manifest.step, epoch: manifest.epoch, batch: manifest.batch };
+        let at = Position { step: manifest.step, epoch: manifest.epoch, batch: manifest.batch, ..Position::default() };
         let mut learner = plan.learner(network, Some(contents.optimizer()?), at, loader.num_batches(), &device)?;
         let groups = plan.recipe.optimizer.resolve(&rekindle::train::trained_parameters(&learner.model()))?;
         let parameters = rekindle::train::trained_parameters(&learner.model());
