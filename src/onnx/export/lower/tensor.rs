@@ -118,16 +118,18 @@ fn repeat(graph: &mut Graph<'_>, op: &RepeatDimOpIr) -> Result<(), String> {
 
 /// A slice of some axes; those that are whole are left out, and hold for any batch size.
 fn slice(graph: &mut Graph<'_>, op: &SliceOpIr) -> Result<(), String> {
-    let shape = graph.shape(&op.tensor);
+    let (shape, left) = (graph.shape(&op.tensor), graph.shape(&op.out));
     let (mut starts, mut ends, mut axes, mut steps) = (vec![], vec![], vec![], vec![]);
     for (axis, (range, dim)) in op.ranges.iter().zip(&shape).enumerate() {
         let size = op.tensor.shape.to_vec()[axis] as isize;
         let end = range.end.unwrap_or(size);
-        if range.start == 0 && range.step == 1 && end >= size {
-            continue;
-        }
-        if dim.fixed().is_none() {
+        // What is left of an open axis is open too, or it is as many as happen to be in the smaller of two batches.
+        let whole = range.start == 0 && range.step == 1 && end >= size;
+        if dim.fixed().is_none() && (!whole || left[axis].fixed().is_some()) {
             return Err("it takes a part of the batch".to_string());
+        }
+        if whole {
+            continue;
         }
         if range.step < 1 || range.start < 0 || end < 0 {
             return Err("it counts backwards".to_string());
