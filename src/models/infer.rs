@@ -14,17 +14,31 @@ use super::{Architecture, Entry, import, weights};
 /// The configuration keys with which a network has all names and shapes of a weight file and no others, only those that differ
 /// from the row's: none at all where the row fits as it is.
 pub fn configuration(entry: &Entry, file: &ModelFile) -> Option<Map<String, Json>> {
-    let names = Names::of(file);
-    entry.standard().ok()?.forms().into_iter().find_map(|form| with_form(entry, file, &names, form))
+    among_forms(entry, file, |_| true)
 }
 
-/// The same for one form of the network.
-fn with_form(entry: &Entry, file: &ModelFile, names: &Names, form: Map<String, Json>) -> Option<Map<String, Json>> {
-    let network = entry.configure(&form).ok()?;
-    if !names.may_be(&network) {
-        return None;
-    }
-    let (known, fits) = shapes(&network, file)?;
+/// The same for one row of many: a look at the names comes before a match in earnest. Burn's records, whose names are not
+/// PyTorch's, fit none.
+pub(super) fn recognised(entry: &Entry, file: &ModelFile) -> Option<Map<String, Json>> {
+    let names = Names::of(file);
+    among_forms(entry, file, |network| names.may_be(network))
+}
+
+fn among_forms(entry: &Entry, file: &ModelFile, may_be: impl Fn(&Architecture) -> bool) -> Option<Map<String, Json>> {
+    entry.standard().ok()?.forms().into_iter().find_map(|form| {
+        let network = entry.configure(&form).ok().filter(&may_be)?;
+        with_form(entry, file, &network, form)
+    })
+}
+
+/// The keys for one form of the network.
+fn with_form(
+    entry: &Entry,
+    file: &ModelFile,
+    network: &Architecture,
+    form: Map<String, Json>,
+) -> Option<Map<String, Json>> {
+    let (known, fits) = shapes(network, file)?;
     if fits {
         return Some(form);
     }

@@ -33,7 +33,7 @@ impl Recognised {
 /// A file may fit several: VGG's widths can be any, and a small network may have the names of another.
 pub fn recognise(registry: &Registry, file: &ModelFile) -> Vec<Recognised> {
     let fits = registry.entries().iter().filter_map(|entry| {
-        let keys = infer::configuration(entry, file)?;
+        let keys = infer::recognised(entry, file)?;
         let architecture = entry.configure(&keys).ok()?;
         Some(Recognised { entry: entry.clone(), keys, architecture })
     });
