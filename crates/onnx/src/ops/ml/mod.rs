@@ -2,6 +2,7 @@
 
 pub(super) mod encode;
 pub(super) mod features;
+mod forest;
 pub(super) mod linear;
 pub(super) mod maps;
 mod scores;

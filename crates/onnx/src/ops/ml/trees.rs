@@ -3,8 +3,9 @@
 use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
 use std::collections::HashMap;
 
+use super::forest::{Aggregate, Branch, Forest, Mode, Step};
 use super::scores::{Binary, Labels, Transform, classified, greatest};
-use super::{Rows, one, sizes};
+use super::{one, sizes};
 use crate::array::count;
 use crate::{Array, Error, Result};
 
@@ -84,127 +85,9 @@ pub(in crate::ops) const OPERATORS: &[Entry] = &[
     ),
 ];
 
-/// How a node compares a feature.
-#[derive(Clone, Copy)]
-enum Mode {
-    Leq,
-    Lt,
-    Gte,
-    Gt,
-    Eq,
-    Neq,
-    Member,
-}
-
-/// Where a walk goes on.
-#[derive(Clone, Copy)]
-enum Step {
-    Branch(usize),
-    Leaf(usize),
-}
-
-struct Branch {
-    mode: Mode,
-    feature: usize,
-    split: f64,
-    members: Vec<f64>,
-    missing_is_true: bool,
-    yes: Step,
-    no: Step,
-}
-
-impl Branch {
-    fn next(&self, row: &[f64]) -> Step {
-        let value = row[self.feature];
-        let holds = match self.mode {
-            Mode::Leq => value <= self.split,
-            Mode::Lt => value < self.split,
-            Mode::Gte => value >= self.split,
-            Mode::Gt => value > self.split,
-            Mode::Eq => value == self.split,
-            Mode::Neq => value != self.split && !value.is_nan(),
-            Mode::Member => self.members.contains(&value),
-        };
-        if holds || value.is_nan() && self.missing_is_true { self.yes } else { self.no }
-    }
-}
-
-/// Trees: where each begins, their branches, and what each leaf adds to which targets.
-struct Forest {
-    roots: Vec<Step>,
-    branches: Vec<Branch>,
-    leaves: Vec<Vec<(usize, f64)>>,
-}
-
-impl Forest {
-    /// Every target and every other node that the nodes refer to is there.
-    fn check(self, targets: usize) -> Result<Self> {
-        let there = |step: &Step| match *step {
-            Step::Branch(node) => node < self.branches.len(),
-            Step::Leaf(leaf) => leaf < self.leaves.len(),
-        };
-        let steps = self.branches.iter().flat_map(|branch| [&branch.yes, &branch.no]).chain(&self.roots);
-        if !steps.into_iter().all(there) {
-            return Err(Error::invalid("a tree has a branch to a node that is not there"));
-        }
-        if self.leaves.iter().flatten().any(|(target, _)| *target >= targets) {
-            return Err(Error::invalid(format!("a leaf is for a target past the {targets} that there are")));
-        }
-        Ok(self)
-    }
-
-    /// Observations that have all features that the nodes compare.
-    fn rows(&self, x: &Array) -> Result<Rows> {
-        let rows = Rows::new(x)?;
-        match self.branches.iter().map(|branch| branch.feature).max() {
-            Some(last) if last >= rows.columns => {
-                Err(Error::invalid(format!("a tree asks for feature {last} of {}", rows.columns)))
-            }
-            _ => Ok(rows),
-        }
-    }
-
-    /// What the leaves that an observation ends in add to targets.
-    fn votes(&self, row: &[f64]) -> Result<Vec<(usize, f64)>> {
-        let mut votes = Vec::new();
-        for root in &self.roots {
-            let mut step = *root;
-            // A walk longer than there are branches goes in a circle.
-            let mut left = self.branches.len();
-            while let Step::Branch(branch) = step {
-                left = left.checked_sub(1).ok_or_else(|| Error::invalid("a tree is cyclic"))?;
-                step = self.branches[branch].next(row);
-            }
-            if let Step::Leaf(leaf) = step {
-                votes.extend(&self.leaves[leaf]);
-            }
-        }
-        Ok(votes)
-    }
-
-    /// The targets of an observation; those that no leaf speaks of are 0.
-    fn aggregate(&self, row: &[f64], targets: usize, how: Aggregate) -> Result<Vec<f64>> {
-        let mut sums = vec![None; targets];
-        for (target, weight) in self.votes(row)? {
-            let slot = &mut sums[target];
-            *slot = Some(match (how, *slot) {
-                (_, None) => weight,
-                (Aggregate::Min, Some(sum)) => weight.min(sum),
-                (Aggregate::Max, Some(sum)) => weight.max(sum),
-                (_, Some(sum)) => sum + weight,
-            });
-        }
-        let share = if how == Aggregate::Average { self.roots.len().max(1) as f64 } else { 1.0 };
-        Ok(sums.into_iter().map(|sum| sum.unwrap_or(0.0) / share).collect())
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Aggregate {
-    Average,
-    Sum,
-    Min,
-    Max,
+/// The number of a feature, as small as branches keep it.
+fn feature(number: usize) -> Result<u32> {
+    u32::try_from(number).map_err(|_| Error::invalid(format!("a tree asks for feature {number}")))
 }
 
 fn misfit(what: &str) -> Error {
@@ -230,21 +113,20 @@ fn ensemble(node: &RawNode) -> Parsed {
         4 => Transform::Probit,
         other => return Err(Error::invalid(format!("post_transform is {other}, which is unknown"))),
     };
-    let forest = forest_of_leaves(node)?.check(targets)?;
+    let forest = forest_of_leaves(node, targets)?;
     eval(move |inputs| {
         let x = inputs.array(0)?;
         let rows = forest.rows(x)?;
-        let mut values = Vec::with_capacity(count(&[rows.rows, targets])?);
-        for row in rows.iter() {
-            let mut scores = forest.aggregate(row, targets, how)?;
-            transform.apply(&mut scores);
-            values.extend(scores);
+        let mut values = vec![0.0; count(&[rows.rows, targets])?];
+        for (row, scores) in rows.iter().zip(values.chunks_exact_mut(targets.max(1))) {
+            forest.aggregate(row, scores, how);
+            transform.apply(scores);
         }
         one(Array::of_floats(x.dtype(), vec![rows.rows, targets], values)?)
     })
 }
 
-fn forest_of_leaves(node: &RawNode) -> Result<Forest> {
+fn forest_of_leaves(node: &RawNode, targets: usize) -> Result<Forest> {
     let attributes = &node.attributes;
     let list = |name: &str| sizes(attributes.ints(name)?.unwrap_or_default());
     let floats = |name: &str| attributes.array(name)?.map_or_else(|| Ok(Vec::new()), Array::floats);
@@ -253,17 +135,17 @@ fn forest_of_leaves(node: &RawNode) -> Result<Forest> {
     let (yes, yes_leaf) = (list("nodes_truenodeids")?, list("nodes_trueleafs")?);
     let (no, no_leaf) = (list("nodes_falsenodeids")?, list("nodes_falseleafs")?);
     let missing = list("nodes_missing_value_tracks_true")?;
-    let (targets, weights) = (list("leaf_targetids")?, floats("leaf_weights")?);
+    let (voted, weights) = (list("leaf_targetids")?, floats("leaf_weights")?);
     let nodes = modes.len();
     if [splits.len(), features.len(), yes.len(), yes_leaf.len(), no.len(), no_leaf.len()] != [nodes; 6]
-        || targets.len() != weights.len()
+        || voted.len() != weights.len()
     {
         return Err(misfit("lists of nodes"));
     }
     // The members of each set, in the order of the nodes that test one: NaN ends a set.
     let members = floats("membership_values")?;
-    let mut sets = members.split(|member| member.is_nan());
-    let mut branches = Vec::with_capacity(nodes);
+    let sets: Vec<Vec<f64>> = members.split(|member| member.is_nan()).map(<[f64]>::to_vec).collect();
+    let (mut branches, mut looked_up) = (Vec::with_capacity(nodes), 0);
     for i in 0..nodes {
         let mode = match modes[i] {
             0 => Mode::Leq,
@@ -275,28 +157,30 @@ fn forest_of_leaves(node: &RawNode) -> Result<Forest> {
             6 => Mode::Member,
             other => return Err(Error::invalid(format!("a node compares in the unknown way {other}"))),
         };
-        let members = if matches!(mode, Mode::Member) {
-            sets.next().ok_or_else(|| misfit("membership_values"))?.to_vec()
-        } else {
-            Vec::new()
-        };
-        let step = |at: usize, is_leaf: usize| if is_leaf != 0 { Step::Leaf(at) } else { Step::Branch(at) };
+        let members = looked_up;
+        if mode == Mode::Member {
+            looked_up += 1;
+        }
+        let step = |at: usize, is_leaf: usize| if is_leaf != 0 { Step::leaf(at) } else { Step::branch(at) };
         branches.push(Branch {
             mode,
-            feature: features[i],
+            feature: feature(features[i])?,
             split: splits[i],
             members,
             missing_is_true: missing.get(i).is_some_and(|&missing| missing != 0),
-            yes: step(yes[i], yes_leaf[i]),
-            no: step(no[i], no_leaf[i]),
+            yes: step(yes[i], yes_leaf[i])?,
+            no: step(no[i], no_leaf[i])?,
         });
     }
-    let roots = list("tree_roots")?.into_iter().map(Step::Branch).collect();
-    Ok(Forest { roots, branches, leaves: targets.into_iter().zip(weights).map(|vote| vec![vote]).collect() })
+    if looked_up as usize > sets.len() {
+        return Err(misfit("membership_values"));
+    }
+    let roots = list("tree_roots")?.into_iter().map(Step::branch).collect::<Result<_>>()?;
+    Forest::new(roots, branches, sets, voted.into_iter().zip(weights).map(|vote| vec![vote]), targets)
 }
 
 /// Versions 1 to 3: a leaf is a node; votes (of `class` or `target`) name their node.
-fn forest_of_nodes(node: &RawNode, votes: &str, ids: &str) -> Result<Forest> {
+fn forest_of_nodes(node: &RawNode, votes: &str, ids: &str, count: usize) -> Result<Forest> {
     let attributes = &node.attributes;
     let list = |name: &str| Ok::<_, Error>(attributes.ints(name)?.unwrap_or_default());
     let (trees, numbers) = (list("nodes_treeids")?, list("nodes_nodeids")?);
@@ -315,20 +199,20 @@ fn forest_of_nodes(node: &RawNode, votes: &str, ids: &str) -> Result<Forest> {
         return Err(misfit("votes"));
     }
     // Branches and leaves are numbered apart.
-    let (mut steps, mut leaves, mut count) = (HashMap::new(), Vec::new(), 0);
+    let (mut steps, mut leaves, mut branched) = (HashMap::new(), Vec::new(), 0);
     for i in 0..nodes {
         let step = if modes[i] == "LEAF" {
             leaves.push(Vec::new());
-            Step::Leaf(leaves.len() - 1)
+            Step::leaf(leaves.len() - 1)?
         } else {
-            count += 1;
-            Step::Branch(count - 1)
+            branched += 1;
+            Step::branch(branched - 1)?
         };
         steps.insert((trees[i], numbers[i]), step);
     }
     for i in 0..vote_trees.len() {
-        if let Some(Step::Leaf(leaf)) = steps.get(&(vote_trees[i], vote_nodes[i])) {
-            leaves[*leaf].push((targets[i], weights[i]));
+        if let Some(Err(leaf)) = steps.get(&(vote_trees[i], vote_nodes[i])).map(|step| step.at()) {
+            leaves[leaf].push((targets[i], weights[i]));
         }
     }
     let (mut roots, mut seen, mut branches) = (Vec::new(), std::collections::HashSet::new(), Vec::new());
@@ -349,15 +233,15 @@ fn forest_of_nodes(node: &RawNode, votes: &str, ids: &str) -> Result<Forest> {
         };
         branches.push(Branch {
             mode,
-            feature: features[i],
+            feature: feature(features[i])?,
             split: splits[i],
-            members: Vec::new(),
+            members: 0,
             missing_is_true: missing.get(i).is_some_and(|&missing| missing != 0),
             yes: step(yes[i])?,
             no: step(no[i])?,
         });
     }
-    Ok(Forest { roots, branches, leaves })
+    Forest::new(roots, branches, Vec::new(), leaves, count)
 }
 
 /// Numbers that are an attribute of floats, or a tensor under the same name with an ending.
@@ -379,15 +263,15 @@ fn regress(node: &RawNode) -> Parsed {
     };
     let transform = Transform::of(node)?;
     let base = numbers_of(node, "base_values")?;
-    let forest = forest_of_nodes(node, "target", "target_ids")?.check(targets)?;
+    let forest = forest_of_nodes(node, "target", "target_ids", targets)?;
     eval(move |inputs| {
         let rows = forest.rows(inputs.array(0)?)?;
-        let mut values = Vec::with_capacity(count(&[rows.rows, targets])?);
+        let (mut values, mut scores) = (Vec::with_capacity(count(&[rows.rows, targets])?), vec![0.0; targets]);
         for row in rows.iter() {
-            let mut scores = forest.aggregate(row, targets, how)?;
+            forest.aggregate(row, &mut scores, how);
             scores.iter_mut().zip(&base).for_each(|(score, base)| *score += base);
             transform.apply(&mut scores);
-            values.extend(scores.into_iter().map(|score| score as f32));
+            values.extend(scores.iter().map(|&score| score as f32));
         }
         one(Array::new(vec![rows.rows, targets], values)?)
     })
@@ -399,7 +283,7 @@ fn classify(node: &RawNode) -> Parsed {
     let transform = Transform::of(node)?;
     let base = numbers_of(node, "base_values")?;
     let classes = labels.len();
-    let forest = forest_of_nodes(node, "class", "class_ids")?.check(classes)?;
+    let forest = forest_of_nodes(node, "class", "class_ids", classes)?;
     let voted = node.attributes.ints("class_ids")?.unwrap_or_default();
     let binary = classes <= 2 && voted.windows(2).all(|pair| pair[0] == pair[1]);
     let weights: Vec<f32> = numbers_of(node, "class_weights")?.into_iter().map(|weight| weight as f32).collect();
@@ -410,13 +294,13 @@ fn classify(node: &RawNode) -> Parsed {
         let (mut chosen, mut all) = (Vec::new(), Vec::new());
         for row in rows.iter() {
             if binary {
-                let votes = forest.votes(row)?;
-                let score = votes.iter().map(|(_, weight)| weight).sum::<f64>() + base.last().unwrap_or(&0.0);
+                let score = forest.votes(row).map(|(_, weight)| weight).sum::<f64>() + base.last().unwrap_or(&0.0);
                 let (class, scores) = kind.decide(score, transform);
                 chosen.push(class);
                 all.push(scores);
             } else {
-                let mut scores = forest.aggregate(row, classes, Aggregate::Sum)?;
+                let mut scores = vec![0.0; classes];
+                forest.aggregate(row, &mut scores, Aggregate::Sum);
                 scores.iter_mut().zip(&base).for_each(|(score, base)| *score += base);
                 chosen.push(greatest(&scores));
                 transform.apply(&mut scores);
