@@ -46,7 +46,7 @@ impl Lent {
     /// None when the values do not lie in order.
     fn new(tensor: Held, shape: &Shape) -> Option<Self> {
         let bytes = shape.num_elements() * size_of::<f32>();
-        (tensor.slice()?.len() * size_of::<f32>() == bytes).then_some(())?;
+        (size_of_val(tensor.slice()?) == bytes).then_some(())?;
         *LENT.0.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
         Some(Self { tensor, bytes })
     }

@@ -173,12 +173,12 @@ impl LstmLayer {
         layer
             .backward(&seen.taken, weight, WeightOrder::InputsFirst, None, &mut to_gates, asked)
             .expect("the lengths are those of the sizes");
-        let input = wanted.then(|| self.to_input(weight, seen, &mut to_gates));
+        let input = wanted.then(|| self.input_gradient(weight, seen, &mut to_gates));
         LstmGradients { input, weight: to_weight, bias }
     }
 
     /// The gradient of the input from that of the gates.
-    fn to_input(&self, weight: &[f32], seen: &LstmSeen, to_gates: &mut [f32]) -> Vec<f32> {
+    fn input_gradient(&self, weight: &[f32], seen: &LstmSeen, to_gates: &mut [f32]) -> Vec<f32> {
         let Self { batch, steps, inputs, .. } = *self;
         let layer = Linear { batch: steps * batch, inputs, outputs: self.gates() };
         let mut to_input = vec![0.0; steps * batch * inputs];
