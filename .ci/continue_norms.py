@@ -3,8 +3,8 @@
 usage: continue_norms.py data FOLDER                   writes 16 images in CIFAR-10's format
        continue_norms.py check FOLDER FROM.pth TO.pth   takes the steps between two checkpoints of resnet18, each of all images
 
-Every step is of all 16 images, so that their order makes no difference: loss, weights, running statistics and the optimizer's state
-of one process in PyTorch must be those of the ranks.
+Every step is of all 16 images, so that their order makes no difference: the weights and running statistics of one process in PyTorch
+must be those of the ranks.
 """
 
 import pathlib
