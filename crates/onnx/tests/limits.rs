@@ -10,9 +10,10 @@ use rekindle_state::onnx::External;
 use rekindle_state::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use support::{floats, graph, int, int64s, ints, model, node, port, text, untyped};
 
-/// What a model may take here, and what it may take at most in truth: the last step of a loop, and freeing what it made.
+/// What a model may take here, and what it may take at most in truth: the last step of a loop, and freeing what it made, on a machine that
+/// runs other tests meanwhile. Without a limit each of these takes half a minute or more.
 const TIME: Duration = Duration::from_millis(300);
-const MOST: Duration = Duration::from_millis(2500);
+const MOST: Duration = Duration::from_secs(8);
 
 /// A graph of one operator on tensors that are spread from one element.
 struct Hostile {

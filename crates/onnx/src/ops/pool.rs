@@ -4,7 +4,7 @@ use super::real::{Real, read, with_real, write, zeros};
 use super::window::{Window, Windows};
 use super::{Inputs, one};
 use crate::array::{count, strides};
-use crate::infer::{Fact, Rule};
+use crate::infer::{Fact, Rule, elements};
 use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
 use crate::{Array, DType, Data, Error, Result, Value};
 
@@ -150,6 +150,10 @@ impl Operator for MaxPool {
         let positions = Fact { dtype: Some(DType::I64), ..first.clone() };
         Ok(vec![first, positions])
     }
+
+    fn work(&self, inputs: &[Fact], outputs: &[Fact]) -> u64 {
+        visited(&self.windows, inputs, outputs)
+    }
 }
 
 impl Operator for AveragePool {
@@ -161,6 +165,18 @@ impl Operator for AveragePool {
     fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
         Ok(vec![pooled(&self.windows, inputs)?])
     }
+
+    fn work(&self, inputs: &[Fact], outputs: &[Fact]) -> u64 {
+        visited(&self.windows, inputs, outputs)
+    }
+}
+
+/// Pixels that a pool looks at: of each window those inside the image, at most.
+fn visited(windows: &Windows, inputs: &[Fact], outputs: &[Fact]) -> u64 {
+    let [x, y] = [inputs, outputs].map(|facts| facts.first().and_then(Fact::sizes));
+    let (Some(x), Some(y)) = (x, y) else { return 0 };
+    let taps = elements(windows.kernel.as_deref()).min(elements(x.get(2..)));
+    elements(Some(&y)).saturating_mul(taps)
 }
 
 /// Type and shape after a pool.
