@@ -34,6 +34,11 @@ impl fmt::Debug for Memory {
 }
 
 impl Memory {
+    /// No memory.
+    pub const fn empty() -> Self {
+        Self(Vec::new())
+    }
+
     /// Memory of at least so many bytes, all zero.
     pub fn new(bytes: usize) -> Self {
         let mut memory = Self::default();

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use super::packed::VECTORS;
 use crate::lanes::Isa;
 use crate::parallel::{alone, threads};
 
-/// Rows of a block: with the depth above they stay in the second-level cache (128 KiB) while the panels pass by.
+/// Rows of a block: with the depth above they stay in the second-level cache (120 KiB) while the panels pass by.
 const ROWS: usize = 120;
 
 /// Rows and panels, divided into tasks.
@@ -28,13 +29,11 @@ impl Grid {
         let wanted = (3 * threads()).min(operations >> 15).max(threads());
         let most = ROWS / tile * tile;
         let down = rows.div_ceil(most);
-        let (down, across) = if down >= wanted {
-            (down, 1)
-        } else {
-            // Rows are divided first: every part of the columns reads all rows again, and the other way round.
-            let down = wanted.min(rows.div_ceil(2 * tile)).max(down);
-            (down, (wanted / down).clamp(1, panels.max(1)))
-        };
+        // Every part of the columns reads all rows again, and the other way round: the division that reads least.
+        let columns = panels * VECTORS * isa.lanes();
+        let reads = |&down: &usize| down * columns + wanted.div_ceil(down) * rows;
+        let down = (down..=wanted.min(rows.div_ceil(2 * tile)).max(down)).min_by_key(reads).unwrap_or(down);
+        let across = (wanted / down).clamp(1, panels.max(1));
         let part = [rows.div_ceil(down).next_multiple_of(tile).min(rows.max(1)), panels.div_ceil(across).max(1)];
         Self { rows, panels, part, across: panels.div_ceil(part[1]).max(1) }
     }

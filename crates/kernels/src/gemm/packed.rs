@@ -1,6 +1,8 @@
 //! The right operand of a product, packed.
 
-use crate::lanes::Isa;
+use std::ops::Range;
+
+use crate::lanes::{Isa, Lanes};
 use crate::memory::Memory;
 
 /// Vectors in a panel.
@@ -62,6 +64,16 @@ impl PackedMatrix {
                 }
             }
         }
+    }
+
+    /// Some rows of a panel, packed for the unit `L`.
+    #[inline(always)]
+    pub(super) fn panel<L: Lanes>(&self, panel: usize, depth: &Range<usize>) -> &[f32] {
+        let width = VECTORS * L::LANES;
+        let values = self.values.values::<f32>(self.depth * self.columns.next_multiple_of(L::LANES));
+        // The last panel may be one vector wide.
+        let across = if self.columns - panel * width > L::LANES { width } else { L::LANES };
+        &values[panel * width * self.depth..][depth.start * across..depth.end * across]
     }
 
     /// Rows of the matrix.
