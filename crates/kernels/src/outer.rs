@@ -1,6 +1,7 @@
 //! A product of matrices as sums of multiples of the right one's rows, in tiles that fill the registers.
 #![allow(unsafe_code)]
 
+use crate::gemm::accumulate;
 use crate::lanes::{Isa, Lanes, Work};
 use crate::parallel::{Shared, alone, threads};
 use crate::rows::Panels;
@@ -8,12 +9,15 @@ use crate::scratch::with_scratch;
 use std::ops::Range;
 use std::ptr;
 
-/// Vectors across a tile of several rows.
-const VECTORS: usize = 3;
+/// Vectors across a tile of several rows: with twelve sums in six rows, AVX2 has a register left for each operand. With three across
+/// and four rows there is none to spare, and the compiler moved sums around: 24 moves for 12 products.
+const VECTORS: usize = 2;
+/// Steps whose addresses are found at once.
+const STEPS: usize = 4;
 /// Vectors across a tile of one row.
 const WIDE: usize = 8;
-/// Steps of the sum done at a time where a strip of the right operand is copied: it fits the second-level cache.
-const DEPTH: usize = 1024;
+/// Steps of the sum done at a time where a strip of the right operand is copied: it fits the first-level cache (16 KiB on AVX2).
+const DEPTH: usize = 256;
 /// Where nothing is copied, so many rows of the right operand are read side by side: fewer streams where they come from memory.
 const STREAMS: [usize; 2] = [64, 16];
 /// Values of a right operand that a cache may hold.
@@ -29,7 +33,7 @@ pub(crate) struct Outer<'a> {
     pub(crate) columns: usize,
     /// The left operand.
     pub(crate) left: &'a [f32],
-    /// Values of it from one row to the next, and from one step of the sum to the next.
+    /// Values of it from one row to the next, and from one step of the sum to the next: one of them is 1.
     pub(crate) left_strides: [usize; 2],
     /// `[depth, columns]`.
     pub(crate) right: &'a [f32],
@@ -71,7 +75,7 @@ impl Outer<'_> {
 
     /// How to divide the work; what comes out does not depend on it.
     pub(crate) fn plan(&self, isa: Isa) -> Plan {
-        let panels = Panels::new(self.rows, isa.rows());
+        let panels = Panels::new(self.rows, isa.pair_rows());
         let vectors = self.columns.div_ceil(isa.lanes());
         // As many strips as it takes, all of nearly the same width.
         let strips = vectors.div_ceil(if self.rows == 1 { WIDE } else { VECTORS });
@@ -111,6 +115,7 @@ impl Work for Part<'_> {
         let (rows, depth, columns) = (product.rows, product.depth, product.columns);
         assert!(rows > 0 && depth > 0 && product.right.len() == depth * columns);
         assert!((rows - 1) * product.left_strides[0] + (depth - 1) * product.left_strides[1] < product.left.len());
+        assert!(product.left_strides.contains(&1), "rows or columns side by side");
         assert!(product.bias.is_none_or(|bias| bias.len() == columns));
         let share = |all: usize, parts: usize, part: usize| part * all / parts..(part + 1) * all / parts;
         let strips = share(plan.strips, plan.across, task % plan.across);
@@ -227,8 +232,8 @@ impl Tile {
     /// Computes `rows` rows of `vectors` vectors.
     ///
     /// # Safety
-    /// `rows` is 1 to `L::ROWS` and `vectors` 1 to [`VECTORS`], or to [`WIDE`] for one row; `left` can be read at all strides of
-    /// `rows` and `depth`, whole vectors at each `pitch` of `right`; `width` values, which end in the last vector, can be written at
+    /// `rows` is 1 to `L::PAIR_ROWS` and `vectors` 1 to [`VECTORS`], or to [`WIDE`] for one row; `left` can be read at all strides of
+    /// `rows` and `depth`, of which one is 1, whole vectors at each `pitch` of `right`; `width` values, which end in the last vector, can be written at
     /// each row's stride from `out` (and read to accumulate) and nobody else uses them; `bias` is null or holds as many.
     unsafe fn compute<L: Lanes>(&self, lanes: L, rows: usize, vectors: usize) {
         // SAFETY: the caller's; each arm computes what it was asked for.
@@ -247,11 +252,15 @@ impl Tile {
                 2 => self.vectors::<L, 2>(lanes, vectors),
                 3 => self.vectors::<L, 3>(lanes, vectors),
                 4 => self.vectors::<L, 4>(lanes, vectors),
-                5 if L::ROWS > 4 => self.vectors::<L, 5>(lanes, vectors),
-                6 if L::ROWS > 4 => self.vectors::<L, 6>(lanes, vectors),
-                7 if L::ROWS > 4 => self.vectors::<L, 7>(lanes, vectors),
-                8 if L::ROWS > 4 => self.vectors::<L, 8>(lanes, vectors),
-                _ => unreachable!("a tile has 1 to {} rows", L::ROWS),
+                5 if L::PAIR_ROWS >= 5 => self.vectors::<L, 5>(lanes, vectors),
+                6 if L::PAIR_ROWS >= 6 => self.vectors::<L, 6>(lanes, vectors),
+                7 if L::PAIR_ROWS >= 7 => self.vectors::<L, 7>(lanes, vectors),
+                8 if L::PAIR_ROWS >= 8 => self.vectors::<L, 8>(lanes, vectors),
+                9 if L::PAIR_ROWS >= 9 => self.vectors::<L, 9>(lanes, vectors),
+                10 if L::PAIR_ROWS >= 10 => self.vectors::<L, 10>(lanes, vectors),
+                11 if L::PAIR_ROWS >= 11 => self.vectors::<L, 11>(lanes, vectors),
+                12 if L::PAIR_ROWS >= 12 => self.vectors::<L, 12>(lanes, vectors),
+                _ => unreachable!("a tile has 1 to {} rows", L::PAIR_ROWS),
             }
         }
     }
@@ -264,7 +273,6 @@ impl Tile {
         unsafe {
             match vectors {
                 1 => lanes.run(|| self.product::<L, ROWS, 1>(lanes)),
-                2 => lanes.run(|| self.product::<L, ROWS, 2>(lanes)),
                 _ => lanes.run(|| self.product::<L, ROWS, VECTORS>(lanes)),
             }
         }
@@ -274,24 +282,16 @@ impl Tile {
     /// As [`Self::compute`], for `ROWS` and `ACROSS`.
     #[inline(always)]
     unsafe fn product<L: Lanes, const ROWS: usize, const ACROSS: usize>(&self, lanes: L) {
-        let mut sums = [[lanes.splat(0.0); ACROSS]; ROWS];
         let [row_stride, step_stride] = self.left_strides;
-        for step in 0..self.depth {
-            // SAFETY: the caller's: all rows and steps of the left operand, and the vectors of each step of the right one.
-            unsafe {
-                let (left, from) = (self.left.add(step * step_stride), self.right.add(step * self.pitch));
-                let mut right = [lanes.splat(0.0); ACROSS];
-                for (v, right) in right.iter_mut().enumerate() {
-                    *right = lanes.load(from.add(v * L::LANES));
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let value = lanes.splat(*left.add(r * row_stride));
-                    for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = lanes.mul_add(value, right, *sum);
-                    }
-                }
+        // The one that is 1 is so for the compiler, too: most addresses are then a constant away from another one.
+        // SAFETY: the caller's.
+        let sums = unsafe {
+            if row_stride == 1 {
+                self.sums::<L, ROWS, ACROSS>(lanes, [1, step_stride])
+            } else {
+                self.sums::<L, ROWS, ACROSS>(lanes, [row_stride, 1])
             }
-        }
+        };
         for (r, sums) in sums.into_iter().enumerate() {
             for (v, mut sum) in sums.into_iter().enumerate() {
                 let at = v * L::LANES;
@@ -317,5 +317,35 @@ impl Tile {
                 }
             }
         }
+    }
+
+    /// # Safety
+    /// As [`Self::compute`], for `ROWS` and `ACROSS`; the strides are those of the left operand.
+    #[inline(always)]
+    unsafe fn sums<L: Lanes, const ROWS: usize, const ACROSS: usize>(
+        &self,
+        lanes: L,
+        [row_stride, step_stride]: [usize; 2],
+    ) -> [[L::Vector; ACROSS]; ROWS] {
+        let mut sums = [[lanes.splat(0.0); ACROSS]; ROWS];
+        let mut left: [*const f32; ROWS] = std::array::from_fn(|r| self.left.wrapping_add(r * row_stride));
+        let mut right = self.right;
+        // SAFETY: the caller's: all rows and steps of the left operand, and the vectors of each step of the right one.
+        unsafe {
+            for _ in 0..self.depth / STEPS {
+                for step in 0..STEPS {
+                    let values = left.map(|left| *left.add(step * step_stride));
+                    accumulate(lanes, &mut sums, values, right.add(step * self.pitch));
+                }
+                left = left.map(|left| left.wrapping_add(STEPS * step_stride));
+                right = right.wrapping_add(STEPS * self.pitch);
+            }
+            for _ in 0..self.depth % STEPS {
+                accumulate(lanes, &mut sums, left.map(|left| *left), right);
+                left = left.map(|left| left.wrapping_add(step_stride));
+                right = right.wrapping_add(self.pitch);
+            }
+        }
+        sums
     }
 }

@@ -272,25 +272,25 @@ impl Tile {
                 for step in 0..STEPS {
                     accumulate(lanes, &mut sums, left.map(|left| *left.add(step)), right.add(step * V * L::LANES));
                 }
-                left = left.map(|left| left.add(STEPS));
-                right = right.add(STEPS * V * L::LANES);
+                left = left.map(|left| left.wrapping_add(STEPS));
+                right = right.wrapping_add(STEPS * V * L::LANES);
             }
             for _ in 0..self.depth % STEPS {
                 accumulate(lanes, &mut sums, left.map(|left| *left), right);
-                left = left.map(|left| left.add(1));
-                right = right.add(V * L::LANES);
+                left = left.map(|left| left.wrapping_add(1));
+                right = right.wrapping_add(V * L::LANES);
             }
             self.to(L::LANES * (V - 1)).store(lanes, sums, self.last.as_ref());
         }
     }
 }
 
-/// Adds the products of one value of each row with `V` vectors of a row of the panel.
+/// Adds the products of one value of each row with `V` vectors.
 ///
 /// # Safety
 /// So many vectors begin at `right`.
 #[inline(always)]
-unsafe fn accumulate<L: Lanes, const R: usize, const V: usize>(
+pub(crate) unsafe fn accumulate<L: Lanes, const R: usize, const V: usize>(
     lanes: L,
     sums: &mut [[L::Vector; V]; R],
     left: [f32; R],

@@ -9,7 +9,7 @@ mod grid;
 mod packed;
 mod product;
 
-pub(crate) use block::Block;
+pub(crate) use block::{Block, accumulate};
 pub use epilogue::{Epilogue, Residual};
 pub(crate) use grid::Grid;
 pub use packed::PackedMatrix;
