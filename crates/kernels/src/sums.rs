@@ -65,8 +65,9 @@ impl Work for Sums<'_> {
             (true, 4) => lanes.run(|| self.tiles::<L, 4, 6>(lanes)),
             (true, 2) => lanes.run(|| self.tiles::<L, 2, 8>(lanes)),
             (false, 6) => lanes.run(|| self.tiles::<L, 6, 2>(lanes)),
-            (false, 4) => lanes.run(|| self.tiles::<L, 4, 3>(lanes)),
-            (false, 2) => lanes.run(|| self.tiles::<L, 2, 6>(lanes)),
+            // With twelve sums here, the compiler keeps some of them in memory: AVX2 has sixteen registers.
+            (false, 4) => lanes.run(|| self.tiles::<L, 4, 2>(lanes)),
+            (false, 2) => lanes.run(|| self.tiles::<L, 2, 4>(lanes)),
             _ => lanes.run(|| self.tiles::<L, 1, 8>(lanes)),
         }
     }
