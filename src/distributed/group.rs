@@ -15,6 +15,10 @@ const PATIENCE: u64 = 600;
 /// How long ending every rank may take before this process ends by itself.
 const ABORT: Duration = Duration::from_secs(3);
 
+/// How long a launcher may take, after a rank is gone, to find that out by itself and to end this process. A process that ends before
+/// makes the launcher send word to the lost machine: it then waits for TCP to give up, which is after 15 minutes.
+const LAUNCHER: Duration = Duration::from_secs(10);
+
 /// How often the thread looks after the connection, and a waiting one whether it still stands.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -173,7 +177,9 @@ impl Group {
 
     /// Ends every rank at once, because this one cannot go on. The caller has said why.
     pub fn abort(&self, code: i32) {
-        if self.size > 1 && !self.stuck.load(Ordering::Relaxed) {
+        if self.link.raised().is_some() {
+            thread::sleep(LAUNCHER);
+        } else if self.size > 1 && !self.stuck.load(Ordering::Relaxed) {
             // MPI ends this process too: there is no answer. Where the thread is stuck, the launcher ends the others once this
             // process has ended.
             let end = move |transport: &mut dyn Transport| {
