@@ -250,6 +250,14 @@ impl Architecture {
         Some(self.differing(self.config.fit(shapes)?.keys()))
     }
 
+    /// Those of some keys that the configuration has with another value.
+    pub(super) fn differing_in(&self, keys: &[(&str, f64)]) -> Map<String, Value> {
+        let standard = self.config();
+        let differ =
+            keys.iter().filter(|(key, value)| standard.get(key).is_some_and(|own| *own != Value::from(*value)));
+        differ.map(|(key, value)| ((*key).to_string(), Value::from(*value))).collect()
+    }
+
     fn differing(&self, keys: Value) -> Map<String, Value> {
         let Value::Object(mut found) = keys else { return Map::new() };
         let standard = self.config();

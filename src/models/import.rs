@@ -166,13 +166,17 @@ const LISTED: usize = 12;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Matching { path, searched, matched, missing, unused, shape_differs, suggestions, helps } = &self.matching;
+        let Matching { path, searched, matched, missing, unused, shape_differs, suggestions, helps, keys } =
+            &self.matching;
         write!(f, "{}: {} of {} parameters matched", self.file, matched.len(), self.wanted)?;
         if *searched {
             write!(f, "\n  took the weights under '{path}'")?;
         }
         for help in helps.iter().chain(&self.notes) {
             write!(f, "\n  {help}")?;
+        }
+        for (key, value) in keys {
+            write!(f, "\n  the network of the file has {key} = {value}")?;
         }
         let nearest = |name: &String| suggestions.iter().find(|(missing, _)| missing == name).map(|(_, found)| found);
         list(

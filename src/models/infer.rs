@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::Device;
-use rekindle_state::{MatchOptions, ModelFile, match_weights};
+use rekindle_state::{MatchOptions, ModelFile, is_spoken, match_weights};
 use serde_json::{Map, Value as Json};
 
 use super::{Architecture, Entry, import, weights};
@@ -39,11 +39,12 @@ fn with_form(
     form: Map<String, Json>,
 ) -> Option<Map<String, Json>> {
     let (known, fits) = shapes(network, file)?;
-    if fits {
-        return Some(form);
-    }
-    let mut keys = network.fit(&known)?;
+    let mut keys = if fits { Map::new() } else { network.fit(&known)? };
     keys.extend(form);
+    keys.extend(network.differing_in(&known.told));
+    if fits {
+        return Some(keys);
+    }
     // Only a network that then fits entirely is worth proposing.
     let (_, fits) = shapes(&entry.configure(&keys).ok()?, file)?;
     fits.then_some(keys)
@@ -58,14 +59,15 @@ impl Names {
         Self(rekindle_state::tensors(&file.content.root).into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Whether a network's first and last names are among the file's, whatever stands before them, and are as many at least.
+    /// Whether a network's first and last names are among the file's, whatever stands before them, and are as many at least; or
+    /// whether they may be another library's.
     fn may_be(&self, architecture: &Architecture) -> bool {
         let entries = weights::entries(&architecture.build(&Device::flex()));
-        let wanted: Vec<&str> = entries
-            .iter()
-            .map(|entry| entry.name.as_str())
-            .filter(|name| !name.ends_with("num_batches_tracked"))
-            .collect();
+        let wanted: Vec<&str> =
+            entries.iter().filter(|entry| !entry.is_optional()).map(|entry| entry.name.as_str()).collect();
+        if is_spoken(&self.0, &wanted) {
+            return true;
+        }
         let has = |wanted: &&str| self.0.iter().any(|name| name.ends_with(*wanted));
         wanted.len() <= self.0.len() && wanted.first().is_some_and(has) && wanted.last().is_some_and(has)
     }
@@ -75,6 +77,8 @@ impl Names {
 #[derive(Debug, Clone)]
 pub struct Shapes {
     by_name: HashMap<String, Vec<usize>>,
+    /// Keys that the file's names tell, and no shape.
+    told: Vec<(&'static str, f64)>,
 }
 
 impl Shapes {
@@ -111,5 +115,5 @@ fn shapes(architecture: &Architecture, file: &ModelFile) -> Option<(Shapes, bool
     let sized = |shape: &[u64]| shape.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<Vec<_>>>();
     let by_name =
         equal.chain(other).map(|(name, shape)| Some((name, sized(shape)?))).collect::<Option<HashMap<_, _>>>()?;
-    Some((Shapes { by_name }, found.shape_differs.is_empty()))
+    Some((Shapes { by_name, told: found.keys }, found.shape_differs.is_empty()))
 }

@@ -41,6 +41,8 @@ pub struct MobileNetV3Config {
     pub classes: usize,
     /// Probability of dropout before the classifier's last layer.
     pub dropout: f64,
+    /// What batch normalisation adds to the variance.
+    pub norm_epsilon: f64,
 }
 
 impl Default for MobileNetV3Config {
@@ -52,6 +54,7 @@ impl Default for MobileNetV3Config {
             dilated: false,
             classes: 1000,
             dropout: 0.2,
+            norm_epsilon: 1e-3,
         }
     }
 }
@@ -94,8 +97,8 @@ const SMALL: [Row; 11] = [
 /// Blocks at the end that may be reduced and dilated, in either network.
 const TAIL: usize = 3;
 
-/// Batch normalisation of this network.
-const NORM: NormConfig = NormConfig { epsilon: 1e-3, momentum: 0.01 };
+/// Weight of a new batch in the running statistics.
+const MOMENTUM: f64 = 0.01;
 
 /// A block's sizes.
 struct Plan {
@@ -151,15 +154,16 @@ impl MobileNetV3Config {
     /// The layers before the classifier, and the channels that each gives.
     pub(super) fn features(&self, device: &Device) -> (Vec<Feature>, Vec<usize>) {
         let plan = self.plan();
+        let norm = NormConfig { epsilon: self.norm_epsilon, momentum: MOMENTUM };
         let first = plan.first().map_or(0, |plan| plan.channels[0]);
-        let conv = ConvConfig::new([3, first], 3).stride(2).norm(NORM, Activation::HardSwish, device);
+        let conv = ConvConfig::new([3, first], 3).stride(2).norm(norm, Activation::HardSwish, device);
         let (mut features, mut channels) = (vec![Feature::Conv(conv)], vec![first]);
         for plan in &plan {
-            features.push(Feature::Residual(InvertedResidual::new(plan, device)));
+            features.push(Feature::Residual(InvertedResidual::new(plan, norm, device)));
             channels.push(plan.channels[2]);
         }
         let last = channels[channels.len() - 1];
-        let conv = ConvConfig::new([last, 6 * last], 1).norm(NORM, Activation::HardSwish, device);
+        let conv = ConvConfig::new([last, 6 * last], 1).norm(norm, Activation::HardSwish, device);
         features.push(Feature::Conv(conv));
         channels.push(6 * last);
         (features, channels)
@@ -263,25 +267,25 @@ pub(super) struct InvertedResidual {
 }
 
 impl InvertedResidual {
-    fn new(plan: &Plan, device: &Device) -> Self {
+    fn new(plan: &Plan, norm: NormConfig, device: &Device) -> Self {
         let &Plan { channels: [from, inside, to], kernel, excited, activation, stride, dilation } = plan;
         let mut block = Vec::new();
         if inside != from {
-            block.push(Layer::Block(ConvConfig::new([from, inside], 1).norm(NORM, activation, device)));
+            block.push(Layer::Block(ConvConfig::new([from, inside], 1).norm(norm, activation, device)));
         }
         // A dilated block does not shrink the image.
         let depthwise = ConvConfig::new([inside, inside], kernel)
             .stride(if dilation > 1 { 1 } else { stride })
             .dilation(dilation)
             .groups(inside);
-        block.push(Layer::Block(depthwise.norm(NORM, activation, device)));
+        block.push(Layer::Block(depthwise.norm(norm, activation, device)));
         if excited {
             let squeezed = make_divisible((inside / 4) as f64, 8);
             let activations = [Activation::Relu, Activation::HardSigmoid];
             let excitation = SqueezeExcitation::new(inside, squeezed, activations, ConvInit::FanOut, device);
             block.push(Layer::Excitation(excitation));
         }
-        block.push(Layer::Block(ConvConfig::new([inside, to], 1).norm(NORM, Activation::Identity, device)));
+        block.push(Layer::Block(ConvConfig::new([inside, to], 1).norm(norm, Activation::Identity, device)));
         Self { block, residual: stride == 1 && from == to }
     }
 

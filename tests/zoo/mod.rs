@@ -1,5 +1,6 @@
 //! Names of torchvision's networks. What they compute is among the cases of `rekindle bench --check`.
 
+mod timm;
 mod verbs;
 
 use burn::tensor::Device;

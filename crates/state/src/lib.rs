@@ -89,7 +89,7 @@ pub use file::{Content, ModelFile, is_model_folder, open, read};
 pub use format::{FORMATS, Format, Opened, Probe, Writer, format_for};
 pub use listing::{GlobalEntry, Listing, TensorEntry, tensors};
 pub use map::{Map, MapSlice};
-pub use matching::{MatchOptions, Matched, Matching, Wanted, find_key, match_weights};
+pub use matching::{MatchOptions, Matched, Matching, Wanted, find_key, is_spoken, match_weights};
 pub use module::module_state_dict;
 pub use nearest::{nearest, nearest_alike};
 pub use npy::{Npy, Npz, npy_bytes, read_npy, read_npz, write_npy, write_npz};

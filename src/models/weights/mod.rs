@@ -76,9 +76,10 @@ impl Entry {
         }
     }
 
-    /// Whether a file may lack it: files from before PyTorch 0.4.1 do not count batches.
+    /// Whether a file may lack it: files from before PyTorch 0.4.1 do not count batches, and the places of a window follow from its
+    /// size, which timm's Swin transformers do not save.
     pub fn is_optional(&self) -> bool {
-        self.kind == Kind::Count
+        self.kind == Kind::Count || self.name.ends_with(".relative_position_index")
     }
 }
 

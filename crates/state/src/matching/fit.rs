@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::candidate::Candidate;
 use super::names::{Names, unwrapped};
+use super::naming::{Naming, Translation};
+use super::shape::Shape;
 use super::types::MatchOptions;
+use crate::{Result, Tensor};
 
 /// How a dictionary's names become the model's.
 pub struct Fit {
@@ -18,6 +21,9 @@ pub struct Fit {
     norms: usize,
     /// How many names are those of an earlier torchvision.
     former: usize,
+    /// The library whose names they are, if that is another, and the tensors that are reshaped, by their entry.
+    naming: Option<&'static Naming>,
+    shapes: HashMap<usize, Shape>,
 }
 
 impl Fit {
@@ -40,17 +46,38 @@ impl Fit {
         if self.former > 0 {
             helps.push(format!("read the names of an earlier torchvision as those of today ({} names)", self.former));
         }
+        if let Some(naming) = self.naming {
+            helps.push(format!("read the names of {} as torchvision's", naming.of));
+            helps.extend((!naming.caution.is_empty()).then(|| naming.caution.to_string()));
+        }
         helps
+    }
+
+    /// Keys of the network's configuration that are others for such a file.
+    pub fn keys(&self) -> &'static [(&'static str, f64)] {
+        self.naming.map_or(&[], |naming| naming.keys)
+    }
+
+    /// The tensor of an entry as the model has it.
+    pub fn tensor(&self, entry: usize, tensor: &Tensor) -> Result<Tensor> {
+        self.shapes.get(&entry).map_or_else(|| Ok(tensor.clone()), |shape| shape.of(tensor))
     }
 }
 
 impl Candidate {
     /// The renaming that finds most of the model's names.
     pub fn fit(&self, names: &Names<'_>, options: &MatchOptions) -> Fit {
-        if let Some(prefix) = &options.strip {
-            return self.try_fit(names, prefix, false);
+        let strip = options.strip.as_deref();
+        let mut best = self.try_fit(names, strip.unwrap_or_default(), false);
+        if best.matches < names.all.len()
+            && let Some(fit) = self.try_translated(names, strip.unwrap_or_default())
+            && fit.matches > best.matches
+        {
+            best = fit;
         }
-        let mut best = self.try_fit(names, "", false);
+        if strip.is_some() {
+            return best;
+        }
         let mut prefixes = self.prefixes(names, false).into_iter().map(|prefix| (prefix, false)).collect::<Vec<_>>();
         if best.matches < self.entries.len() && self.entries.iter().any(|(name, _)| unwrapped(name) != *name) {
             prefixes.push((String::new(), true));
@@ -89,6 +116,8 @@ impl Candidate {
             wrappers,
             norms: 0,
             former: 0,
+            naming: None,
+            shapes: HashMap::new(),
         };
         let mut taken = HashSet::new();
         for (name, _) in &self.entries {
@@ -107,5 +136,34 @@ impl Candidate {
             }
         }
         fit
+    }
+
+    /// The fit under the names of another library, where the file speaks one that is known.
+    fn try_translated(&self, names: &Names<'_>, strip: &str) -> Option<Fit> {
+        let bare = |name: &str| unwrapped(name.strip_prefix(strip).unwrap_or(name));
+        let bare: Vec<String> = self.entries.iter().map(|(name, _)| bare(name)).collect();
+        let translation = Translation::find(&bare, names)?;
+        let mut fit = Fit {
+            names: Vec::with_capacity(bare.len()),
+            matches: 0,
+            prefix: format!("{strip}{}", translation.prefix),
+            wrappers: self.entries.iter().any(|(name, _)| unwrapped(name) != *name),
+            norms: 0,
+            former: 0,
+            naming: Some(translation.naming),
+            shapes: HashMap::new(),
+        };
+        let mut taken = HashSet::new();
+        for (entry, name) in bare.into_iter().enumerate() {
+            match translation.translate(&name, names) {
+                Some((resolved, shape)) if taken.insert(resolved.clone()) => {
+                    fit.matches += 1;
+                    fit.shapes.insert(entry, shape);
+                    fit.names.push(resolved);
+                }
+                _ => fit.names.push(name),
+            }
+        }
+        Some(fit)
     }
 }

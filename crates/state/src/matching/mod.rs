@@ -4,6 +4,9 @@ mod candidate;
 mod fit;
 mod key;
 mod names;
+mod naming;
+mod shape;
+mod timm;
 mod types;
 
 use std::collections::HashMap;
@@ -12,6 +15,7 @@ use candidate::{Candidate, find_candidates, flattened};
 use fit::Fit;
 pub use key::find_key;
 use names::Names;
+pub use naming::is_spoken;
 pub use types::{MatchOptions, Matched, Matching, Wanted};
 
 use crate::{Error, ErrorKind, Result, Value, nearest_alike};
@@ -19,7 +23,7 @@ use crate::{Error, ErrorKind, Result, Value, nearest_alike};
 /// Finds the dictionary that holds the weights and gives every parameter its tensor.
 ///
 /// # Errors
-/// When `key` names nothing, or the file holds no dictionary of tensors.
+/// When `key` names nothing, the file holds no dictionary of tensors, or a tensor to be reshaped cannot be read.
 pub fn match_weights(root: &Value, wanted: &[Wanted], options: &MatchOptions) -> Result<Matching> {
     let names = Names::new(wanted);
     let mut candidates = Vec::new();
@@ -66,7 +70,7 @@ pub fn match_weights(root: &Value, wanted: &[Wanted], options: &MatchOptions) ->
     }
     helps.extend(fit.helps());
     helps.extend(candidate.folded_helps());
-    let mut matching = assign(candidate, &fit, wanted, helps);
+    let mut matching = assign(candidate, &fit, wanted, helps)?;
     matching.searched = !candidate.path.is_empty() && options.key.is_none();
     for (at, made) in &candidate.folded {
         let name = &candidate.entries[*at].0;
@@ -78,8 +82,9 @@ pub fn match_weights(root: &Value, wanted: &[Wanted], options: &MatchOptions) ->
 }
 
 /// Gives each parameter its tensor, once the dictionary and the renaming are known.
-fn assign(candidate: &Candidate, fit: &Fit, wanted: &[Wanted], helps: Vec<String>) -> Matching {
-    let mut matching = Matching { path: candidate.path.clone(), helps, ..Matching::default() };
+fn assign(candidate: &Candidate, fit: &Fit, wanted: &[Wanted], helps: Vec<String>) -> Result<Matching> {
+    let keys = fit.keys().to_vec();
+    let mut matching = Matching { path: candidate.path.clone(), helps, keys, ..Matching::default() };
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     for (index, name) in fit.names.iter().enumerate() {
         by_name.entry(name).or_insert(index);
@@ -94,9 +99,9 @@ fn assign(candidate: &Candidate, fit: &Fit, wanted: &[Wanted], helps: Vec<String
         };
         used[index] = true;
         let (file_name, tensor) = &candidate.entries[index];
+        let tensor = fit.tensor(index, tensor)?;
         if tensor.shape() == parameter.shape {
-            let matched =
-                Matched { name: parameter.name.clone(), file_name: file_name.clone(), tensor: tensor.clone() };
+            let matched = Matched { name: parameter.name.clone(), file_name: file_name.clone(), tensor };
             matching.matched.push(matched);
         } else {
             matching.shape_differs.push((parameter.name.clone(), parameter.shape.clone(), tensor.shape().to_vec()));
@@ -115,7 +120,7 @@ fn assign(candidate: &Candidate, fit: &Fit, wanted: &[Wanted], helps: Vec<String
             }
         }
     }
-    matching
+    Ok(matching)
 }
 
 #[cfg(test)]

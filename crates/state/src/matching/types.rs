@@ -52,6 +52,9 @@ pub struct Matching {
     pub suggestions: Vec<(String, String)>,
     /// Everything that was done to make names match, as sentences.
     pub helps: Vec<String>,
+    /// Keys of the network's configuration, with their values, in which the library whose names the file has differs, and that no
+    /// shape shows (`norm_epsilon`).
+    pub keys: Vec<(&'static str, f64)>,
 }
 
 impl Matching {
