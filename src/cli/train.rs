@@ -105,7 +105,9 @@ fn start(registry: &Registry, args: Args) -> anyhow::Result<Start> {
             let init = match args.init.as_deref() {
                 Some("none") => None,
                 Some(source) => Some(weight_file(source, &args.mirror)?),
-                None => Some(weight_file(&format!("{model}:DEFAULT"), &args.mirror)?),
+                None => Some(weight_file(&format!("{model}:DEFAULT"), &args.mirror).map_err(|error| {
+                    anyhow::anyhow!("{error:#}; --init FILE starts from weights of yours, --init none from fresh ones")
+                })?),
             };
             let data = args.data.unwrap_or_default();
             Finetune { model, data, init, size: args.size, freeze: args.freeze }.recipe(registry, &overrides)?

@@ -88,7 +88,7 @@ impl Finetune {
         if let Some(weights) = &self.init {
             train["init"] = json!({ "weights": absolute(weights), "partial": true });
         }
-        let recipe = json!({
+        let mut table = json!({
             "name": format!("{}-{}", self.model, folder_name(&self.data)),
             "model": model,
             "data": data(&self.data, preset.as_ref(), self.size.unwrap_or(height), self.size.is_some()),
@@ -99,8 +99,13 @@ impl Finetune {
             "scheduler": { "name": "cosine", "t_max": EPOCHS },
             "train": train,
         });
-        let text = toml::to_string(&recipe).map_err(|error| problem("recipe", error.to_string()))?;
-        let recipe = recipe::parse(registry, &text, overrides, &place)?;
+        let parsed = |table: &Value| -> Result<_, TrainError> {
+            let text = toml::to_string(table).map_err(|error| problem("recipe", error.to_string()))?;
+            Ok(recipe::parse(registry, &text, overrides, &place)?)
+        };
+        // The schedule ends with the last epoch, however many an override asks for.
+        table["scheduler"]["t_max"] = parsed(&table)?.train.epochs.into();
+        let recipe = parsed(&table)?;
         Ok(Loaded { recipe, base: PathBuf::new(), place })
     }
 }

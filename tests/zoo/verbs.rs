@@ -170,7 +170,7 @@ fn finetuning_keeps_what_is_frozen_and_learns_a_new_head() {
     ];
     succeeds(folder.path(), &train);
     let recipe = std::fs::read_to_string(folder.path().join("run/recipe.toml")).unwrap();
-    for key in ["name = \"resnet18\"", "classes = 3", "partial = true", "layer3", "fc\\.weight"] {
+    for key in ["name = \"resnet18\"", "classes = 3", "partial = true", "layer3", "fc\\.weight", "t_max = 1\n"] {
         assert!(recipe.contains(key), "{key} is not in:\n{recipe}");
     }
     succeeds(folder.path(), &["export", "run", "after.pth"]);
