@@ -24,7 +24,8 @@ use crate::train::evaluate::evaluate;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle eval checkpoints/fashion_mnist_sample --data fashion-mnist --json")]
 pub struct Args {
-    /// A built-in name, a recipe, an ONNX file, or the folder of a run (its best checkpoint) or checkpoint.
+    /// A built-in name, a recipe, an ONNX file, a PyTorch program (.pt2, TorchScript), a file of weights that a built-in network
+    /// fits, or the folder of a run (its best checkpoint) or checkpoint.
     model: String,
     #[command(flatten)]
     weights: WeightArgs,

@@ -137,7 +137,7 @@ pub fn resolve(
                 path.is_file() || recipe::EMBEDDED.iter().chain(recipe::ZOO).any(|(known, _)| *known == name);
             if !is_recipe {
                 bail!(
-                    "{unknown}; MODEL is a built-in name, a recipe file, an ONNX file, or the folder of a run or checkpoint, and '{name}' is none"
+                    "{unknown}; MODEL is a built-in name, a recipe, an ONNX file, a PyTorch program (.pt2, TorchScript), a file of weights, or the folder of a run or checkpoint, and '{name}' is none"
                 );
             }
             let loaded = recipe::load(registry, path, &[])?;

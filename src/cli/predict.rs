@@ -23,7 +23,8 @@ use crate::tasks::Answer;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle predict checkpoints/fashion_mnist_sample shirt.png --top 3")]
 pub struct Args {
-    /// A built-in name, a recipe, an ONNX file, or the folder of a run (its best checkpoint) or checkpoint.
+    /// A built-in name, a recipe, an ONNX file, a PyTorch program (.pt2, TorchScript), a file of weights that a built-in network
+    /// fits, or the folder of a run (its best checkpoint) or checkpoint.
     model: String,
     /// Image files (PNG, JPEG).
     #[arg(required = true)]

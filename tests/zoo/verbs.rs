@@ -194,3 +194,25 @@ fn finetuning_keeps_what_is_frozen_and_learns_a_new_head() {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("layer9"), "{unknown:?}");
 }
+
+#[test]
+fn an_unknown_model_is_told_what_a_model_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    for verb in ["predict", "eval"] {
+        let mut arguments = vec![verb, "nothing.pt2"];
+        arguments.extend((verb == "predict").then_some("image.png"));
+        let output = rekindle(folder.path(), &arguments);
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let kinds = [
+            "a built-in name",
+            "a recipe",
+            "an ONNX file",
+            ".pt2",
+            "TorchScript",
+            "a file of weights",
+            "a run or checkpoint",
+        ];
+        assert!(kinds.iter().all(|kind| error.contains(kind)) && error.contains("'nothing.pt2' is none"), "{error}");
+    }
+}
