@@ -50,6 +50,34 @@ fn writes_through_views_reach_their_tensor() {
 }
 
 #[test]
+fn a_tensor_that_is_perhaps_a_view_of_a_view_is_not_read_after_a_write() {
+    let example = Example { dtype: rekindle_onnx::DType::F32, shape: vec![2, 3] };
+    let program = Program::open(&fixture("doubtful_traced.pt")).unwrap();
+    let error = program.lower_for(Mode::AsExported, false, Some(&[example])).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("may share the memory of one that was written"), "{error}");
+}
+
+#[test]
+fn numbers_in_a_trace_do_not_widen_tensors() {
+    agrees("numbers_traced.pt");
+}
+
+#[test]
+fn a_decomposed_bilinear_layer() {
+    agrees("bilinear.pt2");
+}
+
+#[test]
+fn a_matrix_repeated_for_a_batch_is_read_once() {
+    agrees("repeated.pt2");
+    let lowered = Program::open(&fixture("repeated.pt2")).unwrap().lower(Mode::AsExported, false).unwrap();
+    let nodes = lowered.proto.graph.unwrap().node;
+    // Left are that of the open batch to its own size, and one where both operands repeat.
+    assert_eq!(nodes.iter().filter(|node| node.op_type == "Expand").count(), 2);
+    assert_eq!(nodes.iter().filter(|node| node.op_type == "MatMul").count(), 4);
+}
+
+#[test]
 fn a_branch_on_data_is_a_node_with_two_graphs() {
     agrees("cond.pt2");
 }

@@ -131,13 +131,14 @@ impl Lower {
             return Err(Error::beyond(why.clone()));
         }
         let Some(bond) = self.tensors[tensor].bond.clone() else { return Ok(self.tensors[tensor].value.clone()) };
-        if !bond.certain && self.tensors[bond.base].version != self.tensors[tensor].seen {
-            return Err(Error::beyond("reading a tensor that may share the memory of one that was written"));
-        }
+        // A base that is a view itself gets its next version only here, when it is made again.
         let base = self.refresh(bond.base, depth + 1)?;
         let version = self.tensors[bond.base].version;
         if version == self.tensors[tensor].seen {
             return Ok(self.tensors[tensor].value.clone());
+        }
+        if !bond.certain {
+            return Err(Error::beyond("reading a tensor that may share the memory of one that was written"));
         }
         let value = self.make(&bond.view, &base)?;
         // What a nested graph makes anew of a tensor outside is not there after it.
@@ -165,6 +166,11 @@ impl Lower {
         let seen = self.tensors[base].version;
         let state = &mut self.tensors[tensor];
         (state.bond, state.seen) = (Some(Bond { base, view: View::Whole, certain: false }), seen);
+    }
+
+    /// What a tensor is a view of, and how.
+    pub fn seen_through(&self, tensor: TensorId) -> Option<(TensorId, View)> {
+        self.tensors[tensor].bond.as_ref().map(|bond| (bond.base, bond.view.clone()))
     }
 
     /// Whether a tensor is in row-major order, where that is known.

@@ -136,7 +136,8 @@ fn where_(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
     if a.is_none() {
         return super::index::nonzero_numpy(l, args);
     }
-    let dtype = l.result_type(&[&a, &b])?;
+    // libtorch has no choice between a tensor and a number: a constant of a trace stays the tensor that it is stored as.
+    let dtype = l.promoted(&[&a, &b], false)?;
     let (a, b) = both(l, &a, &b, dtype)?;
     let value = l.node("Where", &[&condition, &a, &b], &[])?;
     l.answer(value)

@@ -2,6 +2,7 @@
 
 use rekindle_onnx::builder::{Attr, ValueName};
 
+use super::repeated::batched;
 use super::{Args, Float, Int, Lower, Row, TensorId, Value, axis_of, int};
 use crate::{Error, Result};
 
@@ -15,7 +16,7 @@ pub(super) const ROWS: &[Row] = &[
     ("_safe_softmax", safe_softmax),
     ("matmul", |l, a| product(l, a, "self", "other")),
     ("mm", |l, a| product(l, a, "self", "mat2")),
-    ("bmm", |l, a| product(l, a, "self", "mat2")),
+    ("bmm", batched),
     ("mv", |l, a| product(l, a, "self", "vec")),
     ("dot", |l, a| product(l, a, "self", "tensor")),
     ("addmm", |l, a| add_product(l, a, "mat1", "mat2")),
@@ -31,6 +32,7 @@ pub(super) const ROWS: &[Row] = &[
     ("baddbmm", |l, a| add_product(l, a, "batch1", "batch2")),
     ("einsum", einsum),
     ("bilinear", bilinear),
+    ("_trilinear", trilinear),
     ("_weight_norm", weight_norm),
 ];
 
@@ -158,6 +160,31 @@ fn bilinear(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
         None => value,
     };
     l.answer(value)
+}
+
+/// The product of three tensors, each with more axes of size 1, summed over some: what `bilinear` decomposes to. With a letter
+/// for each axis, no product of all axes is made.
+fn trilinear(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {
+    let mut values = Vec::new();
+    let mut letters = Vec::new();
+    let mut axes = 0;
+    for (name, expand) in [("i1", "expand1"), ("i2", "expand2"), ("i3", "expand3")] {
+        let (tensor, expand) = (args.tensor(name)?, args.ints(expand)?);
+        axes = l.rank(tensor) + expand.len();
+        values.push(l.value(tensor)?);
+        letters.push(letters_without(&expand, axes)?);
+    }
+    let kept = letters_without(&args.ints("sumdim")?, axes)?;
+    let inputs: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
+    let equation = format!("{}->{kept}", letters.join(","));
+    let value = l.node("Einsum", &inputs, &[("equation", Attr::String(equation))])?;
+    l.answer(value)
+}
+
+/// A letter for each axis but some.
+fn letters_without(left_out: &[i64], axes: usize) -> Result<String> {
+    let left_out = left_out.iter().map(|&axis| axis_of(axis, axes)).collect::<Result<Vec<_>>>()?;
+    Ok(('a'..='z').take(axes).enumerate().filter(|(axis, _)| !left_out.contains(axis)).map(|(_, name)| name).collect())
 }
 
 fn weight_norm(l: &mut Lower, args: &Args) -> Result<Vec<Value>> {

@@ -34,6 +34,7 @@ mod put;
 mod quantized;
 mod recurrent;
 mod reduce;
+mod repeated;
 mod resize;
 mod rules;
 mod scan;
@@ -173,6 +174,8 @@ pub(crate) struct State {
     lost: Option<String>,
     /// How it is stored, where that is known.
     pub layout: Option<Layout>,
+    /// Whether it counts as a number of Python where types are promoted.
+    pub number: bool,
 }
 
 /// Lowers a program operator by operator.

@@ -48,8 +48,14 @@ impl Lower {
 
     /// A new tensor of a value.
     pub fn tensor_of(&mut self, value: ValueName, dtype: DType, shape: Vec<Dim>) -> TensorId {
-        self.tensors.push(State { value, dtype, shape, bond: None, version: 0, seen: 0, lost: None, layout: None });
+        let (bond, version, seen, lost, layout, number) = (None, 0, 0, None, None, false);
+        self.tensors.push(State { value, dtype, shape, bond, version, seen, lost, layout, number });
         self.tensors.len() - 1
+    }
+
+    /// Says that a tensor without axes counts as a number of Python where types are promoted.
+    pub fn count_as_number(&mut self, tensor: TensorId) {
+        self.tensors[tensor].number = true;
     }
 
     /// A new tensor as the answer of an operator.

@@ -37,6 +37,11 @@ fn combined(higher: Option<DType>, lower: Option<DType>) -> Result<Option<DType>
 impl Lower {
     /// The type of the result of operands: tensors with axes count before those without, numbers of Python last.
     pub fn result_type(&self, operands: &[&Value]) -> Result<DType> {
+        self.promoted(operands, true)
+    }
+
+    /// As [`Lower::result_type`]; `with_numbers` says whether tensors that stand for numbers of Python count as such.
+    pub fn promoted(&self, operands: &[&Value], with_numbers: bool) -> Result<DType> {
         let (mut axes, mut none, mut numbers) = (None, None, None);
         let join = |slot: &mut Option<DType>, dtype: DType| -> Result<()> {
             *slot = Some(match *slot {
@@ -48,6 +53,9 @@ impl Lower {
         for operand in operands {
             match operand {
                 Value::Tensor(tensor) if self.rank(*tensor) > 0 => join(&mut axes, self.dtype(*tensor))?,
+                Value::Tensor(tensor) if with_numbers && self.state(*tensor).number => {
+                    join(&mut numbers, if self.dtype(*tensor).is_float() { DType::F32 } else { self.dtype(*tensor) })?;
+                }
                 Value::Tensor(tensor) => join(&mut none, self.dtype(*tensor))?,
                 Value::Int(_) => join(&mut numbers, DType::I64)?,
                 Value::Float(_) => join(&mut numbers, DType::F32)?,

@@ -114,7 +114,12 @@ impl Script {
         for (at, constant) in self.constants.iter().enumerate() {
             constants.push(match constant {
                 Stored::Tensor(tensor) => {
-                    Item::Plain(Value::Tensor(l.constant_weight(&format!("CONSTANTS.c{at}"), tensor)?))
+                    let id = l.constant_weight(&format!("CONSTANTS.c{at}"), tensor)?;
+                    // A number of Python in a trace is such a tensor, and libtorch takes it for a number again.
+                    if l.rank(id) == 0 && matches!(l.dtype(id), DType::F64 | DType::I64) {
+                        l.count_as_number(id);
+                    }
+                    Item::Plain(Value::Tensor(id))
                 }
                 other => plain(other)?,
             });
