@@ -325,3 +325,11 @@ fn the_optimizer_of_a_program_goes_to_pytorch_s_layout_and_back() {
         assert_eq!(tensor.bytes().unwrap(), second.tensor(key).unwrap().bytes().unwrap(), "{key}");
     }
 }
+
+#[test]
+fn a_file_is_no_network_with_a_head_to_replace() {
+    let file = fixture("resnet.pt2");
+    let file = file.to_str().unwrap();
+    let (_, error) = rekindle(&["train", "--finetune", file, "--data", "."], 2);
+    assert!(error.contains(&format!("model = {{ program = \"{file}\" }}")), "{error}");
+}

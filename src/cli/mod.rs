@@ -11,6 +11,7 @@ mod doctor;
 mod downloads;
 mod eval;
 mod export;
+mod fits;
 mod import;
 mod inspect;
 mod man;

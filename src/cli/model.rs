@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use rekindle_state::ModelFile;
 
 use super::downloads::Bar;
+use super::fits::Fits;
 use super::output::say;
 use crate::checkpoint::{Checkpoint, Contents, Manifest, Run, Which};
 use crate::data::Split;
@@ -205,7 +206,13 @@ fn with_weights(name: &str, architecture: Architecture, weights: &Weights, layou
 /// A weight file as a model: the network of the registry that its names and shapes fit.
 fn from_weights(registry: &Registry, file: ModelFile, layout: Layout) -> anyhow::Result<Model> {
     let place = file.path.display().to_string();
-    let Some(found) = models::recognise(registry, &file).into_iter().next() else {
+    let Fits { networks, but } = Fits::of(registry, &file);
+    if let Some(but) = but {
+        bail!(
+            "{place}: {but}; to take it for that network all the same, name the network, and give the file with --weights {place}"
+        );
+    }
+    let Some(found) = networks.into_iter().next() else {
         bail!(
             "{place}: no built-in network has exactly these names and shapes; name the network, and give the file with --weights {place}"
         );

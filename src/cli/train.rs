@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::bail;
+use rekindle_program::Program;
+
 use super::model::{Mirror, weight_file};
 use super::output::{line, say};
 use super::progress::Progress;
@@ -101,6 +104,12 @@ fn start(registry: &Registry, args: Args) -> anyhow::Result<Start> {
     ];
     overrides.extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
     let loaded = match (args.finetune, args.recipe) {
+        (Some(file), _) if Path::new(&file).is_file() => {
+            let key = if Program::is_program(Path::new(&file)) { "program" } else { "onnx" };
+            bail!(
+                "--finetune gives a built-in network a new head, and {file} is a file, whose classes stay: a recipe trains it with `model = {{ {key} = \"{file}\" }}`"
+            );
+        }
         (Some(model), _) => {
             let init = match args.init.as_deref() {
                 Some("none") => None,

@@ -216,3 +216,39 @@ fn an_unknown_model_is_told_what_a_model_may_be() {
         assert!(kinds.iter().all(|kind| error.contains(kind)) && error.contains("'nothing.pt2' is none"), "{error}");
     }
 }
+
+#[test]
+fn whole_modules_are_networks_when_their_settings_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/modules");
+    for (file, network) in [("squeezenet", "squeezenet1_1"), ("shufflenet", "shufflenet_v2_x0_5")] {
+        let path = fixtures.join(file).with_extension("pt");
+        let path = path.to_str().unwrap();
+        let shown = succeeds(folder.path(), &["inspect", path, "--limit", "1"]);
+        assert!(shown.contains(&format!("these are the weights of {network} with classes = 3")), "{shown}");
+        succeeds(folder.path(), &["export", path, "out.onnx"]);
+    }
+    for (file, differs) in [
+        ("squeezenet_stride", "features.0 has stride [1, 1], where the network has [2, 2]"),
+        (
+            "squeezenet_leaky",
+            "features.6.squeeze_activation is LeakyReLU(negative_slope=0.1), which the network has nowhere",
+        ),
+        (
+            "squeezenet_pool",
+            "features.2 is MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1), which the network has nowhere",
+        ),
+        ("shufflenet_eps", "stage2.0.branch1.1 has eps 0.001, where the network has 1e-5"),
+    ] {
+        let path = fixtures.join(file).with_extension("pt");
+        let path = path.to_str().unwrap();
+        let shown = succeeds(folder.path(), &["inspect", path, "--limit", "1"]);
+        assert!(shown.contains(differs) && !shown.contains("these are the weights"), "{shown}");
+        let output = rekindle(folder.path(), &["export", path, "out.onnx"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && error.contains(differs), "{error}");
+        // Asked for by name, a network takes the weights as they are.
+        let network = if file.starts_with("squeezenet") { "squeezenet1_1" } else { "shufflenet_v2_x0_5" };
+        succeeds(folder.path(), &["export", network, "out.onnx", "--weights", path]);
+    }
+}

@@ -9,10 +9,11 @@ use rekindle_program::{Described, Program, Summary};
 use rekindle_state::{Listing, ModuleTree, OnnxSummary};
 use serde_json::{Map, Value as Json, json};
 
+use super::fits::Fits;
 use super::source::Source;
 use super::{Answer, Exit, output};
 use crate::checkpoint::Which;
-use crate::models::{Recognised, Registry, recognise};
+use crate::models::Registry;
 
 /// Show what is in a model file, run or checkpoint, and what Python would have run to load it. Nothing in it is executed.
 #[derive(Debug, clap::Args)]
@@ -49,13 +50,13 @@ struct Report {
     /// What a user should know before the tensors are used.
     notes: Vec<String>,
     /// Networks of the registry that the weights fit.
-    fits: Vec<Recognised>,
+    fits: Fits,
 }
 
 pub fn run(registry: &Registry, args: &Args) -> Answer {
     let report = match Source::open(registry, &args.path, Which::Last)? {
         Source::File(file) => Report {
-            fits: recognise(registry, &file),
+            fits: Fits::of(registry, &file),
             listing: file.listing(args.hash)?,
             modules: file.modules,
             onnx: file.onnx,
@@ -92,9 +93,9 @@ impl Report {
             json["modules"] =
                 self.modules.iter().map(|(path, tree)| json!({"path": path, "tree": module(tree)})).collect();
         }
-        if !self.fits.is_empty() {
-            json["fits"] =
-                self.fits.iter().map(|found| json!({"model": found.entry.name, "config": found.keys})).collect();
+        if !self.fits.networks.is_empty() {
+            let networks = self.fits.networks.iter();
+            json["fits"] = networks.map(|found| json!({"model": found.entry.name, "config": found.keys})).collect();
         }
         if !self.contents.is_empty() {
             json["contents"] =

@@ -47,11 +47,14 @@ pub fn print(report: &Report, path: &str, limit: usize) -> anyhow::Result<()> {
     for note in &report.notes {
         line(format!("\nnote: {}", printable(note)))?;
     }
-    if let [first, others @ ..] = report.fits.as_slice() {
+    if let [first, others @ ..] = report.fits.networks.as_slice() {
         line(format!("\nthese are the weights of {}", first.describe()))?;
         for other in others {
             line(format!("  they fit {} too", other.describe()))?;
         }
+    }
+    if let Some(but) = &report.fits.but {
+        line(format!("\nno built-in network: {}", printable(but)))?;
     }
     line("")?;
     verdict(&listing.globals, &listing.format)

@@ -15,6 +15,7 @@ mod lower;
 mod messages;
 mod names;
 mod rewrite;
+mod settings;
 mod summary;
 mod write;
 
@@ -28,6 +29,7 @@ use rekindle_state::{DType, StateDict, Value};
 pub use capture::{Outputs, Trace};
 pub use messages::entry;
 pub use rewrite::rewrite;
+pub use settings::difference;
 pub use summary::summary;
 pub use write::{EXTERNAL_ABOVE, write};
 

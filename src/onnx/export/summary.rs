@@ -40,14 +40,14 @@ pub fn summary(network: Network, input: [usize; 3]) -> Summary {
 
 /// A graph by the modules that its nodes belong to.
 #[derive(Default)]
-struct Traced {
-    nodes: HashMap<String, Vec<NodeProto>>,
+pub(super) struct Traced {
+    pub(super) nodes: HashMap<String, Vec<NodeProto>>,
     shapes: HashMap<String, Vec<usize>>,
 }
 
 impl Traced {
     /// Captures the forward pass on one image: no weights are read or drawn. None when it cannot be captured as a graph.
-    fn of(network: Network, [channels, height, width]: [usize; 3], modules: &[Node]) -> Option<Self> {
+    pub(super) fn of(network: Network, [channels, height, width]: [usize; 3], modules: &[Node]) -> Option<Self> {
         let trace = Trace::consuming(network, [1, channels, height, width], |network, x| network.forward(x)).ok()?;
         let shapes = Shapes::fixed(&trace);
         let outputs: Vec<String> = (0..trace.outputs.len()).map(|place| format!("output_{place}")).collect();
@@ -167,7 +167,7 @@ fn pool(node: &NodeProto) -> String {
     )
 }
 
-fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name == name)
 }
 
