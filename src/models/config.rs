@@ -253,8 +253,7 @@ impl Architecture {
     /// Those of some keys that the configuration has with another value.
     pub(super) fn differing_in(&self, keys: &[(&str, f64)]) -> Map<String, Value> {
         let standard = self.config();
-        let differ =
-            keys.iter().filter(|(key, value)| standard.get(key).is_some_and(|own| *own != Value::from(*value)));
+        let differ = keys.iter().filter(|(key, value)| standard.get(key).is_some_and(|own| *own != *value));
         differ.map(|(key, value)| ((*key).to_string(), Value::from(*value))).collect()
     }
 
