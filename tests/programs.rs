@@ -326,10 +326,83 @@ fn the_optimizer_of_a_program_goes_to_pytorch_s_layout_and_back() {
     }
 }
 
+/// A folder of grey pictures of three classes.
+fn pictures(folder: &Path) {
+    for (class, name) in ["coat", "dress", "shoe"].into_iter().enumerate() {
+        for split in ["train", "valid"] {
+            let place = folder.join("pictures").join(split).join(name);
+            std::fs::create_dir_all(&place).unwrap();
+            for at in 0..4_u32 {
+                let value = |x: u32, y: u32| (x * 3 + y * 2 + at + 80 * class as u32) as u8;
+                let image = image::GrayImage::from_fn(28, 28, |x, y| image::Luma([value(x, y)]));
+                image.save(place.join(format!("{at}.png"))).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
-fn a_file_is_no_network_with_a_head_to_replace() {
-    let file = fixture("resnet.pt2");
-    let file = file.to_str().unwrap();
-    let (_, error) = rekindle(&["train", "--finetune", file, "--data", "."], 2);
-    assert!(error.contains(&format!("model = {{ program = \"{file}\" }}")), "{error}");
+fn a_program_and_a_graph_are_finetuned_to_other_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    pictures(folder.path());
+    let program = fixture("bn_net.pt2");
+    rekindle(&["export", program.to_str().unwrap(), &at("graph.onnx")], 0);
+    for (model, run) in [(program.to_str().unwrap(), "program"), (&at("graph.onnx"), "graph")] {
+        let train = ["train", "--finetune", model, "--data", &at("pictures"), "--run", &at(run), "--epochs", "2"];
+        rekindle(&[&train[..], &["--device", "flex", "--freeze", "all"]].concat(), 0);
+        for end in ["pth", "onnx"] {
+            rekindle(&["export", &at(run), &at(&format!("{run}.{end}")), "--from", "last"], 0);
+        }
+        let (before, after) = (arrays(&program), arrays(&folder.path().join(format!("{run}.pth"))));
+        assert_eq!(after.tensor("f.weight").unwrap().shape(), [3, 196]);
+        assert_eq!(after.tensor("f.bias").unwrap().shape(), [3]);
+        let kept =
+            |key: &str| before.tensor(key).unwrap().bytes().unwrap() == after.tensor(key).unwrap().bytes().unwrap();
+        assert!(kept("c.weight") && kept("b.weight"), "{run}: the rest learned, and was frozen");
+        // The file has the new sizes, and the run names its own classes.
+        let (shown, _) = rekindle(&["inspect", &at(&format!("{run}.onnx"))], 0);
+        assert!(shown.contains("[3, 196]") && !shown.contains("10]"), "{shown}");
+        let picture = image(folder.path());
+        let (shown, _) = rekindle(&["predict", &at(run), picture.to_str().unwrap(), "--device", "flex"], 0);
+        assert!(["coat", "dress", "shoe"].iter().all(|name| shown.contains(name)), "{shown}");
+    }
+    // An archive keeps the shapes that it has.
+    let (_, error) = rekindle(&["export", &at("program"), &at("out.pt2")], 2);
+    assert!(error.contains("3 classes") && error.contains(".onnx"), "{error}");
+}
+
+#[test]
+fn a_new_last_layer_is_drawn_as_pytorch_draws_it() {
+    let settings = Settings { classes: Some(400), ..Settings::default() };
+    let device = Device::flex();
+    device.seed(5);
+    let network = graph::load(&fixture("bn_net.pt2"), &settings, &device).unwrap();
+    let dict = to_state_dict(&Network::new(network)).unwrap();
+    let (weight, bias) = (floats(dict.tensor("f.weight").unwrap()), floats(dict.tensor("f.bias").unwrap()));
+    assert_eq!((weight.len(), bias.len()), (400 * 196, 400));
+    // Uniform within 1 / sqrt(196): its deviation is the bound over the root of three.
+    let bound = 1.0 / 14.0;
+    let square = weight.iter().map(|value| value * value).sum::<f32>() / weight.len() as f32;
+    assert!(weight.iter().chain(&bias).all(|value| value.abs() <= bound));
+    assert!((square.sqrt() * 3_f32.sqrt() / bound - 1.0).abs() < 0.01, "{}", square.sqrt());
+}
+
+#[test]
+fn what_has_no_last_layer_of_its_own_gets_no_other_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |program: &str, classes: usize| {
+        let path = recipe(folder.path(), program, 1);
+        rekindle(&["train", &path, "--set", &format!("model.classes={classes}"), "--run", "never"], 2).1
+    };
+    let tied = refused("encoder.pt2", 3);
+    assert!(tied.contains("'embed.weight'") && tied.contains("used elsewhere too"), "{tied}");
+    let sequences = refused("recurrent.pt2", 3);
+    assert!(sequences.contains("3 classes instead of 12") && sequences.contains("[1, 6, 3]"), "{sequences}");
+    let none = refused("bn_net.pt2", 0);
+    assert!(none.contains("at least one"), "{none}");
+    let file = folder.path().join("weights.pth");
+    rekindle(&["convert", fixture("bn_net.pt2").to_str().unwrap(), file.to_str().unwrap()], 0);
+    let (_, error) = rekindle(&["train", "--finetune", file.to_str().unwrap(), "--data", "."], 2);
+    assert!(error.contains("no network") && error.contains("--init"), "{error}");
 }

@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::bail;
-use rekindle_program::Program;
-
 use super::model::{Mirror, weight_file};
 use super::output::{line, say};
 use super::progress::Progress;
@@ -28,7 +25,7 @@ pub struct Args {
     #[arg(required_unless_present = "finetune")]
     recipe: Option<PathBuf>,
     /// Instead of a recipe: this network, with a new head, on the images of --data. Starts from torchvision's published weights
-    /// or from --init. The recipe is written into the run.
+    /// or from --init; an ONNX file or a PyTorch program starts from its own. The recipe is written into the run.
     #[arg(long, value_name = "MODEL", requires = "data", conflicts_with = "recipe")]
     finetune: Option<String>,
     /// With --finetune: a folder of images, one folder a class, perhaps below train and valid.
@@ -104,15 +101,11 @@ fn start(registry: &Registry, args: Args) -> anyhow::Result<Start> {
     ];
     overrides.extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
     let loaded = match (args.finetune, args.recipe) {
-        (Some(file), _) if Path::new(&file).is_file() => {
-            let key = if Program::is_program(Path::new(&file)) { "program" } else { "onnx" };
-            bail!(
-                "--finetune gives a built-in network a new head, and {file} is a file, whose classes stay: a recipe trains it with `model = {{ {key} = \"{file}\" }}`"
-            );
-        }
         (Some(model), _) => {
             let init = match args.init.as_deref() {
                 Some("none") => None,
+                // The weights to start from are in the file.
+                None if Path::new(&model).is_file() => None,
                 Some(source) => Some(weight_file(source, &args.mirror)?),
                 None => Some(weight_file(&format!("{model}:DEFAULT"), &args.mirror).map_err(|error| {
                     anyhow::anyhow!("{error:#}; --init FILE starts from weights of yours, --init none from fresh ones")

@@ -120,10 +120,10 @@ pub struct FileKind {
 
 /// Every kind of file that is a network.
 pub const FILES: &[FileKind] = &[
-    FileKind { key: "onnx", settings: &[], is: graph::is_onnx, open: GraphConfig::from_keys },
+    FileKind { key: "onnx", settings: &["classes"], is: graph::is_onnx, open: GraphConfig::from_keys },
     FileKind {
         key: "program",
-        settings: &["frozen_statistics", "input"],
+        settings: &["frozen_statistics", "input", "classes"],
         is: graph::is_program,
         open: GraphConfig::from_keys,
     },

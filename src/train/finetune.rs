@@ -6,18 +6,18 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::TrainError;
 use super::recipe::{self, Loaded};
 use crate::data::{FolderDataset, ImageDataset, Split};
 use crate::models::published::{self, Preset};
-use crate::models::{Architecture, Registry};
+use crate::models::{Architecture, Entry, FILES, FileKind, ModelError, Registry};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Finetune {
-    /// A network of the registry.
+    /// A network of the registry, or a file that is one: an ONNX model, a program of PyTorch.
     pub model: String,
     /// A folder of images, one folder a class, perhaps below `train` and `valid`.
     pub data: PathBuf,
@@ -51,7 +51,7 @@ impl Finetune {
             key: key.to_string(),
             problem,
         };
-        let entry = registry.find(&self.model)?;
+        let source = Source::find(registry, &self.model)?;
         let classes = FolderDataset::open(&self.data, Split::Train)?.num_classes();
         let published = published::find(&format!("{}:DEFAULT", self.model));
         let mut keys = published.map(|row| row.keys.clone()).unwrap_or_default();
@@ -63,14 +63,14 @@ impl Finetune {
         let network = |classes: usize| -> Result<Architecture, TrainError> {
             let mut keys = keys.clone();
             keys.insert("classes".into(), classes.into());
-            Ok(entry.configure(&keys)?)
+            Ok(source.configure(&keys)?)
         };
         let fitted = network(classes)?;
         if fitted.classes().is_none() {
             return Err(problem("model", "it gives no classes, and images of a folder have one each".into()).into());
         }
         let head = head(&fitted, &network(classes + 1)?);
-        let [_, height, _] = fitted.input_shape();
+        let [channels, height, _] = fitted.input_shape();
         let preset = published.map(|row| row.preparation.clone());
         let freeze = match self.freeze.as_deref() {
             None => Vec::new(),
@@ -82,16 +82,17 @@ impl Finetune {
             }
         };
         let mut model = keys;
-        model.insert("name".into(), self.model.clone().into());
+        let (key, value) = source.key();
+        model.insert(key.into(), value);
         model.insert("classes".into(), classes.into());
         let mut train = json!({ "epochs": EPOCHS, "freeze": freeze });
         if let Some(weights) = &self.init {
             train["init"] = json!({ "weights": absolute(weights), "partial": true });
         }
         let mut table = json!({
-            "name": format!("{}-{}", self.model, folder_name(&self.data)),
+            "name": format!("{}-{}", source.name(), folder_name(&self.data)),
             "model": model,
-            "data": data(&self.data, preset.as_ref(), self.size.unwrap_or(height), self.size.is_some()),
+            "data": data(&self.data, channels, preset.as_ref(), self.size.unwrap_or(height), self.size.is_some()),
             "optimizer": {
                 "name": "sgd", "lr": RATE, "momentum": 0.9, "weight_decay": 1e-4,
                 "groups": [{ "match": exactly(&head), "lr": RATE * FASTER }],
@@ -110,9 +111,54 @@ impl Finetune {
     }
 }
 
+/// What is fine-tuned.
+enum Source<'a> {
+    Built(&'a Entry),
+    File(&'static FileKind, PathBuf),
+}
+
+impl<'a> Source<'a> {
+    fn find(registry: &'a Registry, model: &str) -> Result<Self, TrainError> {
+        let path = Path::new(model);
+        if path.is_file() {
+            for kind in FILES {
+                if (kind.is)(path)? {
+                    return Ok(Self::File(kind, absolute(path)));
+                }
+            }
+            let problem =
+                format!("it is no network; if it holds weights, --finetune NETWORK --init {model} starts from them");
+            return Err(ModelError::Config { name: model.to_string(), problem }.into());
+        }
+        Ok(Self::Built(registry.find(model)?))
+    }
+
+    fn configure(&self, keys: &Map<String, Value>) -> Result<Architecture, ModelError> {
+        match self {
+            Self::Built(entry) => entry.configure(keys),
+            Self::File(kind, path) => (kind.open)(path, keys),
+        }
+    }
+
+    /// The key of a recipe's `[model]` that names it.
+    fn key(&self) -> (&'static str, Value) {
+        match self {
+            Self::Built(entry) => ("name", entry.name.into()),
+            Self::File(kind, path) => (kind.key, path.to_string_lossy().into()),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Built(entry) => entry.name.to_string(),
+            Self::File(_, path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+}
+
 /// The section `[data]`: the preparation of the published weights, or its like at another size.
-fn data(folder: &Path, preset: Option<&Preset>, side: usize, resized: bool) -> Value {
-    let mut data = json!({ "name": "folder", "dir": absolute(folder), "batch_size": 32, "channels": 3 });
+fn data(folder: &Path, channels: usize, preset: Option<&Preset>, side: usize, resized: bool) -> Value {
+    let mut data = json!({ "name": "folder", "dir": absolute(folder), "batch_size": 32, "channels": channels });
     let crop = match preset.and_then(|preset| preset.crop).filter(|_| !resized) {
         Some(crop) => crop,
         None => side,

@@ -34,6 +34,13 @@ pub fn run(model: Model, output: &Path) -> Answer {
     let (Some(config), Some(imported)) = (parts, network.get::<Imported>()) else {
         bail!("{}: {} is no PyTorch program, which alone is written as one", output.display(), model.description);
     };
+    if let Some(classes) = config.settings().classes {
+        bail!(
+            "{}: the program of {} has a new last layer of {classes} classes, and an archive keeps the shapes that it has: write .onnx, .pth or .safetensors",
+            output.display(),
+            model.description
+        );
+    }
     let dict = weights::to_state_dict(&network)?;
     let staged = Staged::beside(output)?;
     let path = staged.folder().join(staged.name());

@@ -3,6 +3,7 @@
 //! The file is an ONNX model, or a program of PyTorch (`.pt2` of `torch.export`, TorchScript), which becomes a graph.
 
 mod computation;
+mod head;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -58,13 +59,15 @@ struct Keys {
     frozen_statistics: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     input: Option<Vec<usize>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classes: Option<usize>,
 }
 
 impl From<GraphConfig> for Keys {
     fn from(GraphConfig { path, is_program, settings, .. }: GraphConfig) -> Self {
-        let Settings { frozen_statistics, input } = settings;
+        let Settings { frozen_statistics, input, classes } = settings;
         let (onnx, program) = if is_program { (None, Some(path)) } else { (Some(path), None) };
-        Self { onnx, program, frozen_statistics, input }
+        Self { onnx, program, frozen_statistics, input, classes }
     }
 }
 
@@ -72,8 +75,8 @@ impl TryFrom<Keys> for GraphConfig {
     type Error = ModelError;
 
     fn try_from(keys: Keys) -> Result<Self, ModelError> {
-        let Keys { onnx, program, frozen_statistics, input } = keys;
-        let settings = Settings { frozen_statistics, input };
+        let Keys { onnx, program, frozen_statistics, input, classes } = keys;
+        let settings = Settings { frozen_statistics, input, classes };
         match (onnx, program) {
             (Some(path), None) => Self::with(&path, settings),
             (None, Some(path)) => Self::with(&path, settings),
@@ -85,7 +88,7 @@ impl TryFrom<Keys> for GraphConfig {
     }
 }
 
-/// How a program of PyTorch is used.
+/// How a file is used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -93,6 +96,8 @@ pub struct Settings {
     pub frozen_statistics: bool,
     /// The sizes of an item of the input, without the batch: for scripted programs, which do not say what they take.
     pub input: Option<Vec<usize>>,
+    /// The number of classes of a new last linear layer, in the place of the file's.
+    pub classes: Option<usize>,
 }
 
 /// A network from a file with its weights, whatever it takes and gives.
@@ -153,10 +158,10 @@ fn opened(path: &Path, settings: &Settings) -> Result<(Graph, Item, [Option<usiz
     let problem = |problem: String| ModelError::Config { name: path.display().to_string(), problem };
     let source = if Program::is_program(path) {
         Source::program(path, settings)
-    } else if *settings != Settings::default() {
-        Err("only a program of PyTorch has settings".to_string())
+    } else if settings.frozen_statistics || settings.input.is_some() {
+        Err("only a program of PyTorch has the keys frozen_statistics and input".to_string())
     } else {
-        Source::onnx(path)
+        Source::onnx(path, settings)
     };
     let source = source.map_err(|error| match error.strip_prefix(&format!("{}: ", path.display())) {
         Some(rest) => problem(rest.to_string()),
@@ -214,18 +219,27 @@ impl GraphConfig {
         Self::with(path, Settings::default())
     }
 
-    /// As [`GraphConfig::open`], with settings, which a program of PyTorch has.
+    /// As [`GraphConfig::open`], with settings.
     ///
     /// # Errors
-    /// As for [`GraphConfig::open`], and when an ONNX model is given settings.
+    /// As for [`GraphConfig::open`]; when an ONNX model is given settings of programs; when it is to have other classes, and no
+    /// linear layer gives its scores.
     pub fn with(path: &Path, settings: Settings) -> Result<Self, ModelError> {
         let (graph, item, picture) = opened(path, &settings)?;
         let is_program = Program::is_program(path);
         let kind = Answer::Classes(0);
         let mut config =
             Self { path: path.to_path_buf(), is_program, settings, graph: Arc::new(graph), item, picture, kind };
-        config.kind =
-            config.answer().map_err(|problem| ModelError::Config { name: path.display().to_string(), problem })?;
+        let answer = config.answer().and_then(|answer| match config.settings.classes {
+            Some(classes) if answer != Answer::Classes(classes) => Err("it gives something else then".to_string()),
+            _ => Ok(answer),
+        });
+        let unfit = |problem: String| match &config.graph.source.head {
+            Some(head) => head.unfit(&problem),
+            None => problem,
+        };
+        config.kind = answer
+            .map_err(|problem| ModelError::Config { name: path.display().to_string(), problem: unfit(problem) })?;
         Ok(config)
     }
 
@@ -285,19 +299,25 @@ impl GraphConfig {
         &self.graph.source.model
     }
 
-    /// The message of an ONNX file that holds the graph of inference, with the weights of the file.
+    /// The message of an ONNX file that holds the graph of inference, with the weights of the file; of a new last layer, only the
+    /// shapes.
     ///
     /// # Errors
     /// When the file can no longer be read.
     pub fn message(&self) -> Result<ModelProto, ModelError> {
         let changed = |problem: String| ModelError::Config { name: self.path.display().to_string(), problem };
-        match self.graph.source.message() {
-            Some(message) => message.map_err(changed),
+        let source = &self.graph.source;
+        let mut message = match source.message() {
+            Some(message) => message.map_err(changed)?,
             None => {
                 let map = rekindle_state::Map::open(&self.path)?;
-                ModelProto::decode(map.bytes()).map_err(|error| changed(error.to_string()))
+                ModelProto::decode(map.bytes()).map_err(|error| changed(error.to_string()))?
             }
+        };
+        if let Some(head) = &source.head {
+            head.fit_message(&mut message);
         }
+        Ok(message)
     }
 
     /// The name in the graph of the weight that a network has under a name; none for what no operator reads.

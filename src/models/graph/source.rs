@@ -13,6 +13,7 @@ use rekindle_state::Tensor;
 use rekindle_state::onnx::proto::ModelProto;
 
 use super::Settings;
+use super::head::Head;
 use crate::models::imported::{Named, Role, Values};
 use crate::models::weights::shared;
 
@@ -26,6 +27,8 @@ pub(super) struct Source {
     pub model: Arc<Model>,
     /// Weights in the order of the file: of a program, that of its signature.
     pub weights: Vec<Weight>,
+    /// The last layer, where it is a new one.
+    pub head: Option<Head>,
     program: Option<Trainable>,
 }
 
@@ -65,8 +68,8 @@ pub(super) struct Training {
 
 impl Source {
     /// Opens an ONNX model.
-    pub fn onnx(path: &Path) -> Result<Self, String> {
-        let model = Model::open(path).map_err(|error| error.to_string())?;
+    pub fn onnx(path: &Path, settings: &Settings) -> Result<Self, String> {
+        let mut model = Model::open(path).map_err(|error| error.to_string())?;
         let missing = model.missing();
         if !missing.is_empty() {
             return Err(rekindle_onnx::Error::Unsupported(missing).to_string());
@@ -77,19 +80,22 @@ impl Source {
             let tensor = weight.tensor()?.clone();
             Some(Weight { stored: name.clone(), name, role, tensor, id: Some(id), counts: false })
         });
-        Ok(Self { weights: weights.collect(), model: Arc::new(model), program: None })
+        let weights: Vec<Weight> = weights.collect();
+        let head = replaced(&mut model, &weights, settings)?;
+        Ok(Self { weights, head, model: Arc::new(model), program: None })
     }
 
     /// Opens a program of PyTorch.
     pub fn program(path: &Path, settings: &Settings) -> Result<Self, String> {
         let program = Program::open(path).map_err(words)?;
         let (lowered, examples) = lowered(&program, settings)?;
-        let model = Arc::new(lowered.model().map_err(words)?);
+        let mut model = lowered.model().map_err(words)?;
         let weights = of_program(&lowered, &model);
+        let head = replaced(&mut model, &weights, settings)?;
         let frozen_statistics = settings.frozen_statistics;
         let tied = tied(&lowered, &weights);
         let trainable = Trainable { program, frozen_statistics, examples, tied, training: OnceLock::new() };
-        Ok(Self { weights, model, program: Some(trainable) })
+        Ok(Self { weights, head, model: Arc::new(model), program: Some(trainable) })
     }
 
     /// The message of an ONNX file that holds the graph of inference of a program, with the name that each weight has in it.
@@ -113,15 +119,18 @@ impl Source {
     /// The graph of training, where it is another one than that of inference.
     pub fn training(&self) -> Option<Result<&Training, String>> {
         let trainable = self.program.as_ref()?;
-        let training = trainable.training.get_or_init(|| trainable.read(&self.weights));
+        let training = trainable.training.get_or_init(|| trainable.read(&self.weights, self.head.as_ref()));
         Some(training.as_ref().map_err(Clone::clone))
     }
 
-    /// The weights on a device.
+    /// The weights on a device: those of the file, and new ones for a new last layer.
     pub fn parameters(&self, device: &Device) -> Vec<Named> {
         let named = |weight: &Weight| {
-            let Weight { name, role, tensor, counts, .. } = weight;
-            let values = if *counts {
+            let Weight { name, stored, role, tensor, counts, .. } = weight;
+            let drawn = self.head.as_ref().and_then(|head| head.draw(stored, device));
+            let values = if let Some((values, shape)) = drawn {
+                Values::new(values, shape, *role, device)?
+            } else if *counts {
                 let count = tensor.to_i64().ok()?.first().copied()? as f32;
                 Values::new(Bytes::from_elems(vec![count]), &[1], *role, device)?
             } else {
@@ -134,10 +143,11 @@ impl Source {
 }
 
 impl Trainable {
-    fn read(&self, weights: &[Weight]) -> Result<Training, String> {
+    fn read(&self, weights: &[Weight], head: Option<&Head>) -> Result<Training, String> {
         let mode = if self.frozen_statistics { Mode::TrainFrozenStatistics } else { Mode::Train };
         let lowered = self.program.lower_for(mode, true, self.examples.as_deref()).map_err(words)?;
-        let model = lowered.model().map_err(words)?;
+        let mut model = lowered.model().map_err(words)?;
+        head.map_or(Ok(()), |head| head.fit(&mut model))?;
         let place = |name: &str| model.graph.outputs.iter().position(|port| port.name == name);
         let buffer = |name: &str| weights.iter().position(|weight| weight.name == name && weight.role == Role::Buffer);
         let (mut moved, mut counted) = (Vec::new(), Vec::new());
@@ -162,6 +172,17 @@ impl Trainable {
         let ids = weights.iter().map(|weight| model.graph.names.iter().position(|name| *name == weight.stored));
         Ok(Training { ids: ids.collect(), moved, counted, model: Arc::new(model) })
     }
+}
+
+/// A new last layer in the place of a model's, where the settings ask for one.
+fn replaced(model: &mut Model, weights: &[Weight], settings: &Settings) -> Result<Option<Head>, String> {
+    let Some(classes) = settings.classes else { return Ok(None) };
+    let head = Head::find(model, classes)?;
+    if let Some(name) = head.names().find(|name| !weights.iter().any(|weight| weight.stored == *name)) {
+        return Err(head.unfit(&format!("'{name}' of its last linear layer is no parameter of 32-bit floats")));
+    }
+    head.fit(model)?;
+    Ok(Some(head))
 }
 
 /// A program as a graph of inference, and the examples that it was read for.

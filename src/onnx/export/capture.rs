@@ -183,8 +183,9 @@ impl ModuleMapper for Blank<'_> {
         Param::initialized(param.id, Tensor::zeros(param.lazy_shape(), self.device))
     }
 
+    // Of the type that is written, which need not be the capture device's own.
     fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
-        Param::initialized(param.id, Tensor::zeros(param.lazy_shape(), self.device))
+        Param::initialized(param.id, Tensor::zeros(param.lazy_shape(), (self.device, param.val().dtype())))
     }
 
     fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
