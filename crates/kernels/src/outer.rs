@@ -12,8 +12,6 @@ use std::ptr;
 /// Vectors across a tile of several rows: with twelve sums in six rows, AVX2 has a register left for each operand. With three across
 /// and four rows there is none to spare, and the compiler moved sums around: 24 moves for 12 products.
 const VECTORS: usize = 2;
-/// Steps whose addresses are found at once.
-const STEPS: usize = 4;
 /// Vectors across a tile of one row.
 const WIDE: usize = 8;
 /// Steps of the sum done at a time where a strip of the right operand is copied: it fits the first-level cache (16 KiB on AVX2).
@@ -233,8 +231,9 @@ impl Tile {
     ///
     /// # Safety
     /// `rows` is 1 to `L::PAIR_ROWS` and `vectors` 1 to [`VECTORS`], or to [`WIDE`] for one row; `left` can be read at all strides of
-    /// `rows` and `depth`, of which one is 1, whole vectors at each `pitch` of `right`; `width` values, which end in the last vector, can be written at
-    /// each row's stride from `out` (and read to accumulate) and nobody else uses them; `bias` is null or holds as many.
+    /// `rows` and `depth`, of which one is 1, whole vectors at each `pitch` of `right`; `width` values, which end in the last vector,
+    /// can be written at each row's stride from `out` (and read to accumulate) and nobody else uses them; `bias` is null or holds as
+    /// many.
     unsafe fn compute<L: Lanes>(&self, lanes: L, rows: usize, vectors: usize) {
         // SAFETY: the caller's; each arm computes what it was asked for.
         unsafe {
@@ -328,24 +327,9 @@ impl Tile {
         [row_stride, step_stride]: [usize; 2],
     ) -> [[L::Vector; ACROSS]; ROWS] {
         let mut sums = [[lanes.splat(0.0); ACROSS]; ROWS];
-        let mut left: [*const f32; ROWS] = std::array::from_fn(|r| self.left.wrapping_add(r * row_stride));
-        let mut right = self.right;
+        let left = std::array::from_fn(|r| self.left.wrapping_add(r * row_stride));
         // SAFETY: the caller's: all rows and steps of the left operand, and the vectors of each step of the right one.
-        unsafe {
-            for _ in 0..self.depth / STEPS {
-                for step in 0..STEPS {
-                    let values = left.map(|left| *left.add(step * step_stride));
-                    accumulate(lanes, &mut sums, values, right.add(step * self.pitch));
-                }
-                left = left.map(|left| left.wrapping_add(STEPS * step_stride));
-                right = right.wrapping_add(STEPS * self.pitch);
-            }
-            for _ in 0..self.depth % STEPS {
-                accumulate(lanes, &mut sums, left.map(|left| *left), right);
-                left = left.map(|left| left.wrapping_add(step_stride));
-                right = right.wrapping_add(self.pitch);
-            }
-        }
+        unsafe { accumulate(lanes, &mut sums, self.depth, (left, step_stride), (self.right, self.pitch)) };
         sums
     }
 }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::ptr;
 
+use super::accumulate::accumulate;
 use super::epilogue::Epilogue;
 use super::packed::{PackedMatrix, VECTORS};
 use crate::finish::{Last, To};
@@ -106,37 +107,41 @@ thread_local! {
 impl Block<'_> {
     #[inline(always)]
     fn compute<L: Lanes>(&self, lanes: L) {
-        let depth = self.packed.depth();
+        let whole = self.packed.depth();
         let mut copies = COPIES.take();
-        let mut group = self.panels.start;
-        while group < self.panels.end {
-            let panels = group..self.panels.end.min(group + COLUMNS / (VECTORS * L::LANES));
-            group = panels.end;
+        let at_once = COLUMNS / (VECTORS * L::LANES);
+        for first in self.panels.clone().step_by(at_once) {
+            let panels = first..self.panels.end.min(first + at_once);
             let mut start = 0;
             loop {
-                let part = start..start + next_depth(depth - start);
-                start = part.end;
-                let ends = part.end == depth;
+                let depth = start..start + next_depth(whole - start);
                 let left = if self.stride >= FAR && panels.len() >= 8 && self.rows > L::PAIR_ROWS {
-                    self.near(&part, &mut copies)
+                    self.near(&depth, &mut copies)
                 } else {
-                    Left { values: self.left.wrapping_add(part.start), stride: self.stride }
+                    Left { values: self.left.wrapping_add(depth.start), stride: self.stride }
                 };
-                // Not `for_each`: its closure would not be compiled for the vector unit.
-                for panel in panels.clone() {
-                    let mut row = 0;
-                    while row < self.rows {
-                        let rows = row..row + height(L::PAIR_ROWS.min(self.rows - row));
-                        row = rows.end;
-                        self.tile(lanes, &left, rows, panel, part.clone());
-                    }
-                }
-                if ends {
+                self.part(lanes, &left, &panels, &depth);
+                start = depth.end;
+                if start == whole {
                     break;
                 }
             }
         }
         COPIES.set(copies);
+    }
+
+    /// All rows times some panels, over some depth.
+    #[inline(always)]
+    fn part<L: Lanes>(&self, lanes: L, left: &Left, panels: &Range<usize>, depth: &Range<usize>) {
+        // Not `for_each`: its closure would not be compiled for the vector unit.
+        for panel in panels.clone() {
+            let mut row = 0;
+            while row < self.rows {
+                let rows = row..row + height(L::PAIR_ROWS.min(self.rows - row));
+                row = rows.end;
+                self.tile(lanes, left, rows, panel, depth.clone());
+            }
+        }
     }
 
     /// A part of all rows, copied to where they follow each other.
@@ -261,50 +266,12 @@ impl Tile {
 
     #[inline(always)]
     unsafe fn run<L: Lanes, const R: usize, const V: usize>(&self, lanes: L) {
-        // The addresses of all rows are more integers than there are registers: they are found once for so many steps.
-        const STEPS: usize = 4;
         let mut sums = [[lanes.splat(0.0); V]; R];
-        let mut left: [*const f32; R] = std::array::from_fn(|r| self.left.wrapping_add(r * self.stride));
-        let mut right = self.right;
+        let left = std::array::from_fn(|r| self.left.wrapping_add(r * self.stride));
         // SAFETY: the caller of `dispatch`'s.
         unsafe {
-            for _ in 0..self.depth / STEPS {
-                for step in 0..STEPS {
-                    accumulate(lanes, &mut sums, left.map(|left| *left.add(step)), right.add(step * V * L::LANES));
-                }
-                left = left.map(|left| left.wrapping_add(STEPS));
-                right = right.wrapping_add(STEPS * V * L::LANES);
-            }
-            for _ in 0..self.depth % STEPS {
-                accumulate(lanes, &mut sums, left.map(|left| *left), right);
-                left = left.map(|left| left.wrapping_add(1));
-                right = right.wrapping_add(V * L::LANES);
-            }
+            accumulate(lanes, &mut sums, self.depth, (left, 1), (self.right, V * L::LANES));
             self.to(L::LANES * (V - 1)).store(lanes, sums, self.last.as_ref());
-        }
-    }
-}
-
-/// Adds the products of one value of each row with `V` vectors.
-///
-/// # Safety
-/// So many vectors begin at `right`.
-#[inline(always)]
-pub(crate) unsafe fn accumulate<L: Lanes, const R: usize, const V: usize>(
-    lanes: L,
-    sums: &mut [[L::Vector; V]; R],
-    left: [f32; R],
-    right: *const f32,
-) {
-    let mut columns = [lanes.splat(0.0); V];
-    for (v, column) in columns.iter_mut().enumerate() {
-        // SAFETY: the caller's.
-        *column = unsafe { lanes.load(right.add(v * L::LANES)) };
-    }
-    for (value, sums) in left.into_iter().zip(sums) {
-        let value = lanes.splat(value);
-        for (sum, column) in sums.iter_mut().zip(columns) {
-            *sum = lanes.mul_add(value, column, *sum);
         }
     }
 }
