@@ -1,8 +1,9 @@
 //! The ONNX project's node tests on the devices of this machine.
 //!
 //! `cargo xtask nodes CASES [DEVICE...] [--only PART] [--write]` runs every case of a folder plainly, on the CPU
-//! runtime, and by Burn's tensors on each device (flex when none is named), prints those that do not pass, and counts by operator. It fails when a case
-//! of `tests/fixtures/onnx/passing.txt` no longer passes; with `--write` it writes that list and `docs/onnx-operators.md` instead.
+//! runtime, and by Burn's tensors on each device (flex when none is named), prints those that do not pass, and counts by operator and
+//! element type. It fails when a case of `tests/fixtures/onnx/passing.txt` no longer passes; with `--write` it writes that list and
+//! `docs/onnx-operators.md` instead.
 //! The cases are written by Python's `onnx` package: `python tests/fixtures/onnx/write_cases.py CASES`.
 
 use std::collections::BTreeSet;
@@ -19,9 +20,9 @@ const TABLE: &str = "docs/onnx-operators.md";
 
 const HEAD: &str = "# ONNX operators
 
-What passes of the ONNX project's own node tests, by operator and runtime: plainly (the referee of the others), on the CPU runtime, which
-`rekindle` takes for flex and ndarray, and by Burn's tensors on devices, which GPUs and training take; what these cannot do runs plainly.
-Written by `cargo xtask nodes CASES --write`.
+What passes of the ONNX project's own node tests, by operator, element type of the first input, and runtime: plainly (the referee of the
+others), on the CPU runtime, which `rekindle` takes for flex and ndarray, and by Burn's tensors on devices, which GPUs and training take;
+what these cannot do runs plainly. Written by `cargo xtask nodes CASES --write`.
 
 ";
 
@@ -49,11 +50,15 @@ pub fn run(arguments: Vec<String>) -> Result<bool, Box<dyn Error>> {
     let cases = cases(Path::new(&folder))?;
     rekindle::error::without_panic_output(|| {
         for case in cases.iter().filter(chosen) {
-            let mut passed = show(&mut tally, 0, case, &case.run(HostOnly), "plain");
-            passed &= show(&mut tally, 1, case, &case.run(Cpu), "cpu");
-            for (position, device) in devices.iter().enumerate() {
-                let outcome = case.run(BurnDevice::taking_all(&device.device));
-                passed &= show(&mut tally, position + 2, case, &outcome, &device.name);
+            let element = case.element().unwrap_or_else(|error| error.to_string());
+            let mut outcomes = vec![("plain", case.run(HostOnly)), ("cpu", case.run(Cpu))];
+            for device in &devices {
+                outcomes.push((device.name.as_str(), case.run(BurnDevice::taking_all(&device.device))));
+            }
+            let mut passed = true;
+            for (position, (device, outcome)) in outcomes.into_iter().enumerate() {
+                tally.add(position, &case.operator, &element, &outcome);
+                passed &= is_pass(case, &outcome, device);
             }
             if passed {
                 passing.insert(case.name.as_str());
@@ -79,9 +84,8 @@ pub fn run(arguments: Vec<String>) -> Result<bool, Box<dyn Error>> {
     Ok(false)
 }
 
-/// Counts an outcome and prints it unless it is a pass.
-fn show(tally: &mut Tally, position: usize, case: &Case, outcome: &Outcome, device: &str) -> bool {
-    tally.add(position, &case.operator, outcome);
+/// Whether an outcome is a pass; prints it unless it is.
+fn is_pass(case: &Case, outcome: &Outcome, device: &str) -> bool {
     match outcome {
         Outcome::Passed => true,
         Outcome::Unsupported(why) => {

@@ -16,6 +16,7 @@ fn main() {
     for case in
         cases.iter().filter(|case| parts.is_empty() || parts.iter().any(|part| case.name.contains(part.as_str())))
     {
+        let element = case.element().unwrap_or_else(|error| error.to_string());
         for (device, outcome) in [case.run(HostOnly), case.run(Cpu)].into_iter().enumerate() {
             let name = ["host", "cpu"][device];
             match &outcome {
@@ -23,7 +24,7 @@ fn main() {
                 Outcome::Unsupported(why) => println!("unsupported on {name} {}: {why}", case.name),
                 Outcome::Wrong(why) => println!("WRONG on {name} {}: {why}", case.name),
             }
-            tally.add(device, &case.operator, &outcome);
+            tally.add(device, &case.operator, &element, &outcome);
         }
     }
     tally

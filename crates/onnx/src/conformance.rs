@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::graph::Kind;
 use crate::reference::{Tolerance, difference, read_values};
 use crate::{Accelerator, Error, Model, Result, Session, Slot, ops};
 
@@ -68,6 +69,19 @@ impl Case {
         }
     }
 
+    /// The element type that the case is about: that of its model's first input, or of the first output where nothing goes in.
+    ///
+    /// # Errors
+    /// When the model cannot be read.
+    pub fn element(&self) -> Result<String> {
+        let graph = Model::open(&self.folder.join("model.onnx"))?.graph;
+        Ok(match graph.inputs.first().or(graph.outputs.first()).map(|port| &port.kind) {
+            Some(Kind::Array(Some(dtype), _)) => dtype.to_string(),
+            Some(Kind::Other(what)) => what.to_string(),
+            _ => "not said".to_string(),
+        })
+    }
+
     /// Runs all test data of the case, on the graph as it is and on the prepared one. A panic counts as wrong.
     pub fn run<A: Accelerator>(&self, accelerator: A) -> Outcome {
         match catch_unwind(AssertUnwindSafe(|| self.try_run(accelerator))) {
@@ -124,46 +138,45 @@ impl Count {
     }
 }
 
-/// Counts of several devices by operator.
+/// Counts of several devices by operator and element type.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     devices: Vec<String>,
-    operators: BTreeMap<String, Vec<Count>>,
+    rows: BTreeMap<(String, String), Vec<Count>>,
 }
 
 impl Tally {
     /// For the devices of these names.
     pub fn new(devices: Vec<String>) -> Self {
-        Self { devices, operators: BTreeMap::new() }
+        Self { devices, rows: BTreeMap::new() }
     }
 
-    /// Counts what came of a case on a device, by its position.
-    pub fn add(&mut self, device: usize, operator: &str, outcome: &Outcome) {
-        let counts =
-            self.operators.entry(operator.to_string()).or_insert_with(|| vec![Count::default(); self.devices.len()]);
-        counts[device].add(outcome);
+    /// Counts what came of a case of an operator and element type on a device, by its position.
+    pub fn add(&mut self, device: usize, operator: &str, element: &str, outcome: &Outcome) {
+        let row = (operator.to_string(), element.to_string());
+        self.rows.entry(row).or_insert_with(|| vec![Count::default(); self.devices.len()])[device].add(outcome);
     }
 
-    /// All operators together, on a device.
+    /// All rows together, on a device.
     pub fn total(&self, device: usize) -> Count {
-        self.operators.values().map(|counts| counts[device]).fold(Count::default(), |sum, count| Count {
+        self.rows.values().map(|counts| counts[device]).fold(Count::default(), |sum, count| Count {
             passed: sum.passed + count.passed,
             unsupported: sum.unsupported + count.unsupported,
             wrong: sum.wrong + count.wrong,
         })
     }
 
-    /// A table in Markdown: a row for each operator, a column for each device.
+    /// A table in Markdown: a row for each operator and element type, a column for each device.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "| operator | cases | {} |\n|---|---:|{}\n",
+            "| operator | element type | cases | {} |\n|---|---|---:|{}\n",
             self.devices.join(" | "),
             "---|".repeat(self.devices.len())
         );
-        for (operator, counts) in &self.operators {
-            row(&mut text, operator, counts);
+        for ((operator, element), counts) in &self.rows {
+            row(&mut text, &format!("{operator} | {element}"), counts);
         }
-        row(&mut text, "**all**", &(0..self.devices.len()).map(|device| self.total(device)).collect::<Vec<_>>());
+        row(&mut text, "**all** | ", &(0..self.devices.len()).map(|device| self.total(device)).collect::<Vec<_>>());
         text
     }
 }
