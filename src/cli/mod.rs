@@ -215,7 +215,8 @@ pub fn run_with(registry: Registry) -> ExitCode {
     let answer = crate::error::without_panic_output(|| catch_unwind(AssertUnwindSafe(|| run(&registry, cli.verb))));
     let answer = answer.unwrap_or_else(|panic| {
         let text = crate::error::panic_text(&*panic);
-        Err(anyhow::anyhow!("internal error: {text}; please report it with the command that you ran"))
+        let ours = || format!("internal error: {text}; please report it with the command that you ran");
+        Err(anyhow::anyhow!(crate::error::device_failure(&text).unwrap_or_else(ours)))
     });
     match answer {
         Ok(exit) => exit.into(),

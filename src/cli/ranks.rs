@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Answer, Exit};
 use crate::device::DeviceName;
 use crate::distributed::{self, Group, GroupError};
-use crate::error::panic_text;
+use crate::error::failure;
 use crate::train::TrainError;
 
 /// Runs a training: alone, or together with the other processes that a launcher has started.
@@ -19,7 +19,7 @@ pub fn together(train: impl FnOnce(Option<Arc<Group>>) -> Answer) -> Answer {
         Err(error) => return Err(error.into()),
     };
     let answer = catch_unwind(AssertUnwindSafe(|| train(Some(group.clone()))));
-    let answer = answer.unwrap_or_else(|panic| Err(anyhow::anyhow!("an internal error: {}", panic_text(&*panic))));
+    let answer = answer.unwrap_or_else(|panic| Err(anyhow::anyhow!(failure(&*panic))));
     end(&group, answer)
 }
 

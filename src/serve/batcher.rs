@@ -319,8 +319,8 @@ impl Worker {
         let started = Instant::now();
         let engine = &mut self.engine;
         let run = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(inputs)));
-        let answer = crate::error::without_panic_output(run)
-            .unwrap_or_else(|panic| Err(format!("internal error: {}", crate::error::panic_text(&*panic))));
+        let answer =
+            crate::error::without_panic_output(run).unwrap_or_else(|panic| Err(crate::error::failure(&*panic)));
         self.metrics.computed(&self.name, started.elapsed());
         answer
     }

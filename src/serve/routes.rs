@@ -159,9 +159,8 @@ impl Service for App {
         let started = Instant::now();
         let path = head.segments();
         let run = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.call(head, body, &path)));
-        let (route, answer) = crate::error::without_panic_output(run).unwrap_or_else(|panic| {
-            ("other", Err(Failure::inner(format!("internal error: {}", crate::error::panic_text(&*panic)))))
-        });
+        let (route, answer) = crate::error::without_panic_output(run)
+            .unwrap_or_else(|panic| ("other", Err(Failure::inner(crate::error::failure(&*panic)))));
         let mut reply = answer.unwrap_or_else(Reply::from);
         reply.headers.push(("X-Content-Type-Options", "nosniff".into()));
         match reply.status {

@@ -26,7 +26,7 @@ use super::{StepInput, TrainError};
 use crate::checkpoint::{EpochSums, Manifest, Moment, Run, Which};
 use crate::data::{Loader, Share};
 use crate::distributed::Group;
-use crate::error::{panic_text, without_panic_output};
+use crate::error::{failure, without_panic_output};
 use crate::models::Network;
 use crate::tasks::{Metric, Objective};
 
@@ -136,12 +136,8 @@ impl Strategy {
     /// Trains, and when that breaks off for whatever reason, saves what is sane and says where the run stands.
     fn run_guarded(&self, state: &mut Loop) -> Result<Outcome, TrainError> {
         let run = without_panic_output(|| catch_unwind(AssertUnwindSafe(|| self.run(state))));
-        let outcome = run.unwrap_or_else(|panic| {
-            Err(TrainError::Stopped {
-                step: state.at.step,
-                reason: format!("an internal error: {}", panic_text(&*panic)),
-            })
-        });
+        let outcome =
+            run.unwrap_or_else(|panic| Err(TrainError::Stopped { step: state.at.step, reason: failure(&*panic) }));
         // A failed save explains what follows it better than what follows does.
         self.saved().and(outcome).map_err(|error| self.broke_off(state, error))
     }
