@@ -18,8 +18,9 @@ pub struct Fits {
 impl Fits {
     /// Those whose names and shapes a file has, and whose settings it has where it is a whole pickled module.
     pub fn of(registry: &Registry, file: &ModelFile) -> Self {
-        let mut networks = recognise(registry, file);
+        let networks = recognise(registry, file);
         let [(_, tree)] = file.modules.as_slice() else { return Self { networks, but: None } };
+        let mut networks: Vec<Recognised> = networks.into_iter().map(|found| found.with_flags_of(tree)).collect();
         let mut but = None;
         networks.retain(|found| {
             let network = found.architecture.build(&Device::flex());

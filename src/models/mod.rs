@@ -65,7 +65,7 @@ pub use mnasnet::{MnasNet, MnasNetConfig};
 pub use mobilenet_v2::{MobileNetV2, MobileNetV2Config};
 pub use mobilenet_v3::{MobileNetV3, MobileNetV3Config, MobileNetV3Size};
 pub use network::{Network, class};
-pub use recognise::{Recognised, recognise};
+pub use recognise::{Recognised, recognise, unwrapped};
 pub use registry::{Entry, FILES, FileKind, Registry, entry, open};
 pub use regnet::{RegNet, RegNetConfig};
 pub use resnet::{ResNet, ResNetBlock, ResNetConfig};

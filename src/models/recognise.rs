@@ -1,8 +1,10 @@
 //! Which network of the registry a weight file is for.
 
-use rekindle_state::ModelFile;
+use burn::tensor::Device;
+use rekindle_state::{ModelFile, ModuleTree};
 use serde_json::{Map, Value as Json};
 
+use super::weights::entries;
 use super::{Architecture, Entry, Registry, infer};
 
 /// A network whose names and shapes a weight file has.
@@ -25,6 +27,40 @@ impl Recognised {
         } else {
             format!("{} with {}", self.entry.name, keys.join(", "))
         }
+    }
+
+    /// The network with the flags that a pickled module of it has, such as `transform_input`, where they change no weight.
+    pub fn with_flags_of(self, tree: &ModuleTree) -> Self {
+        let config = self.architecture.config();
+        let mut keys = self.keys.clone();
+        for (key, value) in &unwrapped(tree).hyper_parameters {
+            if let (Some(own), Some(flag)) = (config.get(key).and_then(Json::as_bool), value.as_bool())
+                && own != flag
+            {
+                keys.insert(key.clone(), flag.into());
+            }
+        }
+        if keys.len() == self.keys.len() {
+            return self;
+        }
+        let weights = |network: &Architecture| -> Vec<_> {
+            let entries = entries(&network.build(&Device::flex()));
+            entries.into_iter().map(|entry| (entry.name, entry.shape)).collect()
+        };
+        match self.entry.configure(&keys) {
+            Ok(architecture) if weights(&architecture) == weights(&self.architecture) => {
+                Self { keys, architecture, ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
+/// The module in a parallel wrapper, which says nothing of the network.
+pub fn unwrapped(tree: &ModuleTree) -> &ModuleTree {
+    match tree.children.as_slice() {
+        [only] if tree.class.name.ends_with("DataParallel") => only,
+        _ => tree,
     }
 }
 

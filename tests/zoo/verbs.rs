@@ -221,11 +221,16 @@ fn an_unknown_model_is_told_what_a_model_may_be() {
 fn whole_modules_are_networks_when_their_settings_agree() {
     let folder = tempfile::tempdir().unwrap();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/modules");
-    for (file, network) in [("squeezenet", "squeezenet1_1"), ("shufflenet", "shufflenet_v2_x0_5")] {
+    for (file, network, beside) in [
+        ("squeezenet", "squeezenet1_1", ""),
+        ("shufflenet", "shufflenet_v2_x0_5", ""),
+        ("googlenet", "googlenet", "transform_input = true"),
+    ] {
         let path = fixtures.join(file).with_extension("pt");
         let path = path.to_str().unwrap();
         let shown = succeeds(folder.path(), &["inspect", path, "--limit", "1"]);
         assert!(shown.contains(&format!("these are the weights of {network} with classes = 3")), "{shown}");
+        assert!(shown.contains(beside), "{shown}");
         succeeds(folder.path(), &["export", path, "out.onnx"]);
     }
     for (file, differs) in [

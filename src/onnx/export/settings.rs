@@ -6,7 +6,7 @@ use rekindle_state::{ModuleTree, Value};
 
 use super::capture::modules;
 use super::summary::{Traced, attribute};
-use crate::models::Network;
+use crate::models::{Network, unwrapped};
 
 /// The first setting in which a pickled module differs from a network on an input image (channels, height, width).
 ///
@@ -16,18 +16,21 @@ use crate::models::Network;
 pub fn difference(tree: &ModuleTree, network: Network, input: [usize; 3]) -> Option<String> {
     let nodes = modules(network.clone(), network.class());
     let traced = Traced::of(network, input, &nodes)?;
-    let nodes: Vec<&NodeProto> = traced.nodes.values().flatten().collect();
-    // A parallel wrapper says nothing of the network in it.
-    let tree = match tree.children.as_slice() {
-        [only] if tree.class.name.ends_with("DataParallel") => only,
-        _ => tree,
-    };
-    differing(tree, "", &nodes)
+    let here = Nodes { all: traced.nodes.values().flatten().collect(), traced: &traced };
+    differing(unwrapped(tree), "", &here)
 }
 
-fn differing(tree: &ModuleTree, path: &str, nodes: &[&NodeProto]) -> Option<String> {
+/// What a network computes.
+struct Nodes<'a> {
+    all: Vec<&'a NodeProto>,
+    traced: &'a Traced,
+}
+
+fn differing(tree: &ModuleTree, path: &str, here: &Nodes<'_>) -> Option<String> {
+    let nodes = &here.all;
     let own = match nodes.iter().find(|node| node.input.get(1).is_some_and(|name| *name == format!("{path}.weight"))) {
         Some(node) => layer(tree, node).map(|how| format!("{path} has {how}")),
+        None if tree.class.name == "MultiheadAttention" => heads(tree, here).map(|how| format!("{path} has {how}")),
         None if tree.class.module.starts_with("torch.nn.modules.") && tree.children.is_empty() => {
             (!occurs(tree, nodes)).then(|| format!("{path} is {}, which the network has nowhere", described(tree)))
         }
@@ -36,9 +39,18 @@ fn differing(tree: &ModuleTree, path: &str, nodes: &[&NodeProto]) -> Option<Stri
     own.or_else(|| {
         tree.children.iter().find_map(|child| {
             let place = if path.is_empty() { child.name.clone() } else { format!("{path}.{}", child.name) };
-            differing(child, &place, nodes)
+            differing(child, &place, here)
         })
     })
+}
+
+/// How the heads of an attention differ from those of the network: the second axis of its weights over places.
+fn heads(tree: &ModuleTree, here: &Nodes<'_>) -> Option<String> {
+    let wanted = usize::try_from(setting(tree, "num_heads")?.as_int()?).ok()?;
+    let softmax = here.all.iter().filter(|node| node.op_type == "Softmax");
+    let mut known = softmax.filter_map(|node| here.traced.shape(node.output.first()?)?.get(1).copied()).peekable();
+    let there = *known.peek()?;
+    (!known.any(|heads| heads == wanted)).then(|| format!("num_heads {wanted}, where the network has {there}"))
 }
 
 fn setting<'t>(tree: &'t ModuleTree, name: &str) -> Option<&'t Value> {
@@ -115,7 +127,6 @@ fn occurs(tree: &ModuleTree, nodes: &[&NodeProto]) -> bool {
                 let alpha = f64::from(attribute(node, "alpha").map_or(0.01, |found| found.f));
                 node.op_type == "LeakyRelu" && slope.is_none_or(|slope| (slope - alpha).abs() <= 1e-6)
             }),
-            "MultiheadAttention" => true,
             _ => false,
         },
         ("torch.nn.modules.pooling", name) => match name {
@@ -160,4 +171,35 @@ fn described(tree: &ModuleTree) -> String {
         })
         .collect();
     format!("{}({})", tree.class.name, settings.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use rekindle_state::Global;
+
+    use super::*;
+    use crate::models::Registry;
+
+    #[test]
+    fn the_heads_of_an_attention_are_compared() {
+        let class = |module: &str, name: &str| Global { module: module.to_string(), name: name.to_string() };
+        let keys = [("image_size".to_string(), 32.into())].into_iter().collect();
+        let network =
+            || Registry::built_in().find("vit_b_32").unwrap().configure(&keys).unwrap().build(&Device::flex());
+        let heads = |count: i64| {
+            let attention = ModuleTree {
+                class: class("torch.nn.modules.activation", "MultiheadAttention"),
+                name: "attention".to_string(),
+                hyper_parameters: vec![("num_heads".to_string(), Value::Int(count))],
+                children: Vec::new(),
+            };
+            let class = class("torchvision.models.vision_transformer", "VisionTransformer");
+            let tree =
+                ModuleTree { class, name: String::new(), hyper_parameters: Vec::new(), children: vec![attention] };
+            difference(&tree, network(), [3, 32, 32])
+        };
+        assert_eq!(heads(12), None);
+        assert_eq!(heads(6).unwrap(), "attention has num_heads 6, where the network has 12");
+    }
 }

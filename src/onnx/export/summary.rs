@@ -69,6 +69,11 @@ impl Traced {
         Some(traced)
     }
 
+    /// The shape of a value or weight.
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.shapes.get(name).map(Vec::as_slice)
+    }
+
     /// The shape that a module gives without the batch axis; of one that is used several times, that of the last.
     fn output(&self, path: &str) -> Vec<usize> {
         let last = self.nodes.get(path).and_then(|nodes| nodes.last()).and_then(|node| node.output.first());
