@@ -6,7 +6,7 @@ use super::plan::Planner;
 use super::tensor::Tensor;
 use crate::graph::Node;
 use crate::operator::Operator;
-use crate::ops::{Fused, FusedActivation};
+use crate::ops::{self, Activation, Clip, FusedActivation};
 use crate::{DType, Result, ValueId};
 
 /// What follows a layer: nodes that it does the work of.
@@ -22,8 +22,8 @@ pub(super) struct Following {
 
 /// The operator of a node and the function that was merged with it, if there is a kernel for that.
 pub(super) fn merged<O: Operator>(node: &Node) -> Option<(&O, Pointwise)> {
-    let Some(fused) = node.get::<Fused<O>>() else { return Some((node.get::<O>()?, Pointwise::None)) };
-    Some((&fused.operator, fused.activation.map_or(Some(Pointwise::None), pointwise)?))
+    let (operator, activation) = ops::merged(node)?;
+    Some((operator, activation.map_or(Some(Pointwise::None), pointwise)?))
 }
 
 /// The kernels' form of a function; none with bounds the other way round, where all values become the upper one.
@@ -44,38 +44,40 @@ pub(super) fn function(p: &mut Planner<'_>, node: &Node) -> Result<Option<Pointw
     if !node.domain.is_empty() {
         return Ok(None);
     }
-    let float = |name: &str, default: f32| node.attributes.float_or(name, default);
-    Ok(Some(match node.operator.as_str() {
-        "Relu" => RELU,
-        "LeakyRelu" => Pointwise::LeakyRelu(float("alpha", 0.01)?),
-        "HardSigmoid" => Pointwise::HardSigmoid(float("alpha", 0.2)?, float("beta", 0.5)?),
-        "HardSwish" => Pointwise::HardSwish,
-        "Sigmoid" => Pointwise::Sigmoid,
-        "Tanh" => Pointwise::Tanh,
-        "Elu" => Pointwise::Elu(float("alpha", 1.0)?),
-        "Gelu" => match node.attributes.text_or("approximate", "none")? {
-            "none" => Pointwise::Gelu,
-            "tanh" => Pointwise::GeluTanh,
-            _ => return Ok(None),
-        },
-        "Clip" => {
-            let mut bounds = [float("min", f32::NEG_INFINITY)?, float("max", f32::INFINITY)?];
-            for (position, bound) in bounds.iter_mut().enumerate() {
-                if let Some(Some(_)) = node.inputs.get(position + 1) {
-                    match p
-                        .constant(node, position + 1)?
-                        .filter(|array| array.dtype() == DType::F32 && array.len() == 1)
-                    {
-                        Some(array) => *bound = array.float()? as f32,
-                        None => return Ok(None),
-                    }
+    if let Some(clip) = node.get::<Clip>() {
+        let mut given = [None; 2];
+        for (position, bound) in given.iter_mut().enumerate() {
+            if let Some(Some(_)) = node.inputs.get(position + 1) {
+                match p.constant(node, position + 1)?.filter(|array| array.dtype() == DType::F32 && array.len() == 1) {
+                    Some(array) => *bound = Some(array.float()?),
+                    None => return Ok(None),
                 }
             }
-            // With the bounds the other way round, all values become the upper one.
-            if bounds[0] <= bounds[1] { Pointwise::Clip(bounds[0], bounds[1]) } else { return Ok(None) }
         }
-        _ => return Ok(None),
-    }))
+        let [least, most] = clip.bounds(|position| Ok(given[position - 1]))?;
+        let (low, high) = (least.unwrap_or(f64::NEG_INFINITY), most.unwrap_or(f64::INFINITY));
+        return Ok(pointwise(FusedActivation::Clip(low, high)));
+    }
+    if let Some(&activation) = node.get::<Activation>() {
+        return Ok(match activation {
+            Activation::LeakyRelu { alpha } => Some(Pointwise::LeakyRelu(alpha as f32)),
+            Activation::HardSigmoid { alpha, beta } => Some(Pointwise::HardSigmoid(alpha as f32, beta as f32)),
+            Activation::Elu { alpha } => Some(Pointwise::Elu(alpha as f32)),
+            Activation::Gelu { tanh: false } => Some(Pointwise::Gelu),
+            Activation::Gelu { tanh: true } => Some(Pointwise::GeluTanh),
+            Activation::Celu { .. }
+            | Activation::Selu { .. }
+            | Activation::ThresholdedRelu { .. }
+            | Activation::Swish { .. } => None,
+        });
+    }
+    Ok(match node.operator.as_str() {
+        "Relu" => Some(RELU),
+        "HardSwish" => Some(Pointwise::HardSwish),
+        "Sigmoid" => Some(Pointwise::Sigmoid),
+        "Tanh" => Some(Pointwise::Tanh),
+        _ => None,
+    })
 }
 
 impl Following {

@@ -13,7 +13,7 @@ use super::run::{Context, Ended, Fact, Kernel, Other, Step, Workspace, fact, in_
 use super::tensor::{Place, Tensor, either_order};
 use crate::array::count;
 use crate::graph::{Body, Graph, Node, Weight};
-use crate::ops::Inputs;
+use crate::ops::{Inputs, Shape};
 use crate::{Array, DType, Error, Result, Value, ValueId};
 
 /// What is made of weights once for all plans, by value and purpose.
@@ -184,18 +184,10 @@ impl<'g> Planner<'g> {
             return Ok(None);
         }
         let Some(tensor) = self.input(node, 0)? else { return Ok(None) };
-        let sizes: Vec<i64> = tensor.shape.iter().map(|&size| size as i64).collect();
         if node.operator == "Size" {
-            return Ok(Some(vec![Array::scalar(sizes.iter().product::<i64>()).into()]));
+            return Ok(Some(vec![Array::scalar(tensor.len() as i64).into()]));
         }
-        let rank = sizes.len() as i64;
-        let bound = |name: &str, default: i64| -> Result<usize> {
-            let at = node.attributes.int_or(name, default)?;
-            Ok((if at < 0 { at + rank } else { at }).clamp(0, rank) as usize)
-        };
-        let (start, end) = (bound("start", 0)?, bound("end", rank)?);
-        let part = if start < end { sizes[start..end].to_vec() } else { Vec::new() };
-        Ok(Some(vec![Array::vector(part).into()]))
+        Ok(node.get::<Shape>().map(|op| vec![op.sizes(&tensor.shape).into()]))
     }
 
     /// The inputs of a node if all are constants that are small, or of integers.

@@ -2,12 +2,12 @@
 
 use super::erf::erf;
 use super::mersenne::Mersenne;
-use super::one;
 use super::unary::{float, signed};
+use super::{Inputs, one};
 use crate::array::Broadcast;
 use crate::infer::Rule;
-use crate::operator::{Entry, Parsed, RawNode, Schema, eval};
-use crate::{Array, Error, Result};
+use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
+use crate::{Array, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
     // NaN stays NaN.
@@ -32,47 +32,35 @@ pub(super) const OPERATORS: &[Entry] = &[
     }),
     Entry::new(
         Schema::new("LeakyRelu", &[1, 6, 16], (1, 1)).attributes(&["alpha", "consumed_inputs<6"]).rule(Rule::Same),
-        |node| {
-            let alpha = number(node, "alpha", 0.01)?;
-            eval(move |inputs| float(inputs, |v| if v < 0.0 { alpha * v } else { v }))
-        },
+        |node| parsed(Activation::LeakyRelu { alpha: number(node, "alpha", 0.01)? }),
     ),
     Entry::new(
         Schema::new("Elu", &[1, 6, 22], (1, 1)).attributes(&["alpha", "consumed_inputs<6"]).rule(Rule::Same),
-        |node| {
-            let alpha = number(node, "alpha", 1.0)?;
-            eval(move |inputs| float(inputs, |v| if v < 0.0 { alpha * v.exp_m1() } else { v }))
-        },
+        |node| parsed(Activation::Elu { alpha: number(node, "alpha", 1.0)? }),
     ),
     Entry::new(Schema::new("Celu", &[12, 28], (1, 1)).attributes(&["alpha"]).rule(Rule::Same), |node| {
-        let alpha = number(node, "alpha", 1.0)?;
-        eval(move |inputs| float(inputs, |v| if v < 0.0 { alpha * (v / alpha).exp_m1() } else { v }))
+        parsed(Activation::Celu { alpha: number(node, "alpha", 1.0)? })
     }),
     Entry::new(
         Schema::new("Selu", &[1, 6, 22], (1, 1)).attributes(&["alpha", "consumed_inputs<6", "gamma"]).rule(Rule::Same),
-        selu,
+        |node| parsed(Activation::selu(node)?),
     ),
     Entry::new(Schema::new("ThresholdedRelu", &[10, 22], (1, 1)).attributes(&["alpha"]).rule(Rule::Same), |node| {
-        let alpha = number(node, "alpha", 1.0)?;
-        eval(move |inputs| float(inputs, |v| if v > alpha || v.is_nan() { v } else { 0.0 }))
+        parsed(Activation::ThresholdedRelu { alpha: number(node, "alpha", 1.0)? })
     }),
     Entry::new(
         Schema::new("HardSigmoid", &[1, 6, 22], (1, 1))
             .attributes(&["alpha", "beta", "consumed_inputs<6"])
             .rule(Rule::Same),
-        |node| {
-            let (alpha, beta) = (number(node, "alpha", 0.2)?, number(node, "beta", 0.5)?);
-            eval(move |inputs| float(inputs, |v| (alpha * v + beta).clamp(0.0, 1.0)))
-        },
+        |node| parsed(Activation::HardSigmoid { alpha: number(node, "alpha", 0.2)?, beta: number(node, "beta", 0.5)? }),
     ),
     Entry::new(Schema::new("Swish", &[24], (1, 1)).attributes(&["alpha"]).rule(Rule::Same), |node| {
-        let alpha = number(node, "alpha", 1.0)?;
-        eval(move |inputs| float(inputs, |v| v * sigmoid(alpha * v)))
+        parsed(Activation::Swish { alpha: number(node, "alpha", 1.0)? })
     }),
     Entry::new(Schema::new("Gelu", &[20], (1, 1)).attributes(&["approximate"]).rule(Rule::Same), |node| {
         match node.attributes.text_or("approximate", "none")? {
-            "none" => eval(|inputs| float(inputs, gelu)),
-            "tanh" => eval(|inputs| float(inputs, gelu_tanh)),
+            "none" => parsed(Activation::Gelu { tanh: false }),
+            "tanh" => parsed(Activation::Gelu { tanh: true }),
             other => Err(Error::invalid(format!("attribute 'approximate' is '{other}', not 'none' or 'tanh'"))),
         }
     }),
@@ -86,7 +74,7 @@ pub(super) const OPERATORS: &[Entry] = &[
         Schema::new("Clip", &[1, 6, 11, 12, 13], (1, 3))
             .attributes(&["consumed_inputs<6", "max<11", "min<11"])
             .rule(Rule::Same),
-        clip,
+        |node| parsed(Clip::parse(node)?),
     ),
     Entry::new(
         Schema::new("Dropout", &[1, 6, 7, 10, 12, 13, 22], (1, 3)).attributes(&[
@@ -95,9 +83,82 @@ pub(super) const OPERATORS: &[Entry] = &[
             "ratio<12",
             "seed@12",
         ]),
-        dropout,
+        |node| parsed(Dropout { seed: node.attributes.int("seed")?, old: node.version < 10 }),
     ),
 ];
+
+/// A function of single values with settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// `alpha · v` below 0.
+    LeakyRelu {
+        /// The factor.
+        alpha: f64,
+    },
+    /// `alpha · (eᵛ - 1)` below 0.
+    Elu {
+        /// How far below 0 it goes.
+        alpha: f64,
+    },
+    /// `alpha · (eᵛᐟᵃˡᵖʰᵃ - 1)` below 0.
+    Celu {
+        /// How far below 0 it goes.
+        alpha: f64,
+    },
+    /// `gamma` times ELU.
+    Selu {
+        /// That of ELU.
+        alpha: f64,
+        /// The factor of all values.
+        gamma: f64,
+    },
+    /// 0 up to `alpha`.
+    ThresholdedRelu {
+        /// The greatest value that becomes 0.
+        alpha: f64,
+    },
+    /// `alpha · v + beta`, cut to `0..=1`.
+    HardSigmoid {
+        /// The factor.
+        alpha: f64,
+        /// The summand.
+        beta: f64,
+    },
+    /// `v · sigmoid(alpha · v)`.
+    Swish {
+        /// The factor within the sigmoid.
+        alpha: f64,
+    },
+    /// `v` times the normal distribution at `v`.
+    Gelu {
+        /// Whether that is approximated by the hyperbolic tangent.
+        tanh: bool,
+    },
+}
+
+impl Activation {
+    /// The first version had its constants with fewer digits.
+    fn selu(node: &RawNode) -> Result<Self> {
+        let (alpha, gamma) = if node.version < 6 { (1.6732, 1.0507) } else { (1.673_263_2, 1.050_701) };
+        Ok(Self::Selu { alpha: number(node, "alpha", alpha)?, gamma: number(node, "gamma", gamma)? })
+    }
+}
+
+impl Operator for Activation {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        match *self {
+            Self::LeakyRelu { alpha } => float(inputs, |v| if v < 0.0 { alpha * v } else { v }),
+            Self::Elu { alpha } => float(inputs, |v| if v < 0.0 { alpha * v.exp_m1() } else { v }),
+            Self::Celu { alpha } => float(inputs, |v| if v < 0.0 { alpha * (v / alpha).exp_m1() } else { v }),
+            Self::Selu { alpha, gamma } => float(inputs, |v| gamma * if v < 0.0 { alpha * v.exp_m1() } else { v }),
+            Self::ThresholdedRelu { alpha } => float(inputs, |v| if v > alpha || v.is_nan() { v } else { 0.0 }),
+            Self::HardSigmoid { alpha, beta } => float(inputs, |v| (alpha * v + beta).clamp(0.0, 1.0)),
+            Self::Swish { alpha } => float(inputs, |v| v * sigmoid(alpha * v)),
+            Self::Gelu { tanh: false } => float(inputs, gelu),
+            Self::Gelu { tanh: true } => float(inputs, gelu_tanh),
+        }
+    }
+}
 
 fn number(node: &RawNode, name: &str, default: f32) -> Result<f64> {
     Ok(f64::from(node.attributes.float_or(name, default)?))
@@ -118,13 +179,6 @@ pub(super) fn gelu(v: f64) -> f64 {
 
 pub(super) fn gelu_tanh(v: f64) -> f64 {
     0.5 * v * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (v + 0.044715 * v * v * v)).tanh())
-}
-
-/// The first version had its constants with fewer digits.
-fn selu(node: &RawNode) -> Parsed {
-    let (alpha, gamma) = if node.version < 6 { (1.6732, 1.0507) } else { (1.673_263_2, 1.050_701) };
-    let (alpha, gamma) = (number(node, "alpha", alpha)?, number(node, "gamma", gamma)?);
-    eval(move |inputs| float(inputs, |v| gamma * if v < 0.0 { alpha * v.exp_m1() } else { v }))
 }
 
 fn shrink(node: &RawNode) -> Parsed {
@@ -190,11 +244,32 @@ fn swiglu(node: &RawNode) -> Parsed {
     })
 }
 
-/// Bounds are attributes before version 11, inputs from there on. Where they cross, the upper one wins.
-fn clip(node: &RawNode) -> Parsed {
-    let [least, most] =
-        [node.attributes.float("min")?, node.attributes.float("max")?].map(|bound| bound.map(f64::from));
-    eval(move |inputs| {
+/// `Clip`. Where the bounds cross, the upper one wins.
+#[derive(Debug, Clone, Copy)]
+pub struct Clip {
+    /// The least value, where it is an attribute (before version 11).
+    least: Option<f64>,
+    /// The greatest.
+    most: Option<f64>,
+}
+
+impl Clip {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let bound = |name: &str| Ok::<_, Error>(node.attributes.float(name)?.map(f64::from));
+        Ok(Self { least: bound("min")?, most: bound("max")? })
+    }
+
+    /// The least and the greatest value: those of inputs 1 and 2, or else of the node.
+    ///
+    /// # Errors
+    /// When an input is no number.
+    pub fn bounds(&self, input: impl Fn(usize) -> Result<Option<f64>>) -> Result<[Option<f64>; 2]> {
+        Ok([input(1)?.or(self.least), input(2)?.or(self.most)])
+    }
+}
+
+impl Operator for Clip {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let x = inputs.array(0)?;
         if x.dtype().is_int() {
             let bound = |position: usize| -> Result<Option<i128>> {
@@ -210,39 +285,38 @@ fn clip(node: &RawNode) -> Parsed {
                 x.ints()?.into_iter().map(|v| v.max(low).min(high)).collect(),
             )?);
         }
-        let bound = |position: usize, attribute: Option<f64>| -> Result<Option<f64>> {
-            match inputs.optional(position)? {
-                Some(bound) => bound.float().map(Some),
-                None => Ok(attribute),
-            }
-        };
-        let (low, high) = (bound(1, least)?.unwrap_or(f64::NEG_INFINITY), bound(2, most)?.unwrap_or(f64::INFINITY));
+        let [least, most] = self.bounds(|position| inputs.optional(position)?.map(Array::float).transpose())?;
+        let (low, high) = (least.unwrap_or(f64::NEG_INFINITY), most.unwrap_or(f64::INFINITY));
         // `max` and `min` would turn NaN into a bound.
         float(inputs, |v| if v.is_nan() { v } else { v.max(low).min(high) })
-    })
+    }
 }
 
-/// Drops only when an input says that it is training (version 12 on); the mask is true where a value is kept.
-fn dropout(node: &RawNode) -> Parsed {
-    let version = node.version;
-    let seed = node.attributes.int("seed")?;
-    eval(move |inputs| {
+/// `Dropout`. Drops only when an input says that it is training (version 12 on); the mask is true where a value is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// Where its random numbers begin, if the node says so.
+    pub seed: Option<i64>,
+    /// Whether the mask has the type of the input, as before version 10.
+    old: bool,
+}
+
+impl Operator for Dropout {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let x = inputs.array(0)?;
         let ratio = inputs.optional(1)?.map_or(Ok(0.5), Array::float)?;
         let training = inputs.optional(2)?.map_or(Ok(false), Array::bool)?;
         let kept = |mask: Vec<bool>| Array::new(x.shape().to_vec(), mask);
         if !training || ratio == 0.0 {
-            // The mask of the oldest versions has the type of the input.
-            let mask =
-                if version < 10 { Array::filled(x.dtype(), x.shape(), 1.0)? } else { kept(vec![true; x.len()])? };
+            let mask = if self.old { Array::filled(x.dtype(), x.shape(), 1.0)? } else { kept(vec![true; x.len()])? };
             return Ok(vec![x.clone().into(), mask.into()]);
         }
         if !(0.0..1.0).contains(&ratio) {
             return Err(Error::invalid(format!("a ratio of {ratio} is not from 0 up to 1")));
         }
-        let mut random = seed.map_or_else(Mersenne::unseeded, |seed| Mersenne::new(seed as u32));
+        let mut random = self.seed.map_or_else(Mersenne::unseeded, |seed| Mersenne::new(seed as u32));
         let mask: Vec<bool> = (0..x.len()).map(|_| random.uniform() >= ratio).collect();
         let values = x.floats()?.into_iter().zip(&mask).map(|(v, &kept)| if kept { v / (1.0 - ratio) } else { 0.0 });
         Ok(vec![Array::of_floats(x.dtype(), x.shape().to_vec(), values.collect())?.into(), kept(mask)?.into()])
-    })
+    }
 }

@@ -128,6 +128,53 @@ impl ConvTranspose {
         let output_shape = list(node, "output_shape", 0)?;
         Ok(Self { windows: Windows::parse(node, false)?, groups: groups(node)?, output_padding, output_shape })
     }
+
+    /// The windows that a convolution back from the result would have, on images of its sizes: as many as `x` has pixels.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub fn window(&self, x: &[usize], kernel: &[usize]) -> Result<Window> {
+        let rank = x.len();
+        let padding = &self.windows.padding;
+        let mut window = Window::without_padding(&self.windows, x, Some(kernel))?;
+        window.out = x.to_vec();
+        let none = vec![0; rank];
+        let extra = for_axes(self.output_padding.as_deref(), "output_padding", rank)?.unwrap_or(&none);
+        let same = matches!(padding, Padding::SameUpper | Padding::SameLower);
+        let pads =
+            if let Padding::Explicit(pads) = padding { for_axes(pads.as_deref(), "pads", 2 * rank)? } else { None };
+        // Some exporters give the whole shape instead of the spatial sizes.
+        let mut wanted = self.output_shape.as_deref();
+        if let Some(shape) = wanted.filter(|shape| shape.len() == rank + 2) {
+            wanted = Some(&shape[2..]);
+        }
+        if wanted.is_some_and(|shape| shape.len() != rank || shape.iter().any(|size| !(0..1 << 31).contains(size))) {
+            return Err(Error::invalid(format!(
+                "its output_shape {:?} does not fit {rank} spatial axes",
+                wanted.unwrap_or_default()
+            )));
+        }
+        for axis in 0..rank {
+            let full = (x[axis] as i64 - 1) * window.steps[axis] as i64 + extra[axis] as i64 + window.span(axis);
+            let size = match (wanted, pads) {
+                (Some(wanted), _) => wanted[axis],
+                (None, _) if same => x[axis] as i64 * window.steps[axis] as i64,
+                (None, Some(pads)) => full - pads[axis] - pads[rank + axis],
+                (None, None) => full,
+            };
+            let size = usize::try_from(size).map_err(|_| Error::invalid("its padding leaves nothing of the result"))?;
+            window.begin[axis] = match (wanted, pads) {
+                (None, Some(pads)) => pads[axis],
+                (None, None) if !same => 0,
+                _ => {
+                    let total = (full - size as i64).max(0);
+                    if *padding == Padding::SameUpper { total / 2 } else { total - total / 2 }
+                }
+            };
+            window.image[axis] = size;
+        }
+        Ok(window)
+    }
 }
 
 impl Operator for ConvTranspose {
@@ -142,7 +189,7 @@ impl Operator for ConvTranspose {
         let (Some(image), Some(weight)) = (sizes.0.filter(|x| x.len() > 2), sizes.1.filter(|w| w.len() > 2)) else {
             return Ok(vec![Fact { dtype: x.dtype, ..Fact::default() }]);
         };
-        let window = transposed_window(self, &image[2..], &weight[2..])?;
+        let window = self.window(&image[2..], &weight[2..])?;
         let channels = weight[1].saturating_mul(self.groups);
         let shape = [&[image[0], channels], &window.image[..]].concat();
         Ok(vec![Fact::new(x.dtype, shape.into_iter().map(Axis::Size).collect())])
@@ -331,52 +378,9 @@ impl Groups<'_> {
 
 fn transpose<T: Real>(conv: &ConvTranspose, x: &Array, w: &Array, bias: Option<&Array>) -> Result<Array> {
     let channels = channels(conv.groups, x, w, bias, true)?;
-    let window = transposed_window(conv, &x.shape()[2..], &w.shape()[2..])?;
+    let window = conv.window(&x.shape()[2..], &w.shape()[2..])?;
     let (plane, pixels) = (count(&window.out)?, count(&window.image)?);
     let mut y = filled::<T>([channels.images, channels.to, pixels], bias)?;
     Groups { window: &window, channels, plane }.spread(&read::<T>(x)?, &read::<T>(w)?, &mut y)?;
     write(x.dtype(), [&[channels.images, channels.to], &window.image[..]].concat(), y)
-}
-
-/// The windows that a convolution back from the result would have: as many as `x` has pixels.
-fn transposed_window(conv: &ConvTranspose, x: &[usize], kernel: &[usize]) -> Result<Window> {
-    let rank = x.len();
-    let padding = &conv.windows.padding;
-    let mut window = Window::without_padding(&conv.windows, x, Some(kernel))?;
-    window.out = x.to_vec();
-    let none = vec![0; rank];
-    let extra = for_axes(conv.output_padding.as_deref(), "output_padding", rank)?.unwrap_or(&none);
-    let same = matches!(padding, Padding::SameUpper | Padding::SameLower);
-    let pads = if let Padding::Explicit(pads) = padding { for_axes(pads.as_deref(), "pads", 2 * rank)? } else { None };
-    // Some exporters give the whole shape instead of the spatial sizes.
-    let mut wanted = conv.output_shape.as_deref();
-    if let Some(shape) = wanted.filter(|shape| shape.len() == rank + 2) {
-        wanted = Some(&shape[2..]);
-    }
-    if wanted.is_some_and(|shape| shape.len() != rank || shape.iter().any(|size| !(0..1 << 31).contains(size))) {
-        return Err(Error::invalid(format!(
-            "its output_shape {:?} does not fit {rank} spatial axes",
-            wanted.unwrap_or_default()
-        )));
-    }
-    for axis in 0..rank {
-        let full = (x[axis] as i64 - 1) * window.steps[axis] as i64 + extra[axis] as i64 + window.span(axis);
-        let size = match (wanted, pads) {
-            (Some(wanted), _) => wanted[axis],
-            (None, _) if same => x[axis] as i64 * window.steps[axis] as i64,
-            (None, Some(pads)) => full - pads[axis] - pads[rank + axis],
-            (None, None) => full,
-        };
-        let size = usize::try_from(size).map_err(|_| Error::invalid("its padding leaves nothing of the result"))?;
-        window.begin[axis] = match (wanted, pads) {
-            (None, Some(pads)) => pads[axis],
-            (None, None) if !same => 0,
-            _ => {
-                let total = (full - size as i64).max(0);
-                if *padding == Padding::SameUpper { total / 2 } else { total - total / 2 }
-            }
-        };
-        window.image[axis] = size;
-    }
-    Ok(window)
 }

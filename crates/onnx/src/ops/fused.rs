@@ -4,7 +4,7 @@
 
 use super::fused_activation::{FusedActivation, activated};
 use super::{Inputs, binary, conv, matmul, one};
-use crate::graph::FUSED;
+use crate::graph::{FUSED, Node};
 use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
 use crate::{Result, Value};
 
@@ -33,6 +33,14 @@ pub struct Fused<O> {
 /// `MatMul` with a bias as its third input.
 #[derive(Debug, Clone, Copy)]
 pub struct BiasedMatMul;
+
+/// The operator of a node, alone or with a function after it.
+pub fn merged<O: Operator>(node: &Node) -> Option<(&O, Option<FusedActivation>)> {
+    match node.get::<Fused<O>>() {
+        Some(fused) => Some((&fused.operator, fused.activation)),
+        None => Some((node.get::<O>()?, None)),
+    }
+}
 
 impl<O: Operator> Operator for Fused<O> {
     fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {

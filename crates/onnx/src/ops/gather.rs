@@ -45,12 +45,22 @@ pub struct Gather {
     pub axis: i64,
 }
 
+impl Gather {
+    /// The axis of an array of some shape, and the position on it for every index.
+    ///
+    /// # Errors
+    /// When there is no such axis, or an index is outside it.
+    pub fn positions(&self, x: &[usize], indices: &Array) -> Result<(usize, Vec<usize>)> {
+        let axis = axis(self.axis, x.len())?;
+        Ok((axis, positions(indices, x[axis])?))
+    }
+}
+
 impl Operator for Gather {
     fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let (x, indices) = (inputs.array(0)?, inputs.array(1)?);
-        let axis = axis(self.axis, x.rank())?;
+        let (axis, chosen) = self.positions(x.shape(), indices)?;
         let (outer, size, inner) = around(x.shape(), axis);
-        let chosen = positions(indices, size)?;
         let shape = [&x.shape()[..axis], indices.shape(), &x.shape()[axis + 1..]].concat();
         count(&shape)?;
         let starts: Vec<_> =

@@ -171,8 +171,52 @@ impl Slice {
         if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
             return Err(Error::invalid("starts, ends, axes and steps are of different lengths"));
         }
+        let mut named = vec![false; rank];
         let cuts = starts.into_iter().zip(ends).zip(axes).zip(steps);
-        cuts.map(|(((start, end), along), step)| Ok((axis(along, rank)?, [start, end, step]))).collect()
+        cuts.map(|(((start, end), along), step)| {
+            let along = axis(along, rank)?;
+            if std::mem::replace(&mut named[along], true) {
+                return Err(Error::invalid(format!("axis {along} is cut twice")));
+            }
+            Ok((along, [start, end, step]))
+        })
+        .collect()
+    }
+}
+
+/// What a slice leaves of an axis: from a position on, in steps, so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The first position, if there is any.
+    pub start: usize,
+    /// The distance to the next one; backwards when negative.
+    pub step: i64,
+    /// How many positions.
+    pub count: usize,
+}
+
+impl Cut {
+    /// What start, end and step leave of an axis of some size.
+    ///
+    /// # Errors
+    /// When the step is 0.
+    pub fn new(size: usize, [start, end, step]: [i64; 3]) -> Result<Self> {
+        let size = size as i64;
+        let from_end = |position: i64| if position < 0 { position.saturating_add(size) } else { position };
+        let (start, end) = (from_end(start), from_end(end));
+        let (start, span) = match step {
+            0 => return Err(Error::invalid("a step is 0")),
+            1.. => (start.clamp(0, size), end.clamp(0, size) - start.clamp(0, size)),
+            // Backwards `end` is the last one that is left out, so that -1 means the whole axis.
+            _ => (start.clamp(-1, size - 1), start.clamp(-1, size - 1) - end.clamp(-1, size - 1)),
+        };
+        let count = (span.max(0) as u64).div_ceil(step.unsigned_abs()) as usize;
+        Ok(Self { start: start.max(0) as usize, step, count })
+    }
+
+    /// The positions in order.
+    pub fn positions(self) -> impl Iterator<Item = usize> {
+        (0..self.count as i64).map(move |turn| (self.start as i64 + turn * self.step) as usize)
     }
 }
 
@@ -181,7 +225,7 @@ impl Operator for Slice {
         let x = inputs.array(0)?;
         let mut chosen = vec![None; x.rank()];
         for (along, [start, end, step]) in self.cuts(|position| inputs.ints(position), x.rank())? {
-            chosen[along] = Some(positions(x.shape()[along] as i64, start, end, step)?);
+            chosen[along] = Some(Cut::new(x.shape()[along], [start, end, step])?.positions().collect());
         }
         one(x.select(&chosen)?)
     }
@@ -197,28 +241,13 @@ impl Operator for Slice {
         let input = |position: usize| Ok(given(position).and_then(|input| input.ints.clone()));
         for (along, [start, end, step]) in self.cuts(input, shape.len())? {
             shape[along] = match shape[along].size() {
-                Some(size) => Axis::Size(positions(size as i64, start, end, step)?.len()),
+                Some(size) => Axis::Size(Cut::new(size, [start, end, step])?.count),
                 None if (start, end, step) == (0, i64::MAX, 1) => shape[along].clone(),
                 None => Axis::Any,
             };
         }
         Ok(vec![Fact::new(x.dtype, shape)])
     }
-}
-
-fn positions(size: i64, start: i64, end: i64, step: i64) -> Result<Vec<usize>> {
-    let from_end = |position: i64| if position < 0 { position.saturating_add(size) } else { position };
-    let (start, end) = (from_end(start), from_end(end));
-    let each = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
-    Ok(match step {
-        0 => return Err(Error::invalid("a step is 0")),
-        1.. => (start.clamp(0, size) as usize..end.clamp(0, size) as usize).step_by(each).collect(),
-        // Backwards `end` is the last one that is left out, so that -1 means the whole axis.
-        _ => {
-            let (first, last) = (start.clamp(-1, size - 1), end.clamp(-1, size - 1));
-            (last + 1..=first).rev().step_by(each).map(|position| position as usize).collect()
-        }
-    })
 }
 
 /// `Transpose`.
@@ -284,6 +313,9 @@ impl Blocks {
     }
 
     /// Batch, channels, height and width of the result.
+    ///
+    /// # Errors
+    /// When blocks do not fit.
     fn shape(&self, shape: &[usize]) -> Result<[usize; 4]> {
         let &[n, c, h, w] = shape else {
             return Err(Error::invalid(format!("expected images as [N, C, H, W], found shape {shape:?}")));
@@ -300,20 +332,40 @@ impl Blocks {
         }
         Ok([n, c.saturating_mul(b * b), h / b, w / b])
     }
-}
 
-impl Operator for Blocks {
-    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
-        let x = inputs.array(0)?;
-        let shape = self.shape(x.shape())?;
+    /// What moves where in images of some shape.
+    ///
+    /// # Errors
+    /// When they are no images, or blocks do not fit.
+    pub fn moves(&self, shape: &[usize]) -> Result<Moves> {
+        let shape = self.shape(shape)?;
         let (b, [n, c, h, w]) = (self.block, shape);
-        let (apart, order) = match (self.to_space, self.depth_first) {
+        let (view, order) = match (self.to_space, self.depth_first) {
             (true, true) => ([n, b, b, c, h / b, w / b], [0, 3, 4, 1, 5, 2]),
             (true, false) => ([n, c, b, b, h / b, w / b], [0, 1, 4, 2, 5, 3]),
             (false, true) => ([n, c / (b * b), h, b, w, b], [0, 3, 5, 1, 2, 4]),
             (false, false) => ([n, c / (b * b), h, b, w, b], [0, 1, 3, 5, 2, 4]),
         };
-        one(x.reshaped(apart.to_vec())?.transposed(&order)?.reshaped(shape.to_vec())?)
+        Ok(Moves { view, order, shape })
+    }
+}
+
+/// Elements seen under a shape, its axes in another order, and the shape that comes out.
+#[derive(Debug, Clone, Copy)]
+pub struct Moves {
+    /// The shape of what goes in.
+    pub view: [usize; 6],
+    /// For each axis after, the one before.
+    pub order: [usize; 6],
+    /// The shape of what comes out.
+    pub shape: [usize; 4],
+}
+
+impl Operator for Blocks {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let x = inputs.array(0)?;
+        let Moves { view, order, shape } = self.moves(x.shape())?;
+        one(x.reshaped(view.to_vec())?.transposed(&order)?.reshaped(shape.to_vec())?)
     }
 
     fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {

@@ -24,14 +24,14 @@ pub(super) const OPERATORS: &[Entry] = &[
             .attributes(&["consumed_inputs<6", "epsilon"])
             .rule(Rule::Same)
             .weights(),
-        instance,
+        |node| parsed(InstanceNormalization { epsilon: epsilon(node)? }),
     ),
     Entry::new(
         Schema::new("GroupNormalization", &[18, 21], (3, 3))
             .attributes(&["epsilon", "!num_groups", "stash_type@21"])
             .rule(Rule::Same)
             .weights(),
-        group,
+        |node| parsed(GroupNormalization::parse(node)?),
     ),
     Entry::new(Schema::new("LpNormalization", &[1, 22], (1, 1)).attributes(&["axis", "p"]).rule(Rule::Same), lp),
     Entry::new(
@@ -176,29 +176,50 @@ fn statistics<T: Real>(values: &mut [T], channels: Channels) -> (Vec<T>, Vec<T>)
     (means.into_iter().map(T::of).collect(), variances.into_iter().map(T::of).collect())
 }
 
-fn instance(node: &RawNode) -> Parsed {
-    let epsilon = epsilon(node)?;
-    eval(move |inputs| {
+/// `InstanceNormalization`.
+#[derive(Debug, Clone, Copy)]
+pub struct InstanceNormalization {
+    /// Added to each variance.
+    pub epsilon: f64,
+}
+
+impl Operator for InstanceNormalization {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
         let x = inputs.array(0)?;
         let channels = Channels::of(x);
         with_real!(x.dtype(), T => {
             let (scales, biases) = (channels.read::<T>(inputs.array(1)?, "scale")?, channels.read::<T>(inputs.array(2)?, "bias")?);
             let mut values = read::<T>(x)?.into_owned();
             channels.each(&mut values, |c, run| {
-                standardize(run, T::of(epsilon));
+                standardize(run, T::of(self.epsilon));
                 run.iter_mut().for_each(|v| *v = *v * scales[c] + biases[c]);
             });
             one(write(x.dtype(), x.shape().to_vec(), values)?)
         })
-    })
+    }
 }
 
-/// Scale and bias are of groups in version 18, of channels from 21 on.
-fn group(node: &RawNode) -> Parsed {
-    let epsilon = epsilon(node)?;
-    let groups = node.attributes.int("num_groups")?.and_then(|groups| usize::try_from(groups).ok()).unwrap_or(0);
-    let of_groups = node.version < 21;
-    eval(move |inputs| {
+/// `GroupNormalization`.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupNormalization {
+    /// Added to each variance.
+    pub epsilon: f64,
+    /// Groups of channels; 0 is wrong.
+    pub groups: usize,
+    /// Whether scale and bias are of groups (version 18), not of channels (from 21 on).
+    pub of_groups: bool,
+}
+
+impl GroupNormalization {
+    fn parse(node: &RawNode) -> Result<Self> {
+        let groups = node.attributes.int("num_groups")?.and_then(|groups| usize::try_from(groups).ok());
+        Ok(Self { epsilon: epsilon(node)?, groups: groups.unwrap_or(0), of_groups: node.version < 21 })
+    }
+}
+
+impl Operator for GroupNormalization {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let Self { groups, of_groups, .. } = *self;
         let (x, scale, bias) = (inputs.array(0)?, inputs.array(1)?, inputs.array(2)?);
         let channels = Channels::of(x);
         if groups == 0 || !channels.count.is_multiple_of(groups) {
@@ -210,7 +231,7 @@ fn group(node: &RawNode) -> Parsed {
             let (scales, biases) = (named.read::<T>(scale, "scale")?, named.read::<T>(bias, "bias")?);
             let mut values = read::<T>(x)?.into_owned();
             values.chunks_mut((each * channels.inner).max(1)).for_each(|row| {
-                standardize(row, T::of(epsilon));
+                standardize(row, T::of(self.epsilon));
             });
             round(x.dtype(), &mut values);
             channels.each(&mut values, |c, run| {
@@ -219,7 +240,7 @@ fn group(node: &RawNode) -> Parsed {
             });
             one(write(x.dtype(), x.shape().to_vec(), values)?)
         })
-    })
+    }
 }
 
 /// A row whose norm is 0 stays 0.

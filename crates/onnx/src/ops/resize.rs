@@ -41,10 +41,12 @@ struct Target {
 }
 
 /// `Upsample`, and `Resize` before version 11: there was one way to map places.
-struct Upsample {
-    kernel: Kernel,
-    /// Where no input says them.
-    scales: Vec<f32>,
+#[derive(Debug, Clone)]
+pub struct Upsample {
+    /// How values make up a place.
+    pub kernel: Kernel,
+    /// How many times as large each axis becomes, where no input says so.
+    pub scales: Vec<f32>,
 }
 
 impl Upsample {

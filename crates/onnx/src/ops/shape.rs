@@ -12,7 +12,7 @@ pub(super) const OPERATORS: &[Entry] = &[
         Schema::new("Shape", &[1, 13, 15, 19, 21, 23, 24, 25], (1, 1))
             .attributes(&["end@15", "start@15"])
             .without_gradient(),
-        shape,
+        |node| parsed(Shape::parse(node)?),
     ),
     Entry::plain(Schema::new("Size", &[1, 13, 19, 21, 23, 24, 25], (1, 1)).without_gradient(), |inputs| {
         one(Array::scalar(inputs.array(0)?.len() as i64))
@@ -49,17 +49,35 @@ pub(super) const OPERATORS: &[Entry] = &[
     Entry::plain(Schema::new("Range", &[11, 27], (3, 3)).attributes(&["stash_type@27"]), range),
 ];
 
-fn shape(node: &RawNode) -> Parsed {
-    let (start, end) = (node.attributes.int_or("start", 0)?, node.attributes.int_or("end", i64::MAX)?);
-    eval(move |inputs| {
-        let shape = inputs.array(0)?.shape();
+/// `Shape`.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// The first axis whose size is wanted; counted from the end when negative.
+    start: i64,
+    /// The one after the last.
+    end: i64,
+}
+
+impl Shape {
+    fn parse(node: &RawNode) -> Result<Self> {
+        Ok(Self { start: node.attributes.int_or("start", 0)?, end: node.attributes.int_or("end", i64::MAX)? })
+    }
+
+    /// The sizes that are wanted of a tensor's.
+    pub fn sizes(&self, shape: &[usize]) -> Array {
         let rank = shape.len() as i64;
         let at = |position: i64| {
             (if position < 0 { position.saturating_add(rank) } else { position }).clamp(0, rank) as usize
         };
-        let (start, end) = (at(start), at(end));
-        one(Array::vector(shape[start.min(end)..end].iter().map(|&size| size as i64).collect()))
-    })
+        let (start, end) = (at(self.start), at(self.end));
+        Array::vector(shape[start.min(end)..end].iter().map(|&size| size as i64).collect())
+    }
+}
+
+impl Operator for Shape {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        one(self.sizes(inputs.array(0)?.shape()))
+    }
 }
 
 /// `Reshape`.
@@ -98,11 +116,11 @@ impl Reshape {
             });
         }
         if let Some(open) = open {
-            let (rest, len) = (count(&shape)?, count(old)?);
-            if rest == 0 || !len.is_multiple_of(rest) {
-                return Err(Error::invalid(format!("shape {old:?} cannot become {wanted:?}")));
-            }
-            shape[open] = len / rest;
+            let len: usize = old.iter().product();
+            let rest = shape.iter().try_fold(1_usize, |rest, &size| rest.checked_mul(size));
+            let rest = rest.filter(|&rest| rest > 0 && len.is_multiple_of(rest));
+            shape[open] =
+                len / rest.ok_or_else(|| Error::invalid(format!("shape {old:?} cannot become {wanted:?}")))?;
         }
         Ok(shape)
     }

@@ -1,7 +1,7 @@
 //! Softmax and its relatives along an axis.
 
 use super::real::{Real, max, read, round, sum, write};
-use super::{Inputs, one};
+use super::{Inputs, around, one};
 use crate::array::axis;
 use crate::infer::Rule;
 use crate::operator::{Entry, Operator, RawNode, Schema, parsed};
@@ -55,6 +55,19 @@ impl Softmax {
         let flattened = node.version < 13;
         Ok(Self { kind, axis: node.attributes.int_or("axis", if flattened { 1 } else { -1 })?, flattened })
     }
+
+    /// Elements of a row of an array of some shape, and how far they are from one another.
+    ///
+    /// # Errors
+    /// When there is no such axis.
+    pub fn row(&self, shape: &[usize]) -> Result<(usize, usize)> {
+        // The old form may flatten nothing: the axis is then just past the last one.
+        if shape.is_empty() || self.flattened && self.axis == shape.len() as i64 {
+            return Ok((1, 1));
+        }
+        let (_, size, inner) = around(shape, axis(self.axis, shape.len())?);
+        Ok(if self.flattened { (size * inner, 1) } else { (size, inner) })
+    }
 }
 
 impl Operator for Softmax {
@@ -70,7 +83,7 @@ impl Operator for Softmax {
     }
 }
 
-/// Applies a function to each row along an axis. Before version 13, the axis and all after it make up one row.
+/// Applies a function to each row.
 fn along(
     softmax: &Softmax,
     inputs: &Inputs<'_>,
@@ -78,15 +91,7 @@ fn along(
     wide: impl Fn(&mut [f64]),
 ) -> Result<Vec<Value>> {
     let x = inputs.array(0)?;
-    let (old, at) = (softmax.flattened, softmax.axis);
-    // The old form may flatten nothing: the axis is then just past the last one.
-    let (size, inner) = if x.rank() == 0 || (old && at == x.rank() as i64) {
-        (1, 1)
-    } else {
-        let at = axis(at, x.rank())?;
-        let rest: usize = x.shape()[at + 1..].iter().product();
-        if old { (x.shape()[at] * rest, 1) } else { (x.shape()[at], rest) }
-    };
+    let (size, inner) = softmax.row(x.shape())?;
     let (dtype, shape) = (x.dtype(), x.shape().to_vec());
     match dtype {
         DType::F64 => one(write(dtype, shape, rows(read(x)?.into_owned(), size, inner, wide))?),

@@ -4,7 +4,7 @@ use crate::array::axis;
 use crate::cpu::plan::{Planned, Planner};
 use crate::cpu::tensor::Tensor;
 use crate::graph::Node;
-use crate::ops::{Concat, Gather, Slice, Split};
+use crate::ops::{Concat, Cut, Gather, Slice, Split};
 use crate::{DType, Result};
 
 /// Sizes before an axis and after it, in the order in which the values are stored.
@@ -120,18 +120,13 @@ pub(super) fn slice(p: &mut Planner<'_>, node: &Node) -> Planned {
     }
     let cuts = slice.cuts(|position| Ok(lists[position - 1].clone()), x.shape.len())?;
     let mut parts = Vec::new();
-    for (along, [start, end, step]) in cuts {
-        if step != 1 {
+    for (along, bounds) in cuts {
+        let Cut { start, step, count } = Cut::new(x.shape[along], bounds)?;
+        if step != 1 || count == 0 {
             return Ok(false);
         }
-        let size = x.shape[along] as i64;
-        let inside = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size) as usize;
-        let (start, end) = (inside(start), inside(end));
-        if start >= end {
-            return Ok(false);
-        }
-        if end - start != x.shape[along] {
-            parts.push((along, start, end - start));
+        if count != x.shape[along] {
+            parts.push((along, start, count));
         }
     }
     let mut tensor = x;

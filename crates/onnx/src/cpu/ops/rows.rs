@@ -22,22 +22,20 @@ pub(super) fn rows(p: &mut Planner<'_>, node: &Node) -> Planned {
     let Some(x) = p.plain_input(node, 0)?.filter(Tensor::is_float) else { return Ok(false) };
     let Some(id) = node.inputs[0] else { return Ok(false) };
     let (softmax, normalization) = (node.get::<Softmax>(), node.get::<LayerNormalization>());
-    let Some(along) = softmax.map(|op| op.axis).or(normalization.map(|op| op.axis)) else { return Ok(false) };
-    let along = axis(along, x.shape.len())?;
-    let row: usize = x.shape[along..].iter().product();
-    let function = match (softmax, normalization) {
+    let (row, function) = match (softmax, normalization) {
         (Some(softmax), _) => {
-            if !softmax.flattened && row != x.shape[along] {
-                return Ok(false);
-            }
-            match softmax.kind {
+            let (row, inner) = softmax.row(&x.shape)?;
+            let function = match softmax.kind {
+                _ if inner != 1 => return Ok(false),
                 SoftmaxKind::Softmax => Rows::Softmax,
                 SoftmaxKind::LogSoftmax => Rows::LogSoftmax,
                 SoftmaxKind::Hardmax => return Ok(false),
-            }
+            };
+            (row, function)
         }
         (None, None) => return Ok(false),
         (None, Some(normalization)) => {
+            let along = axis(normalization.axis, x.shape.len())?;
             if node.outputs.iter().skip(1).any(Option::is_some) || normalization.stash != DType::F32 {
                 return Ok(false);
             }
@@ -55,7 +53,8 @@ pub(super) fn rows(p: &mut Planner<'_>, node: &Node) -> Planned {
             }
             let [scale, shift] = <[_; 2]>::try_from(parameters).expect("two parameters");
             let Some(scale) = scale else { return Ok(false) };
-            Rows::LayerNorm { epsilon: normalization.epsilon as f32, scale, shift }
+            let function = Rows::LayerNorm { epsilon: normalization.epsilon as f32, scale, shift };
+            (x.shape[along..].iter().product(), function)
         }
     };
     let len = x.len();

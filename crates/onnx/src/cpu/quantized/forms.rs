@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::DType;
 use crate::graph::{Graph, Node, ValueId, Weight};
+use crate::ops::Clip;
 
 /// The domain of ONNX Runtime's own operators.
 pub(super) const MICROSOFT: &str = "com.microsoft";
@@ -149,14 +150,14 @@ impl Form {
         if standard(node, "Relu") {
             return Some((0.0, f32::INFINITY));
         }
-        if !standard(node, "Clip") {
+        let clip = node.get::<Clip>()?;
+        let given = [1, 2].map(|position| input(node, position).map(|id| self.number(Some(id), &[DType::F32])));
+        if given.contains(&Some(None)) {
             return None;
         }
-        let bound = |name: &str, position: usize, default: f32| match input(node, position) {
-            None => node.attributes.float_or(name, default).ok(),
-            id => self.number(id, &[DType::F32]).map(|bound| bound as f32),
-        };
-        let (low, high) = (bound("min", 1, f32::NEG_INFINITY)?, bound("max", 2, f32::INFINITY)?);
+        let [least, most] = clip.bounds(|position| Ok(given[position - 1].flatten())).ok()?;
+        let low = least.map_or(f32::NEG_INFINITY, |bound| bound as f32);
+        let high = most.map_or(f32::INFINITY, |bound| bound as f32);
         (low <= high).then_some((low, high))
     }
 }

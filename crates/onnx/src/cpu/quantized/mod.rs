@@ -10,7 +10,8 @@ mod pattern;
 
 use crate::graph::{Attributes, Body, Graph, Node, ValueId};
 use crate::operator::{Entry, RawNode};
-use crate::{Array, DType, ops};
+use crate::ops::{self, Gemm};
+use crate::{Array, DType};
 
 use forms::{Form, MICROSOFT, input};
 use operators::VERSION;
@@ -41,12 +42,11 @@ impl Pass<'_> {
             ("", "Conv") => self.float_layer(node, CONV, false),
             ("", "MatMul") => self.float_layer(node, MATMUL, false),
             ("", "Gemm") => {
-                let number = |name: &str| node.attributes.float_or(name, 1.0).ok();
-                let plain = number("alpha")? == 1.0 && number("beta")? == 1.0;
-                if !plain || node.attributes.flag("transA", false).ok()? {
+                let gemm = node.get::<Gemm>()?;
+                if (gemm.alpha, gemm.beta) != (1.0, 1.0) || gemm.transpose_a {
                     return None;
                 }
-                self.float_layer(node, MATMUL, node.attributes.flag("transB", false).ok()?)
+                self.float_layer(node, MATMUL, gemm.transpose_b)
             }
             ("", "QLinearConv") => {
                 let parts = Parts {

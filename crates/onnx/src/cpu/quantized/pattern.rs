@@ -4,14 +4,12 @@ use super::forms::{MICROSOFT, input};
 use super::operators::{CONV, HIGH, LOW, MATMUL};
 use super::pass::{Parts, Pass, turning};
 use crate::graph::{Attribute, Attributes, Node, ValueId};
+use crate::ops::Cast;
 use crate::{Array, DType};
 
 /// Operators that give some of the values that they are given: what they do to codes, they do to what these stand for.
 pub(super) const MOVING: &[&str] =
     &["MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Split", "Identity"];
-
-/// ONNX's number of 32-bit floats.
-const FLOAT: i64 = 1;
 
 impl Pass<'_> {
     /// A convolution or product of dequantized values, quantized afterwards perhaps.
@@ -148,7 +146,7 @@ impl Pass<'_> {
         let columns = *if kind == MATMUL { weight.get(1)? } else { weight.first()? };
         let cast = self.form.only_user(node.outputs.first().copied().flatten()?)?;
         let cast_node = &self.form.nodes[cast];
-        if cast_node.operator != "Cast" || cast_node.attributes.int_or("to", 0).ok()? != FLOAT {
+        if cast_node.get::<Cast>().is_none_or(|cast| cast.to != Some(DType::F32)) {
             return None;
         }
         let floats = cast_node.outputs.first().copied().flatten()?;
