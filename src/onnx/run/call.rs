@@ -122,14 +122,6 @@ impl<'c, 'i> Call<'c, 'i> {
         slot.value(self.accelerator).ok()?.array().ok()?.float().ok()
     }
 
-    /// Integers from the attribute of a name, or from an input where newer versions of the operator have them.
-    pub fn ints_of(&self, attribute: &str, input: usize) -> Result<Option<Vec<i64>>> {
-        match self.node.attributes.ints(attribute)? {
-            Some(values) => Ok(Some(values.to_vec())),
-            None => self.ints(input),
-        }
-    }
-
     /// Takes a float input to the device. After this the node may not be left to the host any more.
     ///
     /// # Errors

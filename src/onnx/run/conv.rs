@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv3d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
-use rekindle_onnx::{Node, Result};
+use rekindle_onnx::ops::{self, Conv, ConvTranspose, merged};
 
 use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
@@ -28,62 +28,30 @@ pub(super) fn by_axes(call: &mut Call<'_, '_>, one: DeviceOp, two: DeviceOp, thr
     }
 }
 
-/// How a window moves over `N` axes.
+/// How a window moves over `N` axes of an image that nothing is cut off.
 pub(super) struct Window<const N: usize> {
     pub kernel: [usize; N],
     pub stride: [usize; N],
     pub dilation: [usize; N],
     /// Before and after each axis.
     pub pads: [(usize, usize); N],
-}
-
-/// Numbers of an attribute, one for each axis; `None` when they are not all above zero or not as many.
-pub(super) fn each<const N: usize>(node: &Node, name: &str) -> Result<Option<[usize; N]>> {
-    let Some(values) = node.attributes.ints(name)? else { return Ok(Some([1; N])) };
-    let values: Option<Vec<usize>> =
-        values.iter().map(|&value| usize::try_from(value).ok().filter(|&value| value > 0)).collect();
-    Ok(values.and_then(|values| values.try_into().ok()))
+    /// The number of windows along each axis.
+    pub out: [usize; N],
 }
 
 impl<const N: usize> Window<N> {
-    /// The window of a node over an input; `None` if it does not fit or is odd.
-    pub fn of(node: &Node, input: &[usize], kernel: [usize; N]) -> Result<Option<Self>> {
-        let (Some(stride), Some(dilation)) = (each(node, "strides")?, each(node, "dilations")?) else {
-            return Ok(None);
-        };
+    /// The window of an operator; `None` where padding cuts off, or a window reaches past it.
+    pub fn of(window: &ops::Window) -> Option<Self> {
         let mut pads = [(0, 0); N];
-        let spread = |axis: usize| (kernel[axis] - 1) * dilation[axis] + 1;
-        match node.attributes.text_or("auto_pad", "NOTSET")? {
-            "NOTSET" => {
-                let given = node.attributes.ints("pads")?.unwrap_or(&[]);
-                if !given.is_empty() && given.len() != 2 * N || given.iter().any(|&pad| pad < 0) {
-                    return Ok(None);
-                }
-                if !given.is_empty() {
-                    pads = std::array::from_fn(|axis| (given[axis] as usize, given[axis + N] as usize));
-                }
+        for (axis, pads) in pads.iter_mut().enumerate() {
+            *pads = (usize::try_from(window.begin[axis]).ok()?, usize::try_from(window.end[axis]).ok()?);
+            if window.image[axis] as i64 + window.begin[axis] + window.end[axis] < window.span(axis) {
+                return None;
             }
-            "VALID" => {}
-            side @ ("SAME_UPPER" | "SAME_LOWER") => {
-                for axis in 0..N {
-                    let wanted = (input[axis].div_ceil(stride[axis]) - 1) * stride[axis] + spread(axis);
-                    let missing = wanted.saturating_sub(input[axis]);
-                    let (less, more) = (missing / 2, missing - missing / 2);
-                    pads[axis] = if side == "SAME_UPPER" { (less, more) } else { (more, less) };
-                }
-            }
-            _ => return Ok(None),
         }
-        let fits = (0..N).all(|axis| input[axis] + pads[axis].0 + pads[axis].1 >= spread(axis));
-        Ok(fits.then_some(Self { kernel, stride, dilation, pads }))
-    }
-
-    /// The sizes that come out.
-    pub fn output(&self, input: &[usize]) -> [usize; N] {
-        std::array::from_fn(|axis| {
-            let spread = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
-            (input[axis] + self.pads[axis].0 + self.pads[axis].1 - spread) / self.stride[axis] + 1
-        })
+        let [kernel, stride, dilation, out] =
+            [&window.kernel, &window.steps, &window.dilations, &window.out].map(|values| each(values));
+        Some(Self { kernel, stride, dilation, pads, out })
     }
 
     /// The padding of each axis, if it is the same on both sides.
@@ -92,34 +60,34 @@ impl<const N: usize> Window<N> {
     }
 }
 
-/// The shapes of input and weight and the groups of a convolution, if they fit.
-struct Shapes<const N: usize> {
-    input: Vec<usize>,
-    weight: Vec<usize>,
-    kernel: [usize; N],
-    groups: usize,
+/// A number for each of `N` axes, of which there are so many.
+fn each<const N: usize>(values: &[usize]) -> [usize; N] {
+    std::array::from_fn(|axis| values[axis])
 }
 
-impl<const N: usize> Shapes<N> {
-    /// `channels` says how many channels come out for a weight's first two axes and groups.
+/// The shapes of the image and the weight of a convolution.
+struct Shapes {
+    input: Vec<usize>,
+    weight: Vec<usize>,
+}
+
+impl Shapes {
+    /// Those of `axes` axes that fit each other. `channels` says how many channels come out for a weight's first two axes and
+    /// groups, `taken` how many go in.
     fn of(
         call: &Call<'_, '_>,
+        axes: usize,
+        groups: usize,
         channels: fn(usize, usize, usize) -> usize,
         taken: fn(usize, usize, usize) -> usize,
-    ) -> Result<Option<Self>> {
-        let (Some(input), Some(weight)) = (call.shape(0), call.shape(1)) else { return Ok(None) };
-        let groups = usize::try_from(call.node.attributes.int_or("group", 1)?).unwrap_or(0);
-        if input.len() != N + 2 || weight.len() != N + 2 || groups == 0 || weight[0] % groups != 0 {
-            return Ok(None);
+    ) -> Option<Self> {
+        let (input, weight) = (call.shape(0)?, call.shape(1)?);
+        if input.len() != axes + 2 || weight.len() != axes + 2 || !weight[0].is_multiple_of(groups) {
+            return None;
         }
-        let kernel: [usize; N] = weight[2..].try_into().expect("one size for each axis");
-        let said = match call.node.attributes.ints("kernel_shape")? {
-            Some(said) => said.iter().zip(kernel).all(|(&said, own)| said == own as i64) && said.len() == N,
-            None => true,
-        };
         let bias = !call.has(2) || call.shape(2) == Some(vec![channels(weight[0], weight[1], groups)]);
-        let fits = said && bias && input[1] == taken(weight[0], weight[1], groups);
-        Ok(fits.then_some(Self { input, weight, kernel, groups }))
+        let fits = bias && input[1] == taken(weight[0], weight[1], groups);
+        fits.then_some(Self { input, weight })
     }
 }
 
@@ -161,18 +129,14 @@ impl Plane {
     }
 }
 
-/// Shapes of operands, the window, and the shape that comes out, if they fit.
-fn shapes<const N: usize>(call: &Call<'_, '_>) -> Result<Option<(Shapes<N>, Window<N>, Vec<usize>)>> {
-    let Some(shapes) = Shapes::<N>::of(call, |out, _, _| out, |_, taken, groups| taken * groups)? else {
-        return Ok(None);
-    };
-    let Some(window) = Window::of(call.node, &shapes.input[2..], shapes.kernel)? else { return Ok(None) };
-    let shape = [shapes.input[0], shapes.weight[0]].into_iter().chain(window.output(&shapes.input[2..])).collect();
-    Ok(Some((shapes, window, shape)))
-}
-
 fn conv_of<const N: usize, const RELU: bool>(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((Shapes { input, weight, groups, .. }, window, shape)) = shapes::<N>(call)? else { return Ok(None) };
+    let Some((conv, _)) = merged::<Conv>(call.node) else { return Ok(None) };
+    let groups = conv.groups;
+    let shapes = Shapes::of(call, N, groups, |out, _, _| out, |_, taken, groups| taken * groups);
+    let Some(Shapes { input, weight }) = shapes else { return Ok(None) };
+    let window = ops::Window::new(&conv.windows, &input[2..], Some(&weight[2..]))?;
+    let Some(window) = Window::<N>::of(&window) else { return Ok(None) };
+    let shape = [input[0], weight[0]].into_iter().chain(window.out).collect();
     let constant = call.is_constant(1) && (!call.has(2) || call.is_constant(2));
     let (x, w, b) = (call.take(0)?, call.take(1)?, call.take_optional(2)?);
     let (dtype, b) = (x.dtype(), b.map(DeviceTensor::flat));
@@ -207,20 +171,23 @@ fn options<const N: usize, const M: usize, const D: usize>(
 }
 
 fn conv_transpose<const N: usize>(call: &mut Call<'_, '_>) -> Outputs {
-    let Some(shapes) = Shapes::<N>::of(call, |_, out, groups| out * groups, |taken, _, _| taken)? else {
-        return Ok(None);
-    };
-    let Shapes { input, weight, kernel, groups } = shapes;
-    let node = call.node;
-    let (Some(stride), Some(dilation)) = (each::<N>(node, "strides")?, each::<N>(node, "dilations")?) else {
-        return Ok(None);
-    };
-    let Some(cut) = cut(node, &input[2..], kernel, stride, dilation)? else { return Ok(None) };
+    let Some(op) = call.node.get::<ConvTranspose>() else { return Ok(None) };
+    let groups = op.groups;
+    let shapes = Shapes::of(call, N, groups, |_, out, groups| out * groups, |taken, _, _| taken);
+    let Some(Shapes { input, weight }) = shapes else { return Ok(None) };
+    let window = op.window(&input[2..], &weight[2..])?;
+    let [stride, dilation, sizes]: [[usize; N]; 3] =
+        [&window.steps, &window.dilations, &window.image].map(|values| each(values));
+    // For each axis, what is cut off before, and how much is kept.
+    let mut cut = [(0, 0); N];
+    for (axis, cut) in cut.iter_mut().enumerate() {
+        let (Ok(before), 1..) = (usize::try_from(window.begin[axis]), sizes[axis]) else { return Ok(None) };
+        *cut = (before, sizes[axis]);
+    }
     let channels = weight[1] * groups;
-    let sizes: [usize; N] = std::array::from_fn(|axis| cut[axis].1);
     let shape: Vec<usize> = [input[0], channels].into_iter().chain(sizes).collect();
     let full: [usize; N] =
-        std::array::from_fn(|axis| (input[axis + 2] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1);
+        std::array::from_fn(|axis| (input[axis + 2] - 1) * stride[axis] + window.span(axis) as usize);
     // What is asked for past the last product is zero but for the bias.
     let beyond: [usize; N] = std::array::from_fn(|axis| (cut[axis].0 + cut[axis].1).saturating_sub(full[axis]));
     if (0..N).any(|axis| beyond[axis] >= stride[axis].max(dilation[axis])) {
@@ -250,45 +217,4 @@ fn conv_transpose<const N: usize>(call: &mut Call<'_, '_>) -> Outputs {
         2 => run!(conv_transpose2d, 2, 4),
         _ => run!(conv_transpose3d, 3, 5),
     }]))
-}
-
-/// For each axis of a transposed convolution, what is cut off before and how much is kept.
-fn cut<const N: usize>(
-    node: &Node,
-    input: &[usize],
-    kernel: [usize; N],
-    stride: [usize; N],
-    dilation: [usize; N],
-) -> Result<Option<[(usize, usize); N]>> {
-    let pads = node.attributes.ints("pads")?.unwrap_or(&[]);
-    let extra = node.attributes.ints("output_padding")?.unwrap_or(&[]);
-    let asked = node.attributes.ints("output_shape")?;
-    let auto = node.attributes.text_or("auto_pad", "NOTSET")?;
-    let odd = !pads.is_empty() && pads.len() != 2 * N
-        || !extra.is_empty() && extra.len() != N
-        || asked.is_some_and(|asked| asked.len() != N);
-    if odd {
-        return Ok(None);
-    }
-    let mut cut = [(0, 0); N];
-    for axis in 0..N {
-        let extra = extra.get(axis).copied().unwrap_or(0);
-        let full = ((input[axis] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1) as i64 + extra;
-        let wanted = match (asked, auto) {
-            (Some(asked), _) => Some(asked[axis]),
-            (None, "SAME_UPPER" | "SAME_LOWER") => Some((input[axis] * stride[axis]) as i64),
-            _ => None,
-        };
-        let (before, size) = match wanted {
-            Some(size) => {
-                let total = full - size;
-                (if auto == "SAME_UPPER" { total / 2 } else { total - total / 2 }, size)
-            }
-            None if pads.is_empty() => (0, full),
-            None => (pads[axis], full - pads[axis] - pads[axis + N]),
-        };
-        let (Ok(before), Ok(size @ 1..)) = (usize::try_from(before), usize::try_from(size)) else { return Ok(None) };
-        cut[axis] = (before, size);
-    }
-    Ok(Some(cut))
 }

@@ -1,8 +1,9 @@
 //! Functions of single elements, with broadcasting.
 
 use burn::tensor::{Bool, Tensor, TensorData, activation};
+use rekindle_onnx::DType;
 use rekindle_onnx::array::broadcast_shape;
-use rekindle_onnx::{DType, Result};
+use rekindle_onnx::ops::{Activation, Cast, Clip};
 
 use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::{DeviceTensor, computed_as, with_rank};
@@ -40,14 +41,7 @@ pub(super) fn find(operator: &str) -> Option<DeviceOp> {
         "Softsign" => |call| unary(call, activation::softsign),
         "Mish" => |call| unary(call, activation::mish),
         "HardSwish" => |call| unary(call, |x| x.clone() * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
-        "Gelu" => gelu,
-        "LeakyRelu" => |call| with_alpha(call, 0.01, activation::leaky_relu),
-        "Elu" => |call| with_alpha(call, 1.0, activation::elu),
-        "Celu" => |call| with_alpha(call, 1.0, activation::celu),
-        "ThresholdedRelu" => |call| with_alpha(call, 1.0, activation::thresholded_relu),
-        "Swish" => |call| with_alpha(call, 1.0, |x, alpha| x.clone() * activation::sigmoid(x * alpha)),
-        "HardSigmoid" => hard_sigmoid,
-        "Selu" => selu,
+        "LeakyRelu" | "Elu" | "Celu" | "Selu" | "ThresholdedRelu" | "HardSigmoid" | "Swish" | "Gelu" => with_settings,
         "Clip" => clip,
         "Cast" => cast,
         "Add" | "Sum" => |call| fold(call, Binary::Add),
@@ -72,39 +66,24 @@ fn map(call: &mut Call<'_, '_>, function: impl FnOnce(Tensor<1>) -> Tensor<1>) -
     Ok(Some(vec![call.take(0)?.map(function)]))
 }
 
-fn with_alpha(call: &mut Call<'_, '_>, default: f32, function: fn(Tensor<1>, f64) -> Tensor<1>) -> Outputs {
-    let alpha = f64::from(call.node.attributes.float_or("alpha", default)?);
-    map(call, |x| function(x, alpha))
+fn with_settings(call: &mut Call<'_, '_>) -> Outputs {
+    let Some(&function) = call.node.get::<Activation>() else { return Ok(None) };
+    map(call, |x| match function {
+        Activation::LeakyRelu { alpha } => activation::leaky_relu(x, alpha),
+        Activation::Elu { alpha } => activation::elu(x, alpha),
+        Activation::Celu { alpha } => activation::celu(x, alpha),
+        Activation::Selu { alpha, gamma } => activation::elu(x, alpha) * gamma,
+        Activation::ThresholdedRelu { alpha } => activation::thresholded_relu(x, alpha),
+        Activation::HardSigmoid { alpha, beta } => (x * alpha + beta).clamp(0.0, 1.0),
+        Activation::Swish { alpha } => x.clone() * activation::sigmoid(x * alpha),
+        Activation::Gelu { tanh: false } => activation::gelu(x),
+        Activation::Gelu { tanh: true } => activation::gelu_approximate(x),
+    })
 }
 
-fn gelu(call: &mut Call<'_, '_>) -> Outputs {
-    if call.node.attributes.text_or("approximate", "none")? == "tanh" {
-        return map(call, activation::gelu_approximate);
-    }
-    map(call, activation::gelu)
-}
-
-fn hard_sigmoid(call: &mut Call<'_, '_>) -> Outputs {
-    let alpha = f64::from(call.node.attributes.float_or("alpha", 0.2)?);
-    let beta = f64::from(call.node.attributes.float_or("beta", 0.5)?);
-    map(call, |x| (x * alpha + beta).clamp(0.0, 1.0))
-}
-
-fn selu(call: &mut Call<'_, '_>) -> Outputs {
-    let alpha = f64::from(call.node.attributes.float_or("alpha", 1.673_263_2)?);
-    let gamma = f64::from(call.node.attributes.float_or("gamma", 1.050_701)?);
-    map(call, |x| activation::elu(x, alpha) * gamma)
-}
-
-/// The bounds are attributes up to version 10, then inputs.
 fn clip(call: &mut Call<'_, '_>) -> Outputs {
-    let bound = |name: &str, position: usize| -> Result<Option<f64>> {
-        match call.node.attributes.float(name)? {
-            Some(value) => Ok(Some(value.into())),
-            None => call.host(position)?.map(|array| array.float()).transpose(),
-        }
-    };
-    let (least, most) = (bound("min", 1)?, bound("max", 2)?);
+    let Some(op) = call.node.get::<Clip>() else { return Ok(None) };
+    let [least, most] = op.bounds(|position| call.host(position)?.map(|bound| bound.float()).transpose())?;
     map(call, |x| {
         let x = if let Some(least) = least { x.clamp_min(least) } else { x };
         if let Some(most) = most { x.clamp_max(most) } else { x }
@@ -113,7 +92,7 @@ fn clip(call: &mut Call<'_, '_>) -> Outputs {
 
 /// Between floats that the device computes in one type; rounding to 16 bits is left to the host.
 fn cast(call: &mut Call<'_, '_>) -> Outputs {
-    let to = call.node.attributes.int("to")?.and_then(|to| DType::from_number(to as i32));
+    let to = call.node.get::<Cast>().and_then(|op| op.to);
     let (Some(from), Some(to)) = (call.dtype(0), to) else { return Ok(None) };
     let device = &call.accelerator.device;
     let (Some(before), Some(after)) = (computed_as(from, device), computed_as(to, device)) else { return Ok(None) };

@@ -1,7 +1,8 @@
 //! Nodes that do the work of several, in a prepared graph.
 
 use burn::tensor::activation;
-use rekindle_onnx::Node;
+use rekindle_onnx::operator::Operator;
+use rekindle_onnx::ops::{BiasedMatMul, Conv, Fused, FusedActivation, Gemm};
 
 use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
@@ -9,63 +10,35 @@ use super::{conv, linear};
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
-        // max(0, x) is part of the convolution itself.
-        "Conv" => |call| match Activation::of(call.node)? {
-            Some(Activation::Relu) => conv::conv_relu(call),
-            _ => activated(call, conv::conv),
+        "Conv" => |call| match call.node.get::<Fused<Conv>>() {
+            // max(0, x) is part of the convolution itself.
+            Some(Fused { activation: Some(FusedActivation::Relu), .. }) => conv::conv_relu(call),
+            _ => activated::<Conv>(call, conv::conv),
         },
-        "Gemm" => |call| activated(call, linear::gemm),
-        "MatMul" => |call| activated(call, linear::matmul_biased),
+        "Gemm" => |call| activated::<Gemm>(call, linear::gemm),
+        "MatMul" => |call| activated::<BiasedMatMul>(call, linear::matmul_biased),
         _ => return None,
     })
 }
 
-fn activated(call: &mut Call<'_, '_>, operator: DeviceOp) -> Outputs {
-    let Some(activation) = Activation::of(call.node)? else { return Ok(None) };
+/// An operator, then the function that was merged with it.
+fn activated<O: Operator>(call: &mut Call<'_, '_>, operator: DeviceOp) -> Outputs {
+    let Some(activation) = call.node.get::<Fused<O>>().map(|fused| fused.activation) else { return Ok(None) };
     let outputs = operator(call)?;
-    Ok(outputs.map(|outputs| outputs.into_iter().map(|output| activation.apply(output)).collect()))
+    Ok(outputs.map(|outputs| outputs.into_iter().map(|output| applied(activation, output)).collect()))
 }
 
-/// The function of single elements at the end of a node.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Activation {
-    None,
-    Relu,
-    LeakyRelu(f64),
-    Clip(f64, f64),
-    Sigmoid,
-    Tanh,
-    HardSigmoid(f64, f64),
-}
-
-impl Activation {
-    /// As the attributes of a node say; `None` where only the host knows the function.
-    fn of(node: &Node) -> rekindle_onnx::Result<Option<Self>> {
-        let parameters = node.attributes.floats("activation_params")?.unwrap_or_default();
-        Ok(Some(match (node.attributes.text_or("activation", "")?, parameters) {
-            ("", _) => Self::None,
-            ("Relu", _) => Self::Relu,
-            ("LeakyRelu", &[alpha]) => Self::LeakyRelu(alpha.into()),
-            ("Clip", &[low, high]) => Self::Clip(low.into(), high.into()),
-            ("Sigmoid", _) => Self::Sigmoid,
-            ("Tanh", _) => Self::Tanh,
-            ("HardSigmoid", &[alpha, beta]) => Self::HardSigmoid(alpha.into(), beta.into()),
-            _ => return Ok(None),
-        }))
-    }
-
-    fn apply(self, x: DeviceTensor) -> DeviceTensor {
-        match self {
-            Self::None => x,
-            Self::Relu => x.map(activation::relu),
-            Self::LeakyRelu(alpha) => x.map(|x| activation::leaky_relu(x, alpha)),
-            Self::Clip(low, high) => x.map(|x| {
-                let x = if low == f64::NEG_INFINITY { x } else { x.clamp_min(low) };
-                if high == f64::INFINITY { x } else { x.clamp_max(high) }
-            }),
-            Self::Sigmoid => x.map(activation::sigmoid),
-            Self::Tanh => x.map(|x| x.tanh()),
-            Self::HardSigmoid(alpha, beta) => x.map(|x| (x * alpha + beta).clamp(0.0, 1.0)),
-        }
+fn applied(activation: Option<FusedActivation>, x: DeviceTensor) -> DeviceTensor {
+    match activation {
+        None => x,
+        Some(FusedActivation::Relu) => x.map(activation::relu),
+        Some(FusedActivation::LeakyRelu(alpha)) => x.map(|x| activation::leaky_relu(x, alpha)),
+        Some(FusedActivation::Clip(low, high)) => x.map(|x| {
+            let x = if low == f64::NEG_INFINITY { x } else { x.clamp_min(low) };
+            if high == f64::INFINITY { x } else { x.clamp_max(high) }
+        }),
+        Some(FusedActivation::Sigmoid) => x.map(activation::sigmoid),
+        Some(FusedActivation::Tanh) => x.map(|x| x.tanh()),
+        Some(FusedActivation::HardSigmoid(alpha, beta)) => x.map(|x| (x * alpha + beta).clamp(0.0, 1.0)),
     }
 }

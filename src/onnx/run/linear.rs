@@ -1,6 +1,7 @@
 //! Matrix products.
 
 use burn::tensor::Tensor;
+use rekindle_onnx::ops::{Gemm, merged};
 
 use super::call::{Call, DeviceOp, Outputs};
 use super::elementwise::Lined;
@@ -77,14 +78,12 @@ fn matmul(call: &mut Call<'_, '_>) -> Outputs {
 
 /// `alpha × A × B + beta × C`, each matrix possibly transposed.
 pub(super) fn gemm(call: &mut Call<'_, '_>) -> Outputs {
-    let attributes = &call.node.attributes;
-    let (alpha, beta) = (attributes.float_or("alpha", 1.0)?, attributes.float_or("beta", 1.0)?);
-    let (trans_a, trans_b) = (attributes.flag("transA", false)?, attributes.flag("transB", false)?);
+    let Some((&Gemm { alpha, beta, transpose_a, transpose_b }, _)) = merged(call.node) else { return Ok(None) };
     let (Some(&[a0, a1]), Some(&[b0, b1])) = (call.shape(0).as_deref(), call.shape(1).as_deref()) else {
         return Ok(None);
     };
-    let (m, k) = if trans_a { (a1, a0) } else { (a0, a1) };
-    let (depth, n) = if trans_b { (b1, b0) } else { (b0, b1) };
+    let (m, k) = if transpose_a { (a1, a0) } else { (a0, a1) };
+    let (depth, n) = if transpose_b { (b1, b0) } else { (b0, b1) };
     let added = if call.has(2) {
         let Some(added) = call.shape(2) else { return Ok(None) };
         let fits = added.len() <= 2 && added.iter().rev().zip([n, m]).all(|(&size, whole)| size == 1 || size == whole);
@@ -101,7 +100,7 @@ pub(super) fn gemm(call: &mut Call<'_, '_>) -> Outputs {
     let (a, b, c) = (call.take(0)?, call.take(1)?, call.take_optional(2)?);
     let dtype = a.dtype();
     let (a, b): (Tensor<2>, Tensor<2>) = (a.view([a0, a1]), b.view([b0, b1]));
-    let mut product = (if trans_a { a.transpose() } else { a }).matmul(if trans_b { b.transpose() } else { b });
+    let mut product = (if transpose_a { a.transpose() } else { a }).matmul(if transpose_b { b.transpose() } else { b });
     if alpha != 1.0 {
         product = product.mul_scalar(alpha);
     }

@@ -3,10 +3,12 @@
 use burn::tensor::{Tensor, activation, module};
 use rekindle_onnx::Result;
 use rekindle_onnx::array::axis;
-use rekindle_onnx::ops::BatchNormalization;
+use rekindle_onnx::ops::{
+    BatchNormalization, GroupNormalization, InstanceNormalization, LayerNormalization, RmsNormalization, Softmax,
+};
 
 use super::call::{Call, DeviceOp, Outputs};
-use super::tensor::{DeviceTensor, around};
+use super::tensor::DeviceTensor;
 
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
@@ -23,21 +25,14 @@ pub(super) fn find(operator: &str) -> Option<DeviceOp> {
 
 /// Along one axis; before version 13 along all from that axis on.
 fn softmax(call: &mut Call<'_, '_>, function: fn(Tensor<3>, usize) -> Tensor<3>) -> Outputs {
-    let Some(shape) = call.shape(0).filter(|shape| !shape.is_empty()) else { return Ok(None) };
-    let old = call.node.version < 13;
-    let along = axis(call.node.attributes.int_or("axis", if old { 1 } else { -1 })?, shape.len())?;
+    let (Some(op), Some(shape)) = (call.node.get::<Softmax>(), call.shape(0)) else { return Ok(None) };
+    let (size, inner) = op.row(&shape)?;
     let x = call.take(0)?;
-    let dtype = x.dtype();
-    let (outer, size, inner) = around(&shape, along);
-    let (size, inner) = if old { (size * inner, 1) } else { (size, inner) };
+    let (dtype, outer) = (x.dtype(), x.count() / (size * inner));
     // With the axis last, kernels for rows apply.
     let out =
         if inner == 1 { function(x.view([1, outer, size]), 2) } else { function(x.view([outer, size, inner]), 1) };
     Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
-}
-
-fn epsilon(call: &Call<'_, '_>) -> Result<f64> {
-    call.node.attributes.float_or("epsilon", 1e-5).map(f64::from)
 }
 
 /// Batch, channels, and the product of the other axes.
@@ -88,12 +83,12 @@ fn standard<const D: usize>(x: Tensor<D>, epsilon: f64) -> Tensor<D> {
 }
 
 fn instance(call: &mut Call<'_, '_>) -> Outputs {
+    let Some(&InstanceNormalization { epsilon }) = call.node.get() else { return Ok(None) };
     let Some(shape) = call.shape(0).filter(|shape| shape.len() > 2) else { return Ok(None) };
     let Some(view) = channels(&shape) else { return Ok(None) };
     if [1, 2].iter().any(|&input| call.shape(input) != Some(vec![view[1]])) {
         return Ok(None);
     }
-    let epsilon = epsilon(call)?;
     let (x, scale, shift) = (call.take(0)?, call.take(1)?, call.take(2)?);
     let dtype = x.dtype();
     let each = [1, view[1], 1];
@@ -101,16 +96,14 @@ fn instance(call: &mut Call<'_, '_>) -> Outputs {
     Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
 }
 
-/// Scale and shift are those of a group up to version 20, then those of a channel.
 fn group(call: &mut Call<'_, '_>) -> Outputs {
+    let Some(&GroupNormalization { epsilon, groups, of_groups }) = call.node.get() else { return Ok(None) };
     let Some(shape) = call.shape(0).filter(|shape| shape.len() > 2) else { return Ok(None) };
     let Some([items, channels, inner]) = channels(&shape) else { return Ok(None) };
-    let groups = usize::try_from(call.node.attributes.int_or("num_groups", 0)?).unwrap_or(0);
-    let scales = if call.node.version < 21 { groups } else { channels };
+    let scales = if of_groups { groups } else { channels };
     if groups == 0 || channels % groups != 0 || [1, 2].iter().any(|&input| call.shape(input) != Some(vec![scales])) {
         return Ok(None);
     }
-    let epsilon = epsilon(call)?;
     let (x, scale, shift) = (call.take(0)?, call.take(1)?, call.take(2)?);
     let dtype = x.dtype();
     let out = standard::<3>(x.view([items, groups, channels / groups * inner]), epsilon);
@@ -120,9 +113,9 @@ fn group(call: &mut Call<'_, '_>) -> Outputs {
 }
 
 /// The rows that a normalisation from an axis on works on, if scale and shift are as long as these.
-fn rows(call: &Call<'_, '_>) -> Result<Option<(Vec<usize>, [usize; 2])>> {
+fn rows(call: &Call<'_, '_>, from: i64) -> Result<Option<(Vec<usize>, [usize; 2])>> {
     let Some(shape) = call.shape(0).filter(|shape| !shape.is_empty()) else { return Ok(None) };
-    let from = axis(call.node.attributes.int_or("axis", -1)?, shape.len())?;
+    let from = axis(from, shape.len())?;
     let size: usize = shape[from..].iter().product();
     let whole = |input: usize| call.shape(input).is_none_or(|own| own == shape[from..]);
     let fits = call.has(1) && whole(1) && whole(2) && !call.wants(1) && !call.wants(2);
@@ -131,20 +124,20 @@ fn rows(call: &Call<'_, '_>) -> Result<Option<(Vec<usize>, [usize; 2])>> {
 }
 
 fn layer(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((shape, view)) = rows(call)? else { return Ok(None) };
-    let epsilon = epsilon(call)?;
+    let Some(op) = call.node.get::<LayerNormalization>() else { return Ok(None) };
+    let Some((shape, view)) = rows(call, op.axis)? else { return Ok(None) };
     let (x, scale, shift) = (call.take(0)?, call.take(1)?, call.take_optional(2)?);
     let dtype = x.dtype();
-    let out = module::layer_norm::<2>(x.view(view), scale.flat(), shift.map(DeviceTensor::flat), epsilon);
+    let out = module::layer_norm::<2>(x.view(view), scale.flat(), shift.map(DeviceTensor::flat), op.epsilon);
     Ok(Some(vec![DeviceTensor::new(out, shape, dtype)]))
 }
 
 fn root_mean_square(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((shape, view)) = rows(call)? else { return Ok(None) };
-    let epsilon = epsilon(call)?;
+    let Some(op) = call.node.get::<RmsNormalization>() else { return Ok(None) };
+    let Some((shape, view)) = rows(call, op.axis)? else { return Ok(None) };
     let (x, scale) = (call.take(0)?, call.take(1)?);
     let dtype = x.dtype();
     let x: Tensor<2> = x.view(view);
-    let size = ((x.clone() * x.clone()).mean_dim(1) + epsilon).sqrt();
+    let size = ((x.clone() * x.clone()).mean_dim(1) + op.epsilon).sqrt();
     Ok(Some(vec![DeviceTensor::new(x / size * scale.view([1, view[1]]), shape, dtype)]))
 }

@@ -3,6 +3,8 @@
 use burn::tensor::Tensor;
 use burn::tensor::module::{avg_pool1d, avg_pool2d, max_pool1d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+use rekindle_onnx::Result;
+use rekindle_onnx::ops::{self, AveragePool, MaxPool};
 
 use super::call::{Call, DeviceOp, Outputs};
 use super::conv::{Window, by_axes};
@@ -19,37 +21,42 @@ pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     })
 }
 
-/// The input's shape, its window and the output's shape.
-pub(super) type Pool<const N: usize> = (Vec<usize>, Window<N>, Vec<usize>);
-
 /// A pooling that Burn has: no positions, sizes rounded down.
-pub(super) fn pool<const N: usize, const MAX: bool>(call: &Call<'_, '_>) -> rekindle_onnx::Result<Option<Pool<N>>> {
-    let node = call.node;
-    let Some(input) = call.shape(0) else { return Ok(None) };
-    let kernel = node.attributes.ints("kernel_shape")?.unwrap_or(&[]);
-    let kernel: Option<Vec<usize>> =
-        kernel.iter().map(|&size| usize::try_from(size).ok().filter(|&size| size > 0)).collect();
-    let Some(kernel) = kernel.and_then(|kernel| kernel.try_into().ok()) else { return Ok(None) };
-    if node.attributes.flag("ceil_mode", false)? || call.wants(1) {
-        return Ok(None);
-    }
-    let Some(window) = Window::of(node, &input[2..], kernel)? else { return Ok(None) };
-    // A window that lies in the padding entirely has no average, and Burn's averages know no dilation.
-    let odd = (0..N).any(|axis| window.pads[axis].0 >= kernel[axis] || window.pads[axis].1 >= kernel[axis]);
-    if odd || !MAX && window.dilation != [1; N] {
-        return Ok(None);
-    }
-    let shape = input[..2].iter().copied().chain(window.output(&input[2..])).collect();
-    Ok(Some((input, window, shape)))
+struct Pool<const N: usize> {
+    /// The shape of the input.
+    input: Vec<usize>,
+    window: Window<N>,
+    /// Whether padding counts in averages.
+    counted: bool,
+    /// The shape of the output.
+    shape: Vec<usize>,
 }
 
-fn counts_padding(call: &Call<'_, '_>) -> rekindle_onnx::Result<bool> {
-    call.node.attributes.flag("count_include_pad", false)
+impl<const N: usize> Pool<N> {
+    fn of<const MAX: bool>(call: &Call<'_, '_>) -> Result<Option<Self>> {
+        let settings = if MAX {
+            call.node.get::<MaxPool>().map(|op| (&op.windows, false))
+        } else {
+            call.node.get::<AveragePool>().map(|op| (&op.windows, op.with_padding))
+        };
+        let (Some((windows, counted)), Some(input)) = (settings, call.shape(0)) else { return Ok(None) };
+        if windows.ceil || call.wants(1) {
+            return Ok(None);
+        }
+        let Some(window) = Window::<N>::of(&ops::Window::new(windows, &input[2..], None)?) else { return Ok(None) };
+        // A window that lies in the padding entirely has no average, and Burn's averages know no dilation.
+        let odd =
+            (0..N).any(|axis| window.pads[axis].0 >= window.kernel[axis] || window.pads[axis].1 >= window.kernel[axis]);
+        if odd || !MAX && window.dilation != [1; N] {
+            return Ok(None);
+        }
+        let shape = input[..2].iter().copied().chain(window.out).collect();
+        Ok(Some(Self { input, window, counted, shape }))
+    }
 }
 
 fn pool1d<const MAX: bool>(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((input, window, shape)) = pool::<1, MAX>(call)? else { return Ok(None) };
-    let counted = counts_padding(call)?;
+    let Some(Pool::<1> { input, window, counted, shape }) = Pool::of::<MAX>(call)? else { return Ok(None) };
     let x = call.take(0)?;
     let dtype = x.dtype();
     let out = one::<MAX>(x.view_as(&input), [0].map(|axis| part(&window, axis)), counted);
@@ -57,8 +64,7 @@ fn pool1d<const MAX: bool>(call: &mut Call<'_, '_>) -> Outputs {
 }
 
 fn pool2d<const MAX: bool>(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((input, window, shape)) = pool::<2, MAX>(call)? else { return Ok(None) };
-    let counted = counts_padding(call)?;
+    let Some(Pool::<2> { input, window, counted, shape }) = Pool::of::<MAX>(call)? else { return Ok(None) };
     let x = call.take(0)?;
     let dtype = x.dtype();
     let out = two::<MAX>(x.view_as(&input), [0, 1].map(|axis| part(&window, axis)), counted);
@@ -67,8 +73,7 @@ fn pool2d<const MAX: bool>(call: &mut Call<'_, '_>) -> Outputs {
 
 /// Greatest values and means of a box are those over its planes, then over the line of these.
 fn pool3d<const MAX: bool>(call: &mut Call<'_, '_>) -> Outputs {
-    let Some((input, window, shape)) = pool::<3, MAX>(call)? else { return Ok(None) };
-    let counted = counts_padding(call)?;
+    let Some(Pool::<3> { input, window, counted, shape }) = Pool::of::<MAX>(call)? else { return Ok(None) };
     let x = call.take(0)?;
     let dtype = x.dtype();
     let items = input[0] * input[1];

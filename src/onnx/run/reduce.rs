@@ -1,7 +1,7 @@
 //! Sums, means and extremes along axes.
 
 use burn::tensor::Tensor;
-use rekindle_onnx::array::axis;
+use rekindle_onnx::ops::Reduce;
 
 use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
@@ -37,16 +37,8 @@ fn log_sum_exp(x: Tensor<3>) -> Tensor<3> {
 }
 
 fn reduce(call: &mut Call<'_, '_>, before: Each, along: Along, after: Each) -> Outputs {
-    let Some(shape) = call.shape(0) else { return Ok(None) };
-    let attributes = &call.node.attributes;
-    let axes = call.ints_of("axes", 1)?.unwrap_or_default();
-    let mut axes = axes.into_iter().map(|along| axis(along, shape.len())).collect::<rekindle_onnx::Result<Vec<_>>>()?;
-    if axes.is_empty() && !attributes.flag("noop_with_empty_axes", false)? {
-        axes = (0..shape.len()).collect();
-    }
-    axes.sort_unstable();
-    axes.dedup();
-    let kept = attributes.flag("keepdims", true)?;
+    let (Some(op), Some(shape)) = (call.node.get::<Reduce>(), call.shape(0)) else { return Ok(None) };
+    let mut axes = op.axes(call.ints(1)?, shape.len())?;
     let x = call.take(0)?;
     let dtype = x.dtype();
     let mut sizes = shape.clone();
@@ -63,7 +55,7 @@ fn reduce(call: &mut Call<'_, '_>, before: Each, along: Along, after: Each) -> O
         let size: usize = sizes[first..=last].iter().product();
         let inner: usize = sizes[last + 1..].iter().product();
         values = along(values.reshape([outer, size, inner])).reshape([outer * inner]);
-        if kept {
+        if op.keep {
             sizes[first..=last].fill(1);
         } else {
             sizes.drain(first..=last);

@@ -5,7 +5,7 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Tensor, TensorData};
 use rekindle_onnx::Value;
 use rekindle_onnx::array::count;
-use rekindle_onnx::ops::{Coordinates, Inputs, Kernel, Nearest, Policy, Resize};
+use rekindle_onnx::ops::{Coordinates, Inputs, Kernel, Nearest, Policy, Resize, Upsample};
 
 use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
@@ -13,28 +13,31 @@ use super::tensor::DeviceTensor;
 pub(super) fn find(operator: &str) -> Option<DeviceOp> {
     Some(match operator {
         "Resize" => resize,
-        "Upsample" => |call| {
-            let mode = call.node.attributes.text_or("mode", "nearest")? == "nearest";
-            if mode { run(call, Sizes::Scales(1), InterpolateMode::Nearest, false) } else { Ok(None) }
-        },
+        "Upsample" => upsample,
         _ => return None,
     })
 }
 
-/// Which input says how large the output is.
-#[derive(Clone, Copy)]
-enum Sizes {
-    Scales(usize),
-    Sizes(usize),
+/// Also `Resize` in version 10, which has no region of interest between the image and the scales; coordinates are asymmetric.
+fn upsample(call: &mut Call<'_, '_>) -> Outputs {
+    let Some(op) = call.node.get::<Upsample>() else { return Ok(None) };
+    let scales = match call.host(1)? {
+        Some(scales) => scales.floats()?,
+        None => op.scales.iter().map(|&scale| f64::from(scale)).collect(),
+    };
+    match op.kernel {
+        Kernel::Nearest(_) => run(call, |shape| scaled(shape, &scales), InterpolateMode::Nearest, false),
+        _ => Ok(None),
+    }
+}
+
+/// The sizes of an array after scales.
+fn scaled(shape: &[usize], scales: &[f64]) -> Vec<f64> {
+    scales.iter().zip(shape).map(|(scale, &size)| scale * size as f64).collect()
 }
 
 fn resize(call: &mut Call<'_, '_>) -> Outputs {
-    let given = |call: &Call<'_, '_>, input: usize| call.shape(input).is_some_and(|shape| shape != [0]);
-    let Some(op) = call.node.get::<Resize>().cloned() else {
-        // Version 10 has no region of interest between the image and the scales, and its coordinates are asymmetric.
-        let nearest = call.node.attributes.text_or("mode", "nearest")? == "nearest";
-        return if nearest { run(call, Sizes::Scales(1), InterpolateMode::Nearest, false) } else { Ok(None) };
-    };
+    let Some(op) = call.node.get::<Resize>() else { return upsample(call) };
     let mode = match (op.kernel, op.coordinates) {
         (Kernel::Nearest(Nearest::Floor), Coordinates::Asymmetric) => Some((InterpolateMode::Nearest, false)),
         (Kernel::Linear { antialias: false }, Coordinates::HalfPixel | Coordinates::PytorchHalfPixel) => {
@@ -44,13 +47,19 @@ fn resize(call: &mut Call<'_, '_>) -> Outputs {
         _ => None,
     };
     let plain = op.axes.is_none() && op.policy == Policy::Stretch && !op.exclude_outside;
-    let sizes = if given(call, 3) { Sizes::Sizes(3) } else { Sizes::Scales(2) };
-    if let Some((mode, corners)) = mode.filter(|_| plain)
-        && let Some(outputs) = run(call, sizes, mode, corners)?
-    {
-        return Ok(Some(outputs));
+    if let Some((mode, corners)) = mode.filter(|_| plain) {
+        let sizes = call.ints(3)?.filter(|sizes| !sizes.is_empty());
+        let scales = if sizes.is_none() { call.host(2)? } else { None };
+        let scales = scales.map_or(Ok(Vec::new()), |scales| scales.floats())?;
+        let output = |shape: &[usize]| match sizes {
+            Some(sizes) => sizes.into_iter().map(|size| size as f64).collect(),
+            None => scaled(shape, &scales),
+        };
+        if let Some(outputs) = run(call, output, mode, corners)? {
+            return Ok(Some(outputs));
+        }
     }
-    by_matrices(call, &op)
+    by_matrices(call, op)
 }
 
 /// Axis after axis, each value a sum of values of its axis.
@@ -91,18 +100,15 @@ fn by_matrices(call: &mut Call<'_, '_>, op: &Resize) -> Outputs {
     Ok(Some(vec![x]))
 }
 
-fn run(call: &mut Call<'_, '_>, sizes: Sizes, mode: InterpolateMode, corners: bool) -> Outputs {
+/// Images by Burn's interpolation, to the sizes that `output` gives for their shape.
+fn run(
+    call: &mut Call<'_, '_>,
+    output: impl FnOnce(&[usize]) -> Vec<f64>,
+    mode: InterpolateMode,
+    corners: bool,
+) -> Outputs {
     let Some(shape) = call.shape(0).filter(|shape| shape.len() == 4) else { return Ok(None) };
-    let output: Vec<f64> = match sizes {
-        Sizes::Sizes(input) => call.ints(input)?.unwrap_or_default().into_iter().map(|size| size as f64).collect(),
-        Sizes::Scales(input) => {
-            let scales = match call.node.attributes.floats("scales")? {
-                Some(scales) => scales.iter().map(|&scale| f64::from(scale)).collect(),
-                None => call.host(input)?.map(|scales| scales.floats()).transpose()?.unwrap_or_default(),
-            };
-            scales.iter().zip(&shape).map(|(scale, &size)| scale * size as f64).collect()
-        }
-    };
+    let output = output(&shape);
     // Scales that do not give whole sizes make other coordinates than the sizes alone.
     let whole = output.len() == 4 && output.iter().all(|size| size.fract() == 0.0 && (1.0..1e9).contains(size));
     if !whole || output[0] != shape[0] as f64 || output[1] != shape[1] as f64 {
