@@ -1,7 +1,12 @@
 //! ONNX graphs run on devices, taken for networks, and run by the program.
 
+#[path = "../crates/onnx/tests/support/mod.rs"]
+mod graphs;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
@@ -10,7 +15,11 @@ use rekindle::models::{Architecture, GraphConfig, Network, Output as Answer, Reg
 use rekindle::onnx::export::{EXTERNAL_ABOVE, ExportOptions, export_network, rewrite, write};
 use rekindle::onnx::run::BurnDevice;
 use rekindle_onnx::conformance::{Outcome, cases};
+use rekindle_onnx::{Array, Limits, Model, Session};
+use rekindle_state::onnx::External;
 use serde_json::json;
+
+use graphs::hostile::{self, MOST, TIME};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx/cases")
@@ -28,6 +37,43 @@ fn node_tests_pass_on_flex_and_ndarray() {
             assert_eq!(case.run(BurnDevice::new(&device)), Outcome::Passed, "{} on {name}", case.name);
         }
     }
+}
+
+/// As on the runtimes without a device: small graphs that ask for much end in time, by an answer or an error.
+#[test]
+fn hostile_graphs_end_in_time_on_a_device() {
+    let devices = [("inference", Device::flex()), ("training", Device::flex().autodiff())];
+    let heavy = [
+        hostile::products(),
+        hostile::convolutions(),
+        hostile::windows(),
+        hostile::recurrent_layers(),
+        hostile::signals_and_order(),
+    ];
+    let heavy = heavy.into_iter().flatten().map(|graph| (true, graph));
+    let mut wrong = Vec::new();
+    for (is_heavy, (name, proto)) in heavy.chain(hostile::settings().into_iter().map(|graph| (false, graph))) {
+        for (purpose, device) in devices.iter().take(if is_heavy { 1 } else { 2 }) {
+            let begin = Instant::now();
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                let model = Model::from_proto(&proto, &mut External::new("".as_ref()))?;
+                let mut session = Session::new(model, BurnDevice::taking_all(device))?;
+                session.set_limits(Limits { time: TIME, ..Limits::USUAL });
+                session.run(vec![("one".to_string(), Array::scalar(0.5_f32).into())])
+            }));
+            let taken = begin.elapsed();
+            let (how, as_meant) = match ended {
+                Ok(Ok(_)) => ("it ran".to_string(), true),
+                Ok(Err(error)) => (error.to_string(), !is_heavy || hostile::is_refusal(&error.to_string())),
+                Err(_) => ("it panicked".to_string(), false),
+            };
+            if !as_meant || taken > MOST {
+                let attributes = &proto.graph.as_ref().unwrap().node.last().unwrap().attribute;
+                wrong.push(format!("{name} for {purpose} after {:.1} s: {how} {attributes:?}", taken.as_secs_f64()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A built-in network written as ONNX and opened again.

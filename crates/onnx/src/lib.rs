@@ -37,6 +37,6 @@ pub use axis::Axis;
 pub use dtype::DType;
 pub use error::{Error, Missing, Reason, Result};
 pub use graph::{Attribute, Attributes, FUSED, Graph, Model, Node, Port, ValueId};
-pub use limit::Limits;
+pub use limit::{Limits, work};
 pub use run::{Accelerator, Constants, Cpu, HostOnly, Session, Slot, Source, Watch};
 pub use value::Value;

@@ -4,7 +4,9 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv3d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
+use rekindle_onnx::array::count;
 use rekindle_onnx::ops::{self, Conv, ConvTranspose, merged};
+use rekindle_onnx::work;
 
 use super::call::{Call, DeviceOp, Outputs};
 use super::tensor::DeviceTensor;
@@ -52,6 +54,13 @@ impl<const N: usize> Window<N> {
         let [kernel, stride, dilation, out] =
             [&window.kernel, &window.steps, &window.dilations, &window.out].map(|values| each(values));
         Some(Self { kernel, stride, dilation, pads, out })
+    }
+
+    /// Whether an image may be held with its padding around it, and there is time for every tap of so many results.
+    pub fn is_moderate(&self, input: &[usize], results: usize) -> bool {
+        let padded = input[2..].iter().zip(self.pads).map(|(size, (before, after))| size + before + after);
+        let taps = self.kernel.iter().fold(results as u64, |taps, &size| taps.saturating_mul(size as u64));
+        count(&input[..2].iter().copied().chain(padded).collect::<Vec<_>>()).is_ok() && work(taps).is_ok()
     }
 
     /// The padding of each axis, if it is the same on both sides.
@@ -136,7 +145,10 @@ fn conv_of<const N: usize, const RELU: bool>(call: &mut Call<'_, '_>) -> Outputs
     let Some(Shapes { input, weight }) = shapes else { return Ok(None) };
     let window = ops::Window::new(&conv.windows, &input[2..], Some(&weight[2..]))?;
     let Some(window) = Window::<N>::of(&window) else { return Ok(None) };
-    let shape = [input[0], weight[0]].into_iter().chain(window.out).collect();
+    let shape: Vec<usize> = [input[0], weight[0]].into_iter().chain(window.out).collect();
+    if !window.is_moderate(&input, shape.iter().product()) {
+        return Ok(None);
+    }
     let constant = call.is_constant(1) && (!call.has(2) || call.is_constant(2));
     let (x, w, b) = (call.take(0)?, call.take(1)?, call.take_optional(2)?);
     let (dtype, b) = (x.dtype(), b.map(DeviceTensor::flat));
@@ -188,6 +200,10 @@ fn conv_transpose<const N: usize>(call: &mut Call<'_, '_>) -> Outputs {
     let shape: Vec<usize> = [input[0], channels].into_iter().chain(sizes).collect();
     let full: [usize; N] =
         std::array::from_fn(|axis| (input[axis + 2] - 1) * stride[axis] + window.span(axis) as usize);
+    // What the device gives before the rest is cut off may be far more than what is kept.
+    if count(&[&[input[0], channels], &full[..]].concat()).is_err() {
+        return Ok(None);
+    }
     // What is asked for past the last product is zero but for the bias.
     let beyond: [usize; N] = std::array::from_fn(|axis| (cut[axis].0 + cut[axis].1).saturating_sub(full[axis]));
     if (0..N).any(|axis| beyond[axis] >= stride[axis].max(dilation[axis])) {

@@ -50,7 +50,10 @@ impl<const N: usize> Pool<N> {
         if odd || !MAX && window.dilation != [1; N] {
             return Ok(None);
         }
-        let shape = input[..2].iter().copied().chain(window.out).collect();
+        let shape: Vec<usize> = input[..2].iter().copied().chain(window.out).collect();
+        if !window.is_moderate(&input, shape.iter().product()) {
+            return Ok(None);
+        }
         Ok(Some(Self { input, window, counted, shape }))
     }
 }

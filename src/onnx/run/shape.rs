@@ -68,7 +68,7 @@ fn dropout(call: &mut Call<'_, '_>) -> Outputs {
         return reshaped(call, |shape| Ok(shape.to_vec()));
     }
     // A node with a seed of its own draws what the reference implementation does.
-    if call.dtype(0) != Some(DType::F32) || op.seed.is_some() {
+    if call.dtype(0) != Some(DType::F32) || op.seed.is_some() || !(0.0..=1.0).contains(&ratio) {
         return Ok(None);
     }
     let x = call.take(0)?;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod hostile;
+
 use rekindle_state::onnx::proto::type_proto::Value as Type;
 use rekindle_state::onnx::proto::{
     AttributeProto, Dimension, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
