@@ -17,7 +17,7 @@ use rekindle_state::onnx::proto::{GraphProto, NodeProto, attribute, dimension, t
 use rekindle_state::{DType, StateDict, Tensor};
 use serde_json::{Map, json};
 
-/// The guide's networks and every VGG with few channels, and the size of their input. Other families are in `tests/zoo`.
+/// The guide's networks and every VGG with few channels, and the size of their input.
 fn narrow() -> Vec<(&'static str, serde_json::Value, [usize; 3])> {
     let vgg = || json!({ "widths": [4, 6, 8, 8, 10], "hidden": [12, 10], "classes": 5 });
     let mut list = vec![
@@ -127,6 +127,27 @@ fn every_network_at_every_operator_set() {
             if [13, 17, 21].contains(&opset) {
                 agrees(&network, &exported, &path);
             }
+        }
+    }
+}
+
+/// The narrow forms of torchvision's families that `bench --check` has, at the oldest and the newest operator set.
+#[test]
+fn every_family_of_the_zoo() {
+    let cases: serde_json::Value = serde_json::from_str(include_str!("../../src/check/fixtures/zoo.json")).unwrap();
+    let cases = cases.as_array().unwrap();
+    assert!(cases.iter().any(|case| case["name"] == "maxvit_t"));
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let size = [1, 2, 3].map(|axis| case["input"][axis].as_u64().unwrap() as usize);
+        let network = network(&architecture(name, &case["config"]));
+        for opset in [13, 21] {
+            let exported = export_network(&network, size, &ExportOptions { opset, ..ExportOptions::default() })
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            let folder = written(&exported);
+            let path = folder.path().join("m.onnx");
+            verify::check_structure(&path).unwrap_or_else(|error| panic!("{name}, opset {opset}: {error}"));
+            agrees(&network, &exported, &path);
         }
     }
 }

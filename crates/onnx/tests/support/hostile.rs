@@ -9,7 +9,7 @@ use super::{floats, int, int64s, ints, model, node, port, text, untyped};
 /// What a model may take here, and what it may take at most in truth: the last step of a loop, and freeing what it made, on a machine that
 /// runs other tests meanwhile. Without a limit each of these takes half a minute or more.
 pub const TIME: Duration = Duration::from_millis(300);
-pub const MOST: Duration = Duration::from_secs(8);
+pub const MOST: Duration = Duration::from_secs(20);
 
 /// A graph of one operator on tensors that are spread from one element.
 pub struct Hostile {
