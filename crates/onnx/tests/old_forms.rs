@@ -144,3 +144,20 @@ fn blocks_of_four_bits_are_multiplied() {
         .expect("it runs");
     assert_eq!(result[0], floats(&[1, 2], &[6.0, -3.0]));
 }
+
+#[test]
+fn distances_between_rows() {
+    let (a, b) = (floats(&[2, 2], &[0.0, 0.0, 3.0, 4.0]), floats(&[3, 2], &[0.0, 0.0, 3.0, 0.0, 0.0, 4.0]));
+    let inputs = [a.clone(), b];
+    let squares = run(("com.microsoft", "CDist", 1), vec![], &inputs, 1).expect("it runs");
+    assert_eq!(squares[0], floats(&[2, 3], &[0.0, 9.0, 16.0, 25.0, 16.0, 9.0]));
+    let lengths = run(("com.microsoft", "CDist", 1), vec![text("metric", "euclidean")], &inputs, 1).expect("it runs");
+    assert_eq!(lengths[0], floats(&[2, 3], &[0.0, 3.0, 4.0, 5.0, 4.0, 3.0]));
+    // Rows without values are everywhere the same.
+    let empty = [floats(&[2, 0], &[]), floats(&[1, 0], &[])];
+    assert_eq!(run(("com.microsoft", "CDist", 1), vec![], &empty, 1).expect("it runs")[0], floats(&[2, 1], &[0.0; 2]));
+    let message = refusal(("com.microsoft", "CDist", 1), vec![], &[a.clone(), floats(&[1, 3], &[0.0; 3])]);
+    assert!(message.contains("2 values") && message.contains("3 of"), "{message}");
+    let message = refusal(("com.microsoft", "CDist", 1), vec![text("metric", "cosine")], &[a.clone(), a]);
+    assert!(message.contains("'cosine'"), "{message}");
+}

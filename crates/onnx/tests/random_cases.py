@@ -271,26 +271,35 @@ def mel(d: Draw):
     return "MelWeightMatrix", 17, {}, inputs, 1
 
 
+def distances(d: Draw):
+    width, metric = d.int(1, 20), d.pick({}, {"metric": "euclidean"}, {"metric": "sqeuclidean"})
+    dtype = d.pick(np.float32, np.float64)
+    return "com.microsoft:CDist", 1, metric, [d.floats(d.int(1, 9), width).astype(dtype), d.floats(d.int(1, 9), width).astype(dtype)], 1
+
+
 FAMILIES = [
     conv, conv_transpose, conv_integer, qlinear_conv, deform_conv,
     pool("MaxPool", 8), pool("MaxPool", 12), pool("AveragePool", 7), pool("AveragePool", 11), pool("AveragePool", 19), pool("LpPool", 11),
     roi_align, max_roi_pool, resize, upsample, grid_sample,
-    recurrent("RNN", 1), recurrent("GRU", 3), recurrent("LSTM", 4), dft, stft, suppression, mel,
+    recurrent("RNN", 1), recurrent("GRU", 3), recurrent("LSTM", 4), dft, stft, suppression, mel, distances,
 ]
 
 
 def build(draw):
     """The model of a draw, and its inputs by name."""
-    operator, version, attributes, values, outputs = draw
+    name, version, attributes, values, outputs = draw
+    domain, operator = name.split(":") if ":" in name else ("", name)
     while values[-1] is None:
         values = values[:-1]
     names = [f"x{i}" if value is not None else "" for i, value in enumerate(values)]
     feeds = {name: np.asarray(value) for name, value in zip(names, values) if name}
-    node = helper.make_node(operator, names, [f"y{i}" for i in range(outputs)], **attributes)
+    node = helper.make_node(operator, names, [f"y{i}" for i in range(outputs)], domain=domain, **attributes)
     given = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in feeds.items()]
-    made = [helper.make_tensor_value_info(f"y{i}", TensorProto.UNDEFINED, None) for i in range(outputs)]
+    # Types of outputs are inferred, but not for another domain than ONNX's: there they are the first input's.
+    kind = given[0].type.tensor_type.elem_type if domain else TensorProto.UNDEFINED
+    made = [helper.make_tensor_value_info(f"y{i}", kind, None) for i in range(outputs)]
     graph = helper.make_graph([node], operator, given, made)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, version)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model), feeds
 
 
@@ -316,7 +325,7 @@ def main() -> None:
                 refused += 1
                 why = str(error)
                 continue
-            name = f"{draw[0].lower()}_{draw[1]}_{made}"
+            name = f"{draw[0].split(':')[-1].lower()}_{draw[1]}_{made}"
             data = out / name / "test_data_set_0"
             data.mkdir(parents=True, exist_ok=True)
             (out / name / "model.onnx").write_bytes(model.SerializeToString())

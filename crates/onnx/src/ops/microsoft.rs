@@ -9,8 +9,8 @@ use super::real::{Real, permuted, read, with_real, write, zeros};
 use super::unary::float;
 use super::{Inputs, one, quantize};
 use crate::array::Broadcast;
-use crate::infer::Rule;
-use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval};
+use crate::infer::{Fact, Rule, elements, fits};
+use crate::operator::{Entry, Operator, Parsed, RawNode, Schema, eval, parsed};
 use crate::{Array, DType, Error, Result, Value};
 
 pub(super) const OPERATORS: &[Entry] = &[
@@ -43,6 +43,9 @@ pub(super) const OPERATORS: &[Entry] = &[
     Entry::new(Schema::of("com.microsoft", "QLinearLeakyRelu", &[1], (4, 5)), |node| {
         let alpha = f64::from(node.attributes.float_or("alpha", 0.01)?);
         eval(move |inputs| quantized(inputs, |v| if v < 0.0 { alpha * v } else { v }))
+    }),
+    Entry::new(Schema::of("com.microsoft", "CDist", &[1], (2, 2)).attributes(&["metric"]), |node| {
+        parsed(Distances::parse(node)?)
     }),
     Entry::new(Schema::of("com.microsoft", "QuantizeLinear", &[1], (2, 3)), quantize::quantize),
     Entry::new(Schema::of("com.microsoft", "DequantizeLinear", &[1], (2, 3)), quantize::dequantize),
@@ -268,6 +271,74 @@ fn embed_norm(node: &RawNode) -> Parsed {
         counts.resize(batch, 0);
         Ok(vec![Array::of_floats(words.dtype(), shape, sum)?.into(), Array::vector(counts).into(), full.into()])
     })
+}
+
+/// `CDist`: the distance of each row of a matrix from each row of another.
+struct Distances {
+    /// Whether the root of the sum of squares is taken.
+    rooted: bool,
+}
+
+impl Distances {
+    fn parse(node: &RawNode) -> Result<Self> {
+        match node.attributes.text_or("metric", "sqeuclidean")? {
+            "euclidean" => Ok(Self { rooted: true }),
+            "sqeuclidean" => Ok(Self { rooted: false }),
+            other => Err(Error::beyond(format!("the metric '{other}'"))),
+        }
+    }
+}
+
+impl Operator for Distances {
+    fn eval(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let (a, b) = (inputs.array(0)?, inputs.array(1)?);
+        let (&[rows, size], &[columns, width]) = (a.shape(), b.shape()) else {
+            let (a, b) = (a.shape(), b.shape());
+            return Err(Error::invalid(format!("shapes {a:?} and {b:?} are not those of two matrices")));
+        };
+        if size != width || a.dtype() != b.dtype() {
+            let (a, b) = (format!("{size} values of {}", a.dtype()), format!("{width} of {}", b.dtype()));
+            return Err(Error::invalid(format!("rows of {a} have no distance from rows of {b}")));
+        }
+        one(with_real!(a.dtype(), T => {
+            let (from, to) = (read::<T>(a)?, read::<T>(b)?);
+            let mut distances = zeros::<T>(&[rows, columns])?;
+            for (i, out) in distances.chunks_mut(columns.max(1)).enumerate() {
+                if crate::limit::is_over() {
+                    break;
+                }
+                let row = &from[i * size..(i + 1) * size];
+                for (j, out) in out.iter_mut().enumerate() {
+                    for (&a, &b) in row.iter().zip(&to[j * size..(j + 1) * size]) {
+                        *out += (a - b) * (a - b);
+                    }
+                    if self.rooted {
+                        *out = out.sqrt();
+                    }
+                }
+            }
+            write(a.dtype(), vec![rows, columns], distances)
+        })?)
+    }
+
+    fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>> {
+        let [a, b] = inputs else { return Ok(Vec::new()) };
+        let (Some(left), Some(right)) = (&a.shape, &b.shape) else {
+            return Ok(vec![Fact { dtype: a.dtype, ..Fact::default() }]);
+        };
+        match (left.as_slice(), right.as_slice()) {
+            ([rows, size], [columns, width]) if fits(size, width) => {
+                Ok(vec![Fact::new(a.dtype, vec![rows.clone(), columns.clone()])])
+            }
+            _ => Err(Error::invalid("it measures distances between rows of two matrices of as many columns")),
+        }
+    }
+
+    fn work(&self, inputs: &[Fact], outputs: &[Fact]) -> u64 {
+        let size = inputs.first().and_then(Fact::sizes).and_then(|a| a.get(1).copied());
+        let distances = outputs.first().and_then(Fact::sizes).map_or(0, |y| elements(Some(&y)));
+        distances.saturating_mul(size.unwrap_or(0) as u64)
+    }
 }
 
 /// A tensor of small integers, its scale and zero point from the position on, as the floats that it stands for.

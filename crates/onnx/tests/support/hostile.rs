@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekindle_state::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use rekindle_state::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 
 use super::{floats, int, int64s, ints, model, node, port, text, untyped};
 
@@ -41,9 +41,10 @@ impl Hostile {
         self
     }
 
-    /// The graph with its operator.
+    /// The graph with its operator; one of `com.microsoft` is named with its domain.
     pub fn by(mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> ModelProto {
-        self.nodes.push(node(operator, inputs, &["y"], attributes));
+        let (domain, operator) = operator.rsplit_once('.').unwrap_or(("", operator));
+        self.nodes.push(NodeProto { domain: domain.into(), ..node(operator, inputs, &["y"], attributes) });
         let graph = GraphProto {
             node: self.nodes,
             initializer: self.weights,
@@ -52,7 +53,9 @@ impl Hostile {
             output: vec![untyped("y")],
             ..GraphProto::default()
         };
-        model(graph, Vec::new())
+        let mut model = model(graph, Vec::new());
+        model.opset_import.push(OperatorSetIdProto { domain: "com.microsoft".into(), version: 1 });
+        model
     }
 }
 
@@ -66,6 +69,7 @@ pub fn products() -> Vec<(&'static str, ModelProto)> {
     let mut graphs = Vec::new();
     let square = || Hostile::new().given("a", &[4000, 4000]).given("b", &[4000, 4000]);
     graphs.push(("MatMul", square().by("MatMul", &["a", "b"], vec![])));
+    graphs.push(("CDist", square().by("com.microsoft.CDist", &["a", "b"], vec![])));
     graphs.push(("Gemm", square().by("Gemm", &["a", "b"], vec![int("transB", 1)])));
     graphs.push(("Einsum", square().by("Einsum", &["a", "b", "a"], vec![text("equation", "ij,jk,kl->il")])));
     let bytes = || Hostile::new().given("ua", &[4000, 4000]).given("ub", &[4000, 4000]);
