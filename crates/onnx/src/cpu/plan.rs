@@ -137,7 +137,9 @@ impl<'g> Planner<'g> {
             }
             crate::limit::node()?;
             self.at = at;
-            self.node(node).map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
+            // An operator that breaks off when time is over gives what it has.
+            let ended = self.node(node).and_then(|()| crate::limit::time());
+            ended.map_err(|error| error.in_node(&node.name, &node.full_operator()))?;
             self.finish(at);
         }
         let mut outputs = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::matmul::matmul;
 use super::real::permuted;
-use super::{Inputs, one};
+use super::{Fact, Inputs, one};
 use crate::array::{Rounding, offsets, strides};
 use crate::{Array, DType, Error, Result, Value};
 
@@ -91,6 +91,29 @@ impl Operator for Einsum {
             other => other,
         })?;
         one(result.cast(dtype, true, Rounding::Nearest)?)
+    }
+
+    /// One multiplication for each combination of the labels of the result so far and of the next operand.
+    fn work(&self, inputs: &[Fact], _outputs: &[Fact]) -> u64 {
+        let Some(shapes) = inputs.iter().map(Fact::sizes).collect::<Option<Vec<_>>>() else { return 0 };
+        let Ok((operands, output)) = self.labels(&shapes.iter().map(Vec::len).collect::<Vec<_>>()) else { return 0 };
+        let mut sizes: BTreeMap<Label, u64> = BTreeMap::new();
+        for (label, &size) in operands.iter().flatten().zip(shapes.iter().flatten()) {
+            let known = sizes.entry(*label).or_default();
+            *known = (*known).max(size as u64);
+        }
+        let mut held: BTreeSet<Label> = BTreeSet::new();
+        let mut total = 0_u64;
+        for (at, operand) in operands.iter().enumerate() {
+            held.extend(operand);
+            let products = held.iter().fold(1_u64, |products, label| products.saturating_mul(sizes[label]));
+            // The first operand is multiplied by nothing, unless it is alone.
+            if at > 0 || operands.len() == 1 {
+                total = total.saturating_add(products);
+            }
+            held.retain(|label| output.contains(label) || operands[at + 1..].iter().flatten().any(|own| own == label));
+        }
+        total
     }
 }
 
